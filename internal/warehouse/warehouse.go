@@ -1,0 +1,151 @@
+// Package warehouse says what Millrace needs of a warehouse: Loader for core
+// tables. Each warehouse is a folder below it, and each passes the suite of
+// warehousetest.
+//
+// The promise of every implementation is G4 and G5: a write is one transaction
+// that carries the data, the progress and the event that announces it, and a
+// writer whose epoch is no longer the head's writes nothing.
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"millrace/schemas"
+)
+
+// ErrFenced is the reason when another writer has taken the table over. The
+// writer drops the table and what it buffered, and may write again only after
+// a new Acquire (G5).
+var ErrFenced = errors.New("another writer has taken the table over")
+
+// CoreTable is what a core table is to be like.
+type CoreTable struct {
+	Name    string           // dataset.table
+	Mode    schemas.Mode     // ModeMerge or ModeAppend
+	Columns []schemas.Column // in the topic's order
+	Key     []string         // names of the key's columns; empty only for ModeAppend
+	// EventTimes names the columns whose touched ranges every load lists; the
+	// first is the partition column. Needs adds to them.
+	EventTimes  []string
+	Description string
+}
+
+// Mark is what a partition's control records said, as far as they are loaded.
+type Mark struct {
+	Complete     schemas.Progress `json:"complete,omitzero"`      // the last w
+	SnapshotDone schemas.Position `json:"snapshot_done,omitzero"` // the greatest s
+}
+
+// Head is how far a core table is. It commits with the rows.
+type Head struct {
+	Epoch   int64 // of the writer; rises at every Acquire
+	Load    int64 // the number of the last load
+	Topic   string
+	TopicID string
+	Offsets map[int32]int64 // per partition, the next offset to load
+	Marks   map[int32]Mark
+	Horizon schemas.Position // a row that is not there is a marker here (G9)
+	// Complete is the least of the marks' Complete over all partitions, as of
+	// the last load without an unresolved dead letter.
+	Complete schemas.Progress
+	Snapshot schemas.SnapshotState
+}
+
+// Kept are the columns whose changes some spec needs, and the event-time
+// columns beyond the table's own.
+type Kept struct {
+	EventTimes []string
+	Changes    []string
+}
+
+// Folded is the fold of one key's changes in a batch, without its values: see
+// package register for what the fields mean. In ModeAppend it is one change.
+type Folded struct {
+	Op   schemas.Op
+	Pos  schemas.Position
+	Born schemas.Position
+	// At holds per column the position at which it was carried, zero if it was
+	// not. A nil At says that every column was carried at Pos, or, for a
+	// Delete, that only the key's were.
+	At   []schemas.Position
+	TsUs int64 // commit time at the source
+}
+
+// Sink takes the values of one row. Every column is set at most once; a column
+// that is not set is null. Bytes are copied before a method returns.
+type Sink interface {
+	Null(col int)
+	Int(col int, v int64) // Bool, Int, Date, Time, Timestamp, DateTime
+	Float(col int, v float64)
+	Bytes(col int, b []byte) // Decimal (unscaled), String, Bytes, JSON
+}
+
+// Rows yields the staged rows of a batch, one per key in ModeMerge, one per
+// change in ModeAppend. Next writes the next row's values, by ordinal of
+// CoreTable.Columns, into sink, and returns io.EOF after the last. The Folded
+// is valid until the next call. Rows can be read again after Reset: a load may
+// be tried more than once.
+type Rows interface {
+	Next(sink Sink) (*Folded, error)
+	Reset()
+}
+
+// Batch is one load to be.
+type Batch struct {
+	Table  CoreTable // its Columns are those that Rows writes
+	Epoch  int64     // what Acquire returned
+	Load   int64     // the head's Load + 1
+	Ranges []schemas.Range
+	Marks  map[int32]Mark // of partitions whose marks rose in this batch
+	Rows   Rows
+	Counts schemas.RowCounts // Read, Folded and Quarantined; the rest is computed
+	PosMin schemas.Position
+	PosMax schemas.Position
+	// Truncate is the greatest position of a truncate in the batch, or zero:
+	// every row below it goes, and the horizon rises to it.
+	Truncate schemas.Position
+	// Snapshotting says that a row of a snapshot was in the batch.
+	Snapshotting bool
+	// Blocked says that the table has an unresolved dead letter: Complete and
+	// the effect of snapshot ends stand still.
+	Blocked       bool
+	SchemaVersion int
+	StartedAt     time.Time
+	TraceParent   string
+}
+
+// Loader writes core tables. One Loader serves many tables, and calls for
+// different tables may run at the same time.
+type Loader interface {
+	// Ensure makes the table, its head, its log and the reader's view, and adds
+	// columns that are missing. It changes no column that is there; a type that
+	// cannot take the wanted one is an error that names the column.
+	Ensure(ctx context.Context, t CoreTable) error
+
+	// Acquire takes the table over for a new writer: it raises the head's epoch,
+	// so that every earlier writer is fenced, and returns the head. The topic is
+	// recorded in the head if it has none. The caller compares the topic and its
+	// id, and moves the offsets with Rewind where that is right.
+	Acquire(ctx context.Context, table, topic, topicID string) (Head, error)
+
+	// Rewind sets the offsets of the named partitions, under the epoch. It is
+	// for a log that is shorter than the head says (the embedded broker after a
+	// kill), where what follows repeats what was loaded.
+	Rewind(ctx context.Context, table string, epoch int64, offsets map[int32]int64) error
+
+	// Load commits the batch and returns the event that announces it. Offsets,
+	// marks, horizon, rows, changes and the log of loads commit together or not
+	// at all. A batch whose epoch or number is not the head's next is ErrFenced.
+	// On any other error nothing was committed, or the outcome is unknown: the
+	// caller acquires again and compares. The event's numbers add up (G11).
+	Load(ctx context.Context, b *Batch) (schemas.LoadComplete, error)
+
+	// Loads returns the events of the loads above after, in order, at most max.
+	Loads(ctx context.Context, table string, after int64, max int) ([]schemas.LoadComplete, error)
+
+	// SetNeeds records what a spec needs kept of a table; loads take it up from
+	// their next one on, and name it in the event's Covers.
+	SetNeeds(ctx context.Context, table, spec string, k Kept) error
+}
