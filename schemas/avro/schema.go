@@ -56,7 +56,7 @@ func ValueSchema(t *schemas.Table) string {
 			{Name: "op", Type: "string", Doc: "c(reate), u(pdate), d(elete), r(ead by the snapshot), t(runcate), w(atermark), s(napshot done)"},
 			{Name: "pos", Type: "string", Doc: "Where the change stands in the history of its source; the greatest wins."},
 			{Name: "ts_us", Type: primitive{Type: "long", LogicalType: "timestamp-micros"}, Doc: "Commit time at the source. Of a watermark: the table is complete up to it."},
-			{Name: "unset", Type: array{Type: "array", Items: "string"}, Doc: "The columns whose value in after is not known, whatever stands there."},
+			{Name: "unset", Type: array{Type: "array", Items: "string"}, Doc: "The columns whose value is not known; null stands for them in after."},
 			optional("since", "string", "Beside unset: no value from below this position holds."),
 			optional("after", row, ""),
 			optional("before", rowRecord, "Columns that the source's log does not carry are null."),
