@@ -219,7 +219,7 @@ func (s *session) prepareLoads(ctx context.Context) (err error) {
 // announce returns when Kafka has acknowledged the event. Its data is readable
 // by then (G6).
 func (t *topic) announce(ctx context.Context, e *schemas.LoadComplete) error {
-	value, err := avro.AppendLoadComplete(nil, t.loadsID, e)
+	value, err := avro.AppendLoadComplete(avro.AppendHeader(nil, t.loadsID), e)
 	if err != nil {
 		return fmt.Errorf("encode load %d of %s: %w", e.Load, e.Table, err)
 	}

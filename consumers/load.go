@@ -81,8 +81,16 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 	return &warehouse.Batch{
 		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.conf.Partitions,
 		Rows: l.Rows, Counts: l.Counts, PosMin: l.PosMin, PosMax: l.PosMax, Truncate: l.Truncate, Snapshotting: l.Snapshotting,
-		Blocked: t.letters.Len() > 0, SchemaVersion: len(t.schemas), StartedAt: started,
+		Blocked: t.letters.Len() > 0, SchemaVersion: t.schemaVersion(), StartedAt: started,
 	}, nil
+}
+
+// schemaVersion is the newest of the topic's schemas that was seen: its id.
+func (t *topic) schemaVersion() (newest int) {
+	for id := range t.schemas {
+		newest = max(newest, int(id))
+	}
+	return newest
 }
 
 // commit loads the batch. After an error the outcome is unknown: the table is
@@ -210,8 +218,10 @@ func (t *topic) progress(ctx context.Context) error {
 		if !g.shown.Time.Before(through.Time) {
 			continue
 		}
-		event := schemas.LoadComplete{Table: g.table.Name, Epoch: g.head.Epoch, Mode: g.table.Mode, CompleteThrough: through,
-			Snapshot: g.head.Snapshot, StartedAt: time.Now().UTC(), CommittedAt: time.Now().UTC()}
+		event := schemas.LoadComplete{
+			Table: g.table.Name, Epoch: g.head.Epoch, Mode: g.table.Mode, CompleteThrough: through,
+			Snapshot: g.head.Snapshot, StartedAt: time.Now().UTC(), CommittedAt: time.Now().UTC(),
+		}
 		if err := t.announce(ctx, &event); err != nil {
 			return err
 		}

@@ -162,7 +162,7 @@ func (s *session) start(ctx context.Context, t *topic) {
 		var h *haltError
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // revoked
+			return nil // revoked
 		case errors.As(err, &h):
 			s.client.PauseFetchTopics(t.conf.Topic)
 			s.mu.Lock()

@@ -99,10 +99,13 @@ type Batch struct {
 	Load   int64     // the head's Load + 1
 	Ranges []schemas.Range
 	Marks  map[int32]Mark // of partitions whose marks rose in this batch
-	Rows   Rows
-	Counts schemas.RowCounts // Read, Folded and Quarantined; the rest is computed
-	PosMin schemas.Position
-	PosMax schemas.Position
+	// Partitions is the number of partitions of the topic: what all of them
+	// must have said counts only when all have.
+	Partitions int32
+	Rows       Rows
+	Counts     schemas.RowCounts // Read, Folded and Quarantined; the rest is computed
+	PosMin     schemas.Position
+	PosMax     schemas.Position
 	// Truncate is the greatest position of a truncate in the batch, or zero:
 	// every row below it goes, and the horizon rises to it.
 	Truncate schemas.Position
