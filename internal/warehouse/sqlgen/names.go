@@ -64,7 +64,9 @@ func (n Name) BaseDataset() string { return n.Dataset + "__base" }
 func (n Name) Own(suffix string) string { return n.Dataset + "__" + n.Table + "__" + suffix }
 
 // Qualified is schema and table, quoted.
-func (d *Dialect) Qualified(schema, table string) string { return d.Ident(schema) + "." + d.Ident(table) }
+func (d *Dialect) Qualified(schema, table string) string {
+	return d.Ident(schema) + "." + d.Ident(table)
+}
 
 // View is the reader's view of a core table.
 func (d *Dialect) View(n Name) string { return d.Qualified(n.Dataset, n.Table) }
