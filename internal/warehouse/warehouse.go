@@ -98,10 +98,10 @@ type Batch struct {
 	Epoch  int64     // what Acquire returned
 	Load   int64     // the head's Load + 1
 	Ranges []schemas.Range
-	Marks  map[int32]Mark // of partitions whose marks rose in this batch
-	// Partitions is the number of partitions of the topic: what all of them
-	// must have said counts only when all have.
+	// Partitions is how many the topic has: what all of them have reached is
+	// known only then.
 	Partitions int32
+	Marks      map[int32]Mark // of partitions whose marks rose in this batch
 	Rows       Rows
 	Counts     schemas.RowCounts // Read, Folded and Quarantined; the rest is computed
 	PosMin     schemas.Position
