@@ -11,6 +11,7 @@ import (
 
 	"millrace/consumers/deadletter"
 	"millrace/internal/kafka"
+	"millrace/internal/warehouse"
 	"millrace/schemas"
 	"millrace/schemas/avro"
 )
@@ -58,7 +59,8 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 	t := newTopic(s, conf, log.id)
 	t.keys = map[uint32]*avro.KeyDecoder{}
 	for _, g := range t.targets {
-		if g.head, err = s.opts.Loader.Acquire(ctx, g.table.Name, conf.Topic, log.id); err != nil {
+		g.head, err = s.opts.Loader.Acquire(ctx, g.table.Name, conf.Topic, log.id)
+		if g.owned = err == nil; err != nil && !errors.Is(err, warehouse.ErrNoTable) {
 			return nil, fmt.Errorf("acquire %s: %w", g.table.Name, err)
 		}
 		if g.head.Offsets, err = log.check(g.table.Name, g.head.TopicID, g.head.Offsets); err != nil {
@@ -185,6 +187,9 @@ func (c *Consumer) Clip(ctx context.Context) error {
 
 func (c *Consumer) clip(ctx context.Context, table string, log *topicLog) error {
 	head, err := c.opts.Loader.Acquire(ctx, table, log.conf.Topic, log.id)
+	if errors.Is(err, warehouse.ErrNoTable) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -154,10 +154,10 @@ func (s *session) start(ctx context.Context, t *topic) {
 	s.mu.Lock()
 	s.topics[t.conf.Topic] = r
 	s.mu.Unlock()
-	t.owned(true)
+	t.showOwned(true)
 	s.group.Go(func() error {
 		defer close(r.done)
-		defer t.owned(false)
+		defer t.showOwned(false)
 		err := t.run(ctx)
 		var h *haltError
 		switch {
@@ -187,7 +187,7 @@ func (s *session) haltTopic(name string, err error) {
 	}
 }
 
-func (t *topic) owned(is bool) {
+func (t *topic) showOwned(is bool) {
 	for _, g := range t.targets {
 		t.status.update(g.table.Name, func(st *TableStatus) { st.Owned = is })
 	}
