@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkedin/goavro/v2"
+
 	"millrace/schemas"
 )
 
@@ -171,6 +173,10 @@ func TestMutations(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 5))
 	table := everyKind()
 	enc, d := newCodec(t, table)
+	referee, err := goavro.NewCodec(ValueSchema(table))
+	if err != nil {
+		t.Fatal(err)
+	}
 	accepted := 0
 	var before, after runtime.MemStats
 	var most uint64
@@ -187,6 +193,7 @@ func TestMutations(t *testing.T) {
 		if err == nil {
 			accepted++
 			reencode(t, enc, d, table, b)
+			agree(t, referee, d, table, b)
 		}
 	}
 	if most > 64<<10 {
@@ -246,6 +253,24 @@ func reencode(t *testing.T, enc *Encoder, d *Decoder, table *schemas.Table, b []
 	third, err := enc.AppendValue(nil, c2)
 	if err != nil || !bytes.Equal(third, value) {
 		t.Fatalf("%x: a second writing differs: %v", b, err)
+	}
+}
+
+// agree says that goavro takes what we take, and for the same change.
+func agree(t *testing.T, referee *goavro.Codec, d *Decoder, table *schemas.Table, b []byte) {
+	t.Helper()
+	native, rest, err := referee.NativeFromBinary(b)
+	if err != nil || len(rest) > 0 {
+		t.Fatalf("%x: valid, but goavro leaves %d bytes: %v", b, len(rest), err)
+	}
+	canonical, err := referee.BinaryFromNative(nil, native)
+	if err != nil {
+		t.Fatalf("%x: goavro reads it and does not write it: %v", b, err)
+	}
+	ours, err1 := readChange(d, table, b)
+	theirs, err2 := readChange(d, table, canonical)
+	if err1 != nil || err2 != nil || !sameChange(ours, theirs) {
+		t.Fatalf("%x: read\n%+v, goavro's canonical bytes\n%+v: %v, %v", b, ours, theirs, err1, err2)
 	}
 }
 
