@@ -218,7 +218,12 @@ func (s *session) prepareLoads(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	return s.retry(ctx, "make topic "+s.loads, func() error { return kafka.EnsureTopics(ctx, s.client, s.opts.Cluster.Loads(s.loads)) })
+	client, err := kgo.NewClient(s.opts.Cluster.ClientOpts("consumer.prepare", s.opts.Log, nil)...)
+	if err != nil {
+		return fmt.Errorf("make a Kafka client: %w", err)
+	}
+	defer client.Close()
+	return s.retry(ctx, "make topic "+s.loads, func() error { return kafka.EnsureTopics(ctx, client, s.opts.Cluster.Loads(s.loads)) })
 }
 
 // announce returns when Kafka has acknowledged the event. Its data is readable

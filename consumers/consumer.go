@@ -20,6 +20,7 @@ import (
 	"millrace/consumers/batch"
 	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
+	"millrace/schemas/registry"
 )
 
 // Table says where a topic goes.
@@ -31,14 +32,6 @@ type Table struct {
 	EventTimes []string // columns; the first is the partition column
 }
 
-// Registry is what a consumer needs of a schema registry.
-type Registry interface {
-	// Schema returns the schema of the id. ErrUnknown of package registry says
-	// that there is none; any other error may pass.
-	Schema(ctx context.Context, id uint32) (string, error)
-	Register(ctx context.Context, subject, schema string) (uint32, error)
-}
-
 // Options configure a Consumer. All fields but Metrics are required.
 type Options struct {
 	Cluster  kafka.Cluster
@@ -46,7 +39,7 @@ type Options struct {
 	Group    string
 	Tables   []Table
 	Loader   warehouse.Loader
-	Registry Registry
+	Registry *registry.Client
 	Limits   batch.Limits // of one load
 	Memory   int          // bytes of records held over all topics, beyond one poll (G13)
 	Log      *slog.Logger

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -64,6 +66,28 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(r.client.Close)
 	return r
+}
+
+// testRegistry is the embedded registry behind its client.
+func testRegistry(t *testing.T, cluster kafka.Cluster) *registry.Client {
+	t.Helper()
+	reg, err := registry.Open(t.Context(), "_schemas", func(opts ...kgo.Opt) (*kgo.Client, error) {
+		return kgo.NewClient(append(cluster.ClientOpts("registry", nil, nil), opts...)...)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(reg)
+	client, err := registry.New(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Close()
+		reg.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return client
 }
 
 func (r *rig) ctx() context.Context { return r.t.Context() }
