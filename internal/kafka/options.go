@@ -127,5 +127,5 @@ func (l logger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	case kgo.LogLevelWarn:
 		to = slog.LevelWarn
 	}
-	l.log.Log(context.Background(), to, msg, keyvals...)
+	l.log.Log(context.Background(), to, msg, keyvals...) //nolint:sloglint // the client's own messages
 }
