@@ -57,7 +57,8 @@ func (f Faults) Err() error {
 	}
 	out := slices.Clone(f)
 	slices.SortStableFunc(out, func(a, b Fault) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field),
+			cmp.Compare(a.Problem, b.Problem), cmp.Compare(a.Cure, b.Cure))
 	})
 	return slices.Compact(out)
 }

@@ -46,7 +46,7 @@ func NewHome() (*Home, error) {
 		return nil, fmt.Errorf("make a folder for servers: %w", err)
 	}
 	// Started by root, the servers run as other users and must get through.
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the data folders inside are 0700
+	if err := os.Chmod(dir, 0o711); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the folder for servers: %w", err), os.RemoveAll(dir))
 	}
 	r, err := startReaper(dir)
@@ -103,7 +103,7 @@ func (h *Home) newServer(ctx context.Context, kind Kind, e engine, args []string
 func makeTemplate(ctx context.Context, e engine, dir string) error {
 	data, run := filepath.Join(dir, "data"), filepath.Join(dir, "run")
 	for _, d := range []string{dir, data, run} {
-		if err := os.Mkdir(d, 0o711); err != nil { //nolint:gosec // the server's account must get through
+		if err := os.Mkdir(d, 0o711); err != nil {
 			return fmt.Errorf("make the server's folder: %w", err)
 		}
 	}

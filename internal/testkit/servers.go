@@ -57,6 +57,7 @@ func MariaDB(t testing.TB, args ...string) *Server {
 
 func own(t testing.TB, kind privateserver.Kind, args []string) *Server {
 	t.Helper()
+	skipShort(t)
 	srv, err := start(kind, args...)
 	check(t, err)
 	t.Cleanup(func() {
@@ -100,6 +101,7 @@ func (s *Server) CreateDatabase(name string) string {
 // with the replication slots on it.
 func PostgresDatabase(t testing.TB) string {
 	t.Helper()
+	skipShort(t)
 	srv, err := sharedPostgres()
 	check(t, err)
 	name := fmt.Sprintf("test%d", databases.Add(1))
@@ -150,6 +152,7 @@ func dropPostgres(t testing.TB, srv *privateserver.Server, name string) {
 // others.
 func MariaDBDatabase(t testing.TB) string {
 	t.Helper()
+	skipShort(t)
 	srv, err := sharedMariaDB()
 	check(t, err)
 	name := fmt.Sprintf("test%d", databases.Add(1))
@@ -187,6 +190,13 @@ func execute(t testing.TB, dsn, statement string) {
 	check(t, err)
 	_, err = db.ExecContext(ctx, statement)
 	check(t, errors.Join(err, db.Close()))
+}
+
+func skipShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: starts a server")
+	}
 }
 
 // check skips the test if a server is missing, and fails it on any other error.
