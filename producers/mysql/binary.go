@@ -138,7 +138,7 @@ func rawValue(col *column, data []byte) (raw []byte, used int, err error) {
 		return nil, 0, errShortRow
 	}
 	if prefix > 0 {
-		size = int(littleEndian(data[:prefix])) //nolint:gosec // at most 4 bytes
+		size = int(littleEndian(data[:prefix]))
 	}
 	if len(data)-prefix < size {
 		return nil, 0, errShortRow
@@ -161,9 +161,9 @@ func (v *converter) binary(col *column, raw []byte) (schemas.Cell, error) {
 	case formInt:
 		n := littleEndian(raw)
 		if shift := 64 - 8*len(raw); col.signed {
-			return schemas.IntCell(int64(n<<shift) >> shift), nil //nolint:gosec // sign extension
+			return schemas.IntCell(int64(n<<shift) >> shift), nil
 		}
-		return schemas.IntCell(int64(n)), nil //nolint:gosec // at most 32 bits
+		return schemas.IntCell(int64(n)), nil
 	case formUnsigned64:
 		return v.unsigned(littleEndian(raw)), nil
 	case formYear:
@@ -182,7 +182,7 @@ func (v *converter) binary(col *column, raw []byte) (schemas.Cell, error) {
 		v.digits = appendPackedDecimal(v.digits[:0], raw, int(col.meta>>8), int(col.meta&0xff))
 		return v.decimal(v.digits, col.typ)
 	case formDate:
-		n := int(littleEndian(raw)) //nolint:gosec // 3 bytes
+		n := int(littleEndian(raw))
 		return v.date(n>>9, n>>5&15, n&31)
 	case formDateTime:
 		return v.packedDateTime(raw, col.meta)
@@ -212,7 +212,7 @@ func (v *converter) binary(col *column, raw []byte) (schemas.Cell, error) {
 // packedDateTime reads DATETIME2: 17 bits of year*13+month, 5 of the day, 17 of
 // the time, an offset that makes it sort, and the fraction.
 func (v *converter) packedDateTime(raw []byte, decimals uint16) (schemas.Cell, error) {
-	n := int64(bigEndian(raw[:5])) - 0x8000000000 //nolint:gosec // 40 bits
+	n := int64(bigEndian(raw[:5])) - 0x8000000000
 	ym, day := n>>22, int(n>>17&31)
 	clock := (n>>12&31*3600+n>>6&63*60+n&63)*1e6 + fraction(raw[5:], decimals)
 	return v.civil(int(ym/13), int(ym%13), day, clock)
@@ -222,7 +222,7 @@ func (v *converter) packedDateTime(raw []byte, decimals uint16) (schemas.Cell, e
 // offset, the fraction included.
 func packedTime(raw []byte, decimals uint16) int64 {
 	width := 8 * len(raw)
-	n := int64(bigEndian(raw)) - int64(1)<<(width-1) //nolint:gosec // at most 48 bits
+	n := int64(bigEndian(raw)) - int64(1)<<(width-1)
 	sign := int64(1)
 	if n < 0 {
 		n, sign = -n, -1
@@ -245,7 +245,7 @@ func fractionUnit(decimals uint16) int64 {
 }
 
 func fraction(raw []byte, decimals uint16) int64 {
-	return int64(bigEndian(raw)) * fractionUnit(decimals) //nolint:gosec // at most 3 bytes
+	return int64(bigEndian(raw)) * fractionUnit(decimals)
 }
 
 func littleEndian(b []byte) (n uint64) {
@@ -291,7 +291,7 @@ func appendPackedDecimal(dst, raw []byte, precision, scale int) []byte {
 		raw = raw[width:]
 		for div := pow10[digits]; div > 1; {
 			div /= 10
-			dst = append(dst, '0'+byte(n/div%10)) //nolint:gosec // one digit
+			dst = append(dst, '0'+byte(n/div%10))
 		}
 	}
 	whole := precision - scale

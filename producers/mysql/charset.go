@@ -20,8 +20,9 @@ import (
 // serves both and gives the same bytes (G3).
 type charset struct {
 	name    string
-	ascii   bool // bytes below 0x80 mean themselves, and only they
-	decoder encoding.Encoding
+	ascii   bool              // bytes below 0x80 mean themselves
+	single  *charmap.Charmap  // of the sets with one byte a character
+	decoder encoding.Encoding // of the others
 }
 
 // binaryCharset is the character set of columns that hold bytes.
@@ -33,63 +34,68 @@ func charsetOf(name string) (charset, error) {
 	case "utf8mb4", "utf8mb3", "utf8", "ascii":
 		return charset{name: name, ascii: true}, nil
 	}
-	var enc encoding.Encoding
-	ascii := true
+	var single *charmap.Charmap
 	switch name {
 	case "latin1": // the server's latin1 is cp1252
-		enc = charmap.Windows1252
+		single = charmap.Windows1252
 	case "latin2":
-		enc = charmap.ISO8859_2
+		single = charmap.ISO8859_2
 	case "latin5":
-		enc = charmap.ISO8859_9
+		single = charmap.ISO8859_9
 	case "latin7":
-		enc = charmap.ISO8859_13
+		single = charmap.ISO8859_13
 	case "greek":
-		enc = charmap.ISO8859_7
+		single = charmap.ISO8859_7
 	case "hebrew":
-		enc = charmap.ISO8859_8
+		single = charmap.ISO8859_8
 	case "cp850":
-		enc = charmap.CodePage850
+		single = charmap.CodePage850
 	case "cp852":
-		enc = charmap.CodePage852
+		single = charmap.CodePage852
 	case "cp866":
-		enc = charmap.CodePage866
+		single = charmap.CodePage866
 	case "cp1250":
-		enc = charmap.Windows1250
+		single = charmap.Windows1250
 	case "cp1251":
-		enc = charmap.Windows1251
+		single = charmap.Windows1251
 	case "cp1256":
-		enc = charmap.Windows1256
+		single = charmap.Windows1256
 	case "cp1257":
-		enc = charmap.Windows1257
+		single = charmap.Windows1257
 	case "koi8r":
-		enc = charmap.KOI8R
+		single = charmap.KOI8R
 	case "koi8u":
-		enc = charmap.KOI8U
+		single = charmap.KOI8U
 	case "macroman":
-		enc = charmap.Macintosh
+		single = charmap.Macintosh
 	case "tis620":
-		enc = charmap.Windows874
+		single = charmap.Windows874
+	}
+	if single != nil {
+		return charset{name: name, ascii: true, single: single}, nil
+	}
+	c := charset{name: name}
+	switch name {
 	case "gbk", "gb2312":
-		enc = simplifiedchinese.GBK
+		c.decoder, c.ascii = simplifiedchinese.GBK, true
 	case "big5":
-		enc = traditionalchinese.Big5
+		c.decoder, c.ascii = traditionalchinese.Big5, true
 	case "sjis", "cp932":
-		enc, ascii = japanese.ShiftJIS, false // 0x5c and 0x7e are not ASCII's in every sjis
+		c.decoder, c.ascii = japanese.ShiftJIS, true
 	case "ujis", "eucjpms":
-		enc = japanese.EUCJP
+		c.decoder, c.ascii = japanese.EUCJP, true
 	case "euckr":
-		enc = korean.EUCKR
+		c.decoder, c.ascii = korean.EUCKR, true
 	case "ucs2", "utf16":
-		enc, ascii = unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM), false
+		c.decoder = unicode.UTF16(unicode.BigEndian, unicode.IgnoreBOM)
 	case "utf16le":
-		enc, ascii = unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM), false
+		c.decoder = unicode.UTF16(unicode.LittleEndian, unicode.IgnoreBOM)
 	case "utf32":
-		enc, ascii = utf32.UTF32(utf32.BigEndian, utf32.IgnoreBOM), false
+		c.decoder = utf32.UTF32(utf32.BigEndian, utf32.IgnoreBOM)
 	default:
 		return charset{}, fmt.Errorf("character set %q is not known here", name)
 	}
-	return charset{name: name, ascii: ascii, decoder: enc}, nil
+	return c, nil
 }
 
 // utf8Of returns text as UTF-8: itself where its bytes are UTF-8 already, else a
@@ -99,11 +105,13 @@ func (c charset) utf8Of(text []byte) ([]byte, error) {
 	switch {
 	case c.ascii && isASCII(text):
 		return text, nil
-	case c.decoder == nil && c.name == "ascii":
-		return nil, fmt.Errorf("bytes %s are not ascii", shown(text))
+	case c.single != nil:
+		return c.singleBytes(text)
+	case c.name == "ascii":
+		return nil, c.notText(text)
 	case c.decoder == nil:
 		if !utf8.Valid(text) {
-			return nil, fmt.Errorf("bytes %s are not %s", shown(text), c.name)
+			return nil, c.notText(text)
 		}
 		return text, nil
 	}
@@ -112,9 +120,28 @@ func (c charset) utf8Of(text []byte) ([]byte, error) {
 		return nil, fmt.Errorf("convert %s from %s: %w", shown(text), c.name, err)
 	}
 	if bytes.ContainsRune(out, utf8.RuneError) {
-		return nil, fmt.Errorf("bytes %s are not %s", shown(text), c.name)
+		return nil, c.notText(text)
 	}
 	return out, nil
+}
+
+func (c charset) singleBytes(text []byte) ([]byte, error) {
+	out := make([]byte, 0, len(text)+len(text)/2)
+	for _, b := range text {
+		r := c.single.DecodeByte(b)
+		if r == utf8.RuneError {
+			if c.name != "latin1" {
+				return nil, c.notText(text)
+			}
+			r = rune(b) // the five bytes that cp1252 leaves free are controls to the server
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	return out, nil
+}
+
+func (c charset) notText(text []byte) error {
+	return fmt.Errorf("bytes %s are not %s", shown(text), c.name)
 }
 
 func isASCII(text []byte) bool {

@@ -120,19 +120,19 @@ func (c *Config) driver() (*mysql.Config, error) {
 		case name == "tls" && values[0] == "true":
 			d.TLS = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
 		case name == "tls" && values[0] == "skip-verify":
-			d.TLS = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12} //nolint:gosec // what the user asked for
+			d.TLS = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
 		case name == "tls" && values[0] == "false":
 		default:
 			return nil, fmt.Errorf("dsn: parameter %s=%s is not known: there is tls=true, tls=skip-verify, tls=false", name, values[0])
 		}
 	}
 	d.Params = map[string]string{
-		"time_zone":               "'+00:00'",
-		"sql_mode":                "''",
-		"character_set_results":   "NULL",
-		"tx_isolation":            "'REPEATABLE-READ'",
-		"net_write_timeout":       "600", // a snapshot's reader may wait for Kafka
-		"max_statement_time":      "0",
+		"time_zone":             "'+00:00'",
+		"sql_mode":              "''",
+		"character_set_results": "NULL",
+		"tx_isolation":          "'REPEATABLE-READ'",
+		"net_write_timeout":     "600", // a snapshot's reader may wait for Kafka
+		"max_statement_time":    "0",
 	}
 	if err := d.Apply(mysql.Charset("utf8mb4", "")); err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)

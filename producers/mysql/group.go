@@ -55,7 +55,7 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 	case *replication.RowsEvent:
 		err = s.rows(e, event)
 	case *replication.QueryEvent:
-		hold, err = s.query(event)
+		hold, err = s.query(ctx, event)
 	case *replication.XIDEvent:
 		s.end()
 	case *replication.MariadbGTIDListEvent, *replication.MariadbBinlogCheckPointEvent:
@@ -160,7 +160,7 @@ func (s *source) body(e *replication.BinlogEvent) []byte {
 }
 
 // query takes a statement of the log.
-func (s *source) query(e *replication.QueryEvent) (hold bool, err error) {
+func (s *source) query(ctx context.Context, e *replication.QueryEvent) (hold bool, err error) {
 	what := classify(string(e.Query), string(e.Schema))
 	type step struct {
 		t      *tracked
@@ -181,8 +181,11 @@ func (s *source) query(e *replication.QueryEvent) (hold bool, err error) {
 		return false, s.opaque(string(e.Query))
 	}
 	for _, step := range steps {
-		if step.t.live() {
-			s.apply(step.t, step.effect, s.log.at)
+		if !step.t.live() {
+			continue
+		}
+		if err := s.apply(ctx, step.t, step.effect, s.log.at); err != nil {
+			return false, err
 		}
 	}
 	switch {

@@ -26,7 +26,7 @@ type stream struct {
 	syncer *replication.BinlogSyncer
 	events chan *replication.BinlogEvent
 	credit *semaphore.Weighted
-	ctx    context.Context //nolint:containedctx // ends the handler, which the library calls without one
+	ctx    context.Context // ends the handler, which the library calls without one
 	cancel context.CancelFunc
 	failed chan struct{} // closed when err is set and no event follows
 	err    error

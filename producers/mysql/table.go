@@ -166,7 +166,7 @@ func (s *source) haltTable(t *tracked, err error) {
 }
 
 // apply carries out what a statement at place at does to a captured table.
-func (s *source) apply(t *tracked, e effect, at place) {
+func (s *source) apply(ctx context.Context, t *tracked, e effect, at place) error {
 	since := at.position(s.epoch, 1)
 	if e == effectCreate || e == effectEnsure || e == effectRewrite || e == effectExtend {
 		t.layout, t.wire, t.stale = nil, nil, true
@@ -187,14 +187,41 @@ func (s *source) apply(t *tracked, e effect, at place) {
 			"a session or the server writes with binlog_format STATEMENT or MIXED: set it to ROW, then start the source again: the table is then snapshotted again"))
 	case effectEnsure:
 		if t.state.Dropped {
-			s.apply(t, effectCreate, at)
+			return s.apply(ctx, t, effectCreate, at)
 		}
 	case effectCreate, effectRewrite:
 		t.state.Dropped = false
+		if err := s.anticipate(ctx, t); err != nil {
+			return err
+		}
 		v := t.version()
 		v.Since = since
 		s.announce(v)
 	}
+	return nil
+}
+
+// anticipate takes up what the catalog says now, before the log says it. Most
+// often the log is hardly behind, and then it is right; if not, the next
+// TABLE_MAP or the drained log corrects it. A changed key waits for them, because
+// it makes a new topic.
+func (s *source) anticipate(ctx context.Context, t *tracked) error {
+	def, err := s.catalog.define(ctx, s.db, t.schema, t.name)
+	var h *producers.HaltError
+	if errors.Is(err, errNoTable) || errors.As(err, &h) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	sh, err := def.shape(t.cfg)
+	if err != nil {
+		return nil //nolint:nilerr // if it is still so when the log is drained, settle halts the table
+	}
+	if next, err := s.renewed(t, sh); err == nil && next.Generation == t.table.Generation {
+		t.table, t.state.Forms = next, def.forms()
+	}
+	return nil
 }
 
 // tableMap takes up how the following rows of t are written. It reports hold,

@@ -25,7 +25,7 @@ func (v *converter) queried(col *column, value driver.Value) (schemas.Cell, erro
 		return schemas.NullCell(), nil
 	case int64:
 		if col.form == formUnsigned64 {
-			return v.unsigned(uint64(value)), nil //nolint:gosec // below 1<<63
+			return v.unsigned(uint64(value)), nil
 		}
 		return schemas.IntCell(value), nil
 	case float32:
@@ -94,10 +94,10 @@ func (v *converter) unsigned(n uint64) schemas.Cell {
 	if n>>63 != 0 {
 		v.bytes = append(v.bytes, 0)
 		for shift := 56; shift >= 0; shift -= 8 {
-			v.bytes = append(v.bytes, byte(n>>shift)) //nolint:gosec // one byte of it
+			v.bytes = append(v.bytes, byte(n>>shift))
 		}
 	} else {
-		v.bytes = schemas.AppendTwos(v.bytes, int64(n)) //nolint:gosec // below 1<<63
+		v.bytes = schemas.AppendTwos(v.bytes, int64(n))
 	}
 	return schemas.BytesCell(v.bytes[start:len(v.bytes):len(v.bytes)])
 }
@@ -106,7 +106,7 @@ func (v *converter) bit(col *column, n uint64) schemas.Cell {
 	if col.typ.Kind == schemas.Decimal {
 		return v.unsigned(n)
 	}
-	return schemas.IntCell(int64(n)) //nolint:gosec // at most 63 bits
+	return schemas.IntCell(int64(n))
 }
 
 func (v *converter) decimal(text []byte, t schemas.Type) (schemas.Cell, error) {
