@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,6 +63,7 @@ type process struct {
 
 	producers []*producers.Producer
 	kinds     []string // of the producers' sources
+	halted    atomic.Int32 // producers that have ended for good
 	consumer  *consumers.Consumer
 
 	closers []func() error
@@ -149,14 +151,17 @@ func (p *process) run(ctx context.Context) error {
 }
 
 // produce runs one source. A source that halts is shown and does not end the
-// others; when it is the only thing to run, its halt ends the process.
+// others; when all have halted, nothing runs any more and the process ends.
 func (p *process) produce(ctx context.Context, source *producers.Producer) error {
 	err := source.Run(ctx)
 	var halt *producers.HaltError
-	if !errors.As(err, &halt) || len(p.producers) == 1 && p.Parts == (Parts{Produce: true}) {
+	if !errors.As(err, &halt) {
 		return err
 	}
 	p.Log.Error("source halted", "source", source.Status().Source, "err", err)
+	if int(p.halted.Add(1)) == len(p.producers) {
+		return err
+	}
 	return nil
 }
 
