@@ -1,0 +1,3 @@
+package duckdb
+
+import _ "github.com/duckdb/duckdb-go/v2"
