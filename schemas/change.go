@@ -25,7 +25,7 @@ type Cell struct {
 func IntCell(v int64) Cell { return Cell{Kind: Present, Int: v} }
 
 // FloatCell holds v.
-func FloatCell(v float64) Cell { return Cell{Kind: Present, Int: int64(math.Float64bits(v))} } //nolint:gosec // bits
+func FloatCell(v float64) Cell { return Cell{Kind: Present, Int: int64(math.Float64bits(v))} }
 
 // BytesCell holds b without copying it.
 func BytesCell(b []byte) Cell { return Cell{Kind: Present, Bytes: b} }
@@ -34,7 +34,7 @@ func BytesCell(b []byte) Cell { return Cell{Kind: Present, Bytes: b} }
 func NullCell() Cell { return Cell{Kind: Null} }
 
 // Float is the value of a Present cell of kind Float.
-func (c Cell) Float() float64 { return math.Float64frombits(uint64(c.Int)) } //nolint:gosec // bits
+func (c Cell) Float() float64 { return math.Float64frombits(uint64(c.Int)) }
 
 // Row holds one Cell per column of the Table's version, by ordinal.
 type Row []Cell

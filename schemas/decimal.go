@@ -22,7 +22,7 @@ func MinimalTwos(b []byte) []byte {
 // AppendTwos appends v in the form of MinimalTwos.
 func AppendTwos(dst []byte, v int64) []byte {
 	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], uint64(v)) //nolint:gosec // two's complement
+	binary.BigEndian.PutUint64(b[:], uint64(v))
 	return append(dst, MinimalTwos(b[:])...)
 }
 
@@ -30,7 +30,7 @@ func AppendTwos(dst []byte, v int64) []byte {
 func TwosToBig(b []byte) *big.Int {
 	v := new(big.Int).SetBytes(b)
 	if len(b) > 0 && b[0] >= 0x80 {
-		v.Sub(v, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b)))) //nolint:gosec // short
+		v.Sub(v, new(big.Int).Lsh(big.NewInt(1), uint(8*len(b))))
 	}
 	return v
 }
@@ -48,7 +48,7 @@ func AppendBigTwos(dst []byte, v *big.Int) []byte {
 		return append(dst, b...)
 	}
 	n := v.BitLen()/8 + 1
-	b := new(big.Int).Add(v, new(big.Int).Lsh(big.NewInt(1), uint(8*n))).FillBytes(make([]byte, n)) //nolint:gosec // short
+	b := new(big.Int).Add(v, new(big.Int).Lsh(big.NewInt(1), uint(8*n))).FillBytes(make([]byte, n))
 	return append(dst, MinimalTwos(b)...)
 }
 
@@ -117,7 +117,7 @@ func AppendDecimal(dst, text []byte, t Type) ([]byte, error) {
 		}
 		return AppendBigTwos(dst, wide), nil
 	}
-	v := int64(small) //nolint:gosec // below 1<<62 * 10 is promoted to wide before it overflows
+	v := int64(small) // below 1<<62 * 10 is promoted to wide before it overflows
 	if neg {
 		v = -v
 	}

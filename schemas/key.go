@@ -71,7 +71,7 @@ func appendKeyCell(dst []byte, t Type, c Cell) []byte {
 
 func appendKeyInt(dst []byte, tag byte, v int64) []byte {
 	dst = append(dst, tag, 8)
-	return binary.BigEndian.AppendUint64(dst, uint64(v)) //nolint:gosec // two's complement
+	return binary.BigEndian.AppendUint64(dst, uint64(v))
 }
 
 func appendKeyBytes(dst []byte, tag byte, b []byte) []byte {
@@ -82,13 +82,13 @@ func appendKeyBytes(dst []byte, tag byte, b []byte) []byte {
 
 // canonicalFloat makes -0 and 0 one value, and every NaN one value.
 func canonicalFloat(bits int64) int64 {
-	f := math.Float64frombits(uint64(bits)) //nolint:gosec // bits
+	f := math.Float64frombits(uint64(bits))
 	switch {
 	case f == 0:
 		return 0
 	case math.IsNaN(f):
 		f = math.NaN()
-		return int64(math.Float64bits(f)) //nolint:gosec // bits
+		return int64(math.Float64bits(f))
 	}
 	return bits
 }
@@ -99,7 +99,7 @@ func Murmur2(b []byte) uint32 {
 		seed uint32 = 0x9747b28c
 		m    uint32 = 0x5bd1e995
 	)
-	h := seed ^ uint32(len(b)) //nolint:gosec // keys are short
+	h := seed ^ uint32(len(b))
 	for ; len(b) >= 4; b = b[4:] {
 		k := binary.LittleEndian.Uint32(b)
 		k *= m
@@ -125,5 +125,5 @@ func Murmur2(b []byte) uint32 {
 
 // Partition is the partition of a canonical key among n.
 func Partition(key []byte, n int32) int32 {
-	return int32(Murmur2(key)&0x7fffffff) % n //nolint:gosec // 31 bits
+	return int32(Murmur2(key)&0x7fffffff) % n
 }

@@ -86,7 +86,7 @@ func ParsePosition(text []byte) (Position, error) {
 	major, ok2 := parseHex(text[9:25])
 	minor, ok3 := parseHex(text[26:42])
 	seq, ok4 := parseHex(text[43:])
-	p := Position{Epoch: uint32(epoch), Major: major, Minor: minor, Seq: uint32(seq)} //nolint:gosec // 8 digits fit
+	p := Position{Epoch: uint32(epoch), Major: major, Minor: minor, Seq: uint32(seq)}
 	if !ok1 || !ok2 || !ok3 || !ok4 || p.IsZero() {
 		return Position{}, positionError(text)
 	}

@@ -140,6 +140,9 @@ func Compile(prepared string, parsed warehouse.Parsed, relations ...string) (*Qu
 				problems = append(problems, Problem{ref.Offset, fmt.Sprintf("the reference to %s cannot be found in the text", ref.Table), "write it as dataset.table"})
 				continue
 			}
+			if inherits(prepared, all, i, last) {
+				problems = append(problems, Problem{ref.Offset, fmt.Sprintf("ONLY and * beside the table %s mean nothing here", ref.Table), "leave them out"})
+			}
 			literal(t.start)
 			q.tables = append(q.tables, Table{ref.Dataset, ref.Table, ref.Alias, ref.Offset})
 			q.pieces = append(q.pieces, piece{table: len(q.tables)})
@@ -172,6 +175,18 @@ func nameEnd(sql string, all []token, i int, ref warehouse.TableRef) (last int, 
 		last = i
 	}
 	return last, true
+}
+
+// inherits reports whether the name at tokens first to last has PostgreSQL's
+// marks of inheritance, which parse but cannot stand beside a subquery.
+func inherits(sql string, all []token, first, last int) bool {
+	next := skipSpace(all, last+1)
+	if next < len(all) && sql[all[next].start] == '*' {
+		return true
+	}
+	for first--; first >= 0 && (all[first].kind == space || sql[all[first].start] == '('); first-- {
+	}
+	return first >= 0 && strings.EqualFold(sql[all[first].start:all[first].end], "only")
 }
 
 func skipSpace(all []token, i int) int {

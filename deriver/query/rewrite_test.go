@@ -110,7 +110,7 @@ func TestRefusedForms(t *testing.T) {
 func FuzzRewrite(f *testing.F) {
 	for _, s := range []string{
 		"SELECT * FROM core.a", "SELECT 'x' FROM core . a AS b, \"c\".\"d\"", "WITH a AS (FROM core.a) FROM a -- x", "SELECT $$a$$ FROM a.b;",
-		"SELECT e'\\'' , @window_start FROM x.y", "SELECT /* /* */ */ 1 FROM a.b JOIN a.c USING (x)", "FROM a.b.c", "SELECT '",
+		"SELECT e'\\'' , @window_start FROM x.y", "SELECT /* /* */ */ 1 FROM a.b JOIN a.c USING (x)", "FROM a.b.c", "FROM B.A*A", "FROM ONLY (a.b)", "SELECT '",
 	} {
 		f.Add(s)
 	}

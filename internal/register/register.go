@@ -51,8 +51,10 @@ func FromChange(c *schemas.Change, columns int) Change {
 
 // Fold joins two changes of one key into one that has the effect of both.
 func Fold(x, y Change) Change {
-	out := Change{Op: x.Op, Pos: x.Pos, Born: schemas.MaxPosition(x.Born, y.Born),
-		V: make(schemas.Row, len(x.V)), At: make([]schemas.Position, len(x.At))}
+	out := Change{
+		Op: x.Op, Pos: x.Pos, Born: schemas.MaxPosition(x.Born, y.Born),
+		V: make(schemas.Row, len(x.V)), At: make([]schemas.Position, len(x.At)),
+	}
 	if x.Pos.Less(y.Pos) {
 		out.Op, out.Pos = y.Op, y.Pos
 	}

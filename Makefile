@@ -1,0 +1,46 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+LINT := bin/golangci-lint
+FUZZTIME ?= 10s
+BENCH ?= .
+
+.PHONY: help deps build test test-short lint fmt bench fuzz demo check clean
+
+help: ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing: a C++ compiler, servers for tests, Go modules
+	@scripts/deps.sh
+
+build: deps ## build bin/millrace
+	go build -trimpath -o bin/millrace ./cmd/millrace
+
+test: deps ## all tests, with the race detector and real servers
+	go test -race -shuffle=on -p 2 -timeout 6m ./...
+
+test-short: ## the tests that need no server
+	go test -short -shuffle=on -timeout 2m ./...
+
+lint: $(LINT) ## check the style
+	$(LINT) run ./...
+
+fmt: $(LINT) ## format the code
+	$(LINT) fmt ./...
+
+bench: ## run the benchmarks; BENCH=pattern chooses
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m ./...
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@scripts/fuzz.sh $(FUZZTIME)
+
+demo: build ## run the demonstration
+	bin/millrace demo
+
+check: lint test ## what CI runs
+
+clean: ## remove what was built
+	rm -rf bin coverage.out
+
+# The first build takes about two minutes; it is repeated when a version changes.
+$(LINT): tools/go.mod tools/go.sum
+	CGO_ENABLED=0 go build -modfile=tools/go.mod -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Installs what the build and the tests need and this machine lacks. Says what
+# and why before it installs; says nothing if nothing is missing.
+set -euo pipefail
+
+want_go=1.26
+
+die() {
+	echo "deps: $*" >&2
+	exit 1
+}
+
+check_go() {
+	command -v go >/dev/null || die "Go is missing: install Go $want_go or newer from https://go.dev/dl"
+	local have major minor
+	have=$(go env GOVERSION)
+	IFS=. read -r major minor _ <<<"${have#go}"
+	minor=${minor%%[!0-9]*}
+	if ((major < ${want_go%.*} || (major == ${want_go%.*} && minor < ${want_go#*.}))); then
+		die "$have is too old: install Go $want_go or newer from https://go.dev/dl"
+	fi
+}
+
+# have NAME FOLDER...: a program of that name is in PATH or in one of the folders.
+have() {
+	local name=$1 file
+	shift
+	command -v "$name" >/dev/null && return
+	for file in "${@/%//$name}"; do
+		[[ -x $file ]] && return
+	done
+	return 1
+}
+
+missing=()
+reasons=()
+need() { # PACKAGE REASON
+	missing+=("$1")
+	reasons+=("  $1: $2")
+}
+
+find_missing() { # compiler, postgres, mariadb: the names of the packages
+	have g++ || have clang++ ||
+		need "$1" "DuckDB is linked into the program, and its library is C++"
+	have initdb /usr/lib/postgresql/*/bin /opt/homebrew/opt/postgresql@*/bin /usr/local/opt/postgresql@*/bin ||
+		need "$2" "tests and the demonstration start private servers of it"
+	have mariadb-install-db /opt/homebrew/opt/mariadb*/bin /usr/local/opt/mariadb*/bin &&
+		have mariadbd /usr/sbin /usr/local/sbin /opt/homebrew/opt/mariadb*/bin /usr/local/opt/mariadb*/bin ||
+		need "$3" "tests and the demonstration start private servers of it"
+}
+
+announce() {
+	echo "deps: installing with $1:"
+	printf '%s\n' "${reasons[@]}"
+}
+
+sudo=()
+policy=/usr/sbin/policy-rc.d
+kept=
+
+restore_policy() {
+	"${sudo[@]}" rm -f "$policy"
+	if [[ -n $kept ]]; then
+		"${sudo[@]}" mv "$kept" "$policy"
+	fi
+}
+
+# Debian starts a server as it installs it. Nobody asked for one that runs
+# beside the private ones: the policy forbids it while we install.
+forbid_starts() {
+	if [[ -e $policy || -L $policy ]]; then
+		kept=$policy.millrace-kept
+		"${sudo[@]}" mv "$policy" "$kept"
+	fi
+	trap restore_policy EXIT
+	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+	"${sudo[@]}" chmod 755 "$policy"
+}
+
+install_debian() {
+	announce "apt-get; the servers are not started"
+	if ((EUID != 0)); then
+		command -v sudo >/dev/null || die "not root and no sudo: run as root: apt-get install ${missing[*]}"
+		sudo=(sudo)
+	fi
+	forbid_starts
+	"${sudo[@]}" apt-get update -q
+	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+		apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+main() {
+	check_go
+	case $(uname -s) in
+	Darwin)
+		find_missing llvm postgresql@17 mariadb
+		if ((${#missing[@]})); then
+			command -v brew >/dev/null || die "Homebrew is missing (https://brew.sh); needed: ${missing[*]}"
+			announce "Homebrew"
+			brew install "${missing[@]}"
+		fi
+		;;
+	*)
+		find_missing g++ postgresql mariadb-server
+		if ((${#missing[@]})); then
+			command -v apt-get >/dev/null ||
+				die "neither Debian nor Ubuntu: install the equivalents of these packages: ${missing[*]}"
+			install_debian
+		fi
+		;;
+	esac
+	go mod download
+}
+
+main
