@@ -16,6 +16,24 @@ type Dialect interface {
 	// Columns returns the columns of the query's result over empty relations.
 	// Every relation that the query reads must be among them.
 	Columns(ctx context.Context, query string, over []Relation) ([]ResultColumn, error)
+
+	Spelling
+}
+
+// Spelling is how a warehouse writes what the deriver puts into queries.
+type Spelling interface {
+	// Ident quotes a name.
+	Ident(name string) string
+	// Literal writes a date, an instant or a civil time, in the layouts of
+	// schemas.Touched, as a value of the kind.
+	Literal(kind schemas.Kind, text string) string
+	// DirtyKeys is the relation in which a run finds the keys that it owns. Its
+	// columns are named as the owning columns of the table.
+	DirtyKeys() string
+	// Changes is the relation of a table's changes in the loads above after, up
+	// to and including through: the key's and the kept columns of old and new
+	// images.
+	Changes(table string, after, through int64) string
 }
 
 // Parsed is what a query refers to, in the order of the text. Offsets are in

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"millrace/internal/warehouse"
+	"millrace/schemas"
 )
 
 // Dialect reads queries in a scratch database in memory, which has no access
@@ -168,6 +169,31 @@ func offset(node map[string]any) int {
 	}
 	return int(v)
 }
+
+// Ident is described at warehouse.Spelling.
+func (d *Dialect) Ident(name string) string { return quoteName(name) }
+
+// Literal is described at warehouse.Spelling.
+func (d *Dialect) Literal(kind schemas.Kind, text string) string {
+	return SQLType(schemas.Type{Kind: kind}) + " " + quoteText(text)
+}
+
+// DirtyKeys is described at warehouse.Spelling.
+func (d *Dialect) DirtyKeys() string { return runKeys }
+
+// Changes is described at warehouse.Spelling.
+func (d *Dialect) Changes(table string, after, through int64) string {
+	return fmt.Sprintf("(SELECT * EXCLUDE (_load, _image) FROM %s WHERE _load > %d AND _load <= %d)", ownTable(table, "changes"), after, through)
+}
+
+// ownTable is the table with the suffix that belongs to a table.
+func ownTable(table, suffix string) string {
+	dataset, name, _ := strings.Cut(table, ".")
+	return quoteName("millrace") + "." + quoteName(dataset+"__"+name+"__"+suffix)
+}
+
+// runKeys is the temporary table of the keys that a run owns.
+const runKeys = "temp.millrace_keys"
 
 // Columns is described at warehouse.Dialect.
 func (d *Dialect) Columns(ctx context.Context, query string, over []warehouse.Relation) (cols []warehouse.ResultColumn, err error) {
