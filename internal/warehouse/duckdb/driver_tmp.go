@@ -1,3 +1,0 @@
-package duckdb
-
-import _ "github.com/duckdb/duckdb-go/v2"
