@@ -14,7 +14,7 @@ func pos(n int) schemas.Position {
 	if n == 0 {
 		return schemas.Position{}
 	}
-	return schemas.Position{Epoch: 1, Major: uint64(n)} //nolint:gosec // small
+	return schemas.Position{Epoch: 1, Major: uint64(n)}
 }
 
 // history makes the changes of one key as a source would log them, and rows

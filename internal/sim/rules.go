@@ -22,7 +22,7 @@ const cols = 2
 type Pos uint64
 
 func at(epoch, major, minor, seq int) Pos {
-	return Pos(epoch)<<56 | Pos(major)<<32 | Pos(minor)<<8 | Pos(seq) //nolint:gosec // small
+	return Pos(epoch)<<56 | Pos(major)<<32 | Pos(minor)<<8 | Pos(seq)
 }
 
 func (p Pos) position() schemas.Position {

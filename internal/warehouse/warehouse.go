@@ -98,11 +98,14 @@ type Batch struct {
 	Epoch  int64     // what Acquire returned
 	Load   int64     // the head's Load + 1
 	Ranges []schemas.Range
-	Marks  map[int32]Mark // of partitions whose marks rose in this batch
-	Rows   Rows
-	Counts schemas.RowCounts // Read, Folded and Quarantined; the rest is computed
-	PosMin schemas.Position
-	PosMax schemas.Position
+	// Partitions is how many the topic has: what all of them have reached is
+	// known only then.
+	Partitions int32
+	Marks      map[int32]Mark // of partitions whose marks rose in this batch
+	Rows       Rows
+	Counts     schemas.RowCounts // Read, Folded and Quarantined; the rest is computed
+	PosMin     schemas.Position
+	PosMax     schemas.Position
 	// Truncate is the greatest position of a truncate in the batch, or zero:
 	// every row below it goes, and the horizon rises to it.
 	Truncate schemas.Position

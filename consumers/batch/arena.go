@@ -1,0 +1,42 @@
+package batch
+
+// chunkSize is the size of an arena's chunks; a larger value gets its own.
+const chunkSize = 256 << 10
+
+// arena holds copies of records until their load is done. Its chunks never
+// move, so slices into it stay valid until reset.
+type arena struct {
+	chunks [][]byte
+	used   int // chunks in use
+	bytes  int // handed out
+}
+
+// copy returns a copy of b inside the arena; of nil it is nil.
+func (a *arena) copy(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	a.bytes += len(b)
+	if len(b) > chunkSize/4 {
+		return append(make([]byte, 0, len(b)), b...)
+	}
+	if a.used == 0 || cap(a.chunks[a.used-1])-len(a.chunks[a.used-1]) < len(b) {
+		if a.used == len(a.chunks) {
+			a.chunks = append(a.chunks, make([]byte, 0, chunkSize))
+		}
+		a.used++
+	}
+	chunk := a.chunks[a.used-1]
+	n := len(chunk)
+	chunk = append(chunk, b...)
+	a.chunks[a.used-1] = chunk
+	return chunk[n:len(chunk):len(chunk)]
+}
+
+// reset forgets everything; the chunks are kept for what comes next.
+func (a *arena) reset() {
+	for i := range a.used {
+		a.chunks[i] = a.chunks[i][:0]
+	}
+	a.used, a.bytes = 0, 0
+}

@@ -1,0 +1,110 @@
+// Package consumers loads topics of change events into core tables.
+//
+// Per topic: poll, collect, fold, load in one transaction of the warehouse,
+// announce, commit the offsets. The warehouse is the authority on progress
+// (G4): the offsets of the head are where reading starts, and Kafka's offsets
+// are a copy for people. One member of the group owns all partitions of a
+// topic, and its epoch in the head fences every earlier owner (G5).
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/consumers/batch"
+	"millrace/internal/kafka"
+	"millrace/internal/warehouse"
+)
+
+// Table says where a topic goes.
+type Table struct {
+	Topic      string
+	Partitions int32
+	Core       string   // the merged table, dataset.table
+	History    string   // the append table of every change; empty for none
+	EventTimes []string // columns; the first is the partition column
+}
+
+// Registry is what a consumer needs of a schema registry.
+type Registry interface {
+	// Schema returns the schema of the id. ErrUnknown of package registry says
+	// that there is none; any other error may pass.
+	Schema(ctx context.Context, id uint32) (string, error)
+	Register(ctx context.Context, subject, schema string) (uint32, error)
+}
+
+// Options configure a Consumer. All fields but Metrics are required.
+type Options struct {
+	Cluster  kafka.Cluster
+	Names    kafka.Names
+	Group    string
+	Tables   []Table
+	Loader   warehouse.Loader
+	Registry Registry
+	Limits   batch.Limits // of one load
+	Memory   int          // bytes of records held over all topics, beyond one poll (G13)
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+}
+
+// Consumer is one member of a consumer group.
+type Consumer struct {
+	opts    Options
+	tables  map[string]Table // by topic
+	metrics *metrics
+	status  *board
+}
+
+// New checks the options.
+func New(o Options) (*Consumer, error) {
+	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics), status: newBoard(o.Tables)}
+	var errs []error
+	for _, t := range o.Tables {
+		if _, ok := c.tables[t.Topic]; ok {
+			errs = append(errs, fmt.Errorf("topic %s feeds two tables", t.Topic))
+		}
+		if t.Core == "" || t.Topic == "" {
+			errs = append(errs, fmt.Errorf("topic %q feeds core table %q: both need a name", t.Topic, t.Core))
+		}
+		c.tables[t.Topic] = t
+	}
+	if o.Limits.Rows <= 0 || o.Limits.Bytes <= 0 || o.Limits.Age <= 0 || o.Memory <= 0 {
+		errs = append(errs, errors.New("limits of a batch and memory must be above zero"))
+	}
+	return c, errors.Join(errs...)
+}
+
+// Run loads until ctx ends. What it has collected and not loaded then is read
+// again by the next owner. A fault of Kafka or of the warehouse is logged and
+// tried again with growing pauses.
+func (c *Consumer) Run(ctx context.Context) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, 15*time.Second
+	for {
+		began := time.Now()
+		err := c.session(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to end
+		}
+		if time.Since(began) > time.Minute {
+			pause.Reset()
+		}
+		wait := pause.NextBackOff()
+		c.metrics.sessions.Inc()
+		c.opts.Log.Warn("consumer joins its group again", "group", c.opts.Group, "pause", wait, "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Status returns what is known of every table, in the order of the options.
+func (c *Consumer) Status() []TableStatus { return c.status.snapshot() }

@@ -1,0 +1,253 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"millrace/consumers/batch"
+	"millrace/consumers/deadletter"
+	"millrace/internal/warehouse"
+	"millrace/schemas"
+)
+
+// flush makes what was collected one load of every table that the topic feeds.
+// The order is the design: dead letters acknowledged, rows and progress in one
+// transaction, announced, offsets committed. A crash between any two only
+// repeats work.
+func (t *topic) flush(ctx context.Context) error {
+	if t.batch.ProgressOnly() && len(t.put) == 0 {
+		t.batch.Wait() // its marks and ranges ride with the next load
+		return t.progress(ctx)
+	}
+	started := time.Now()
+	if err := t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, t.put) }); err != nil {
+		return err
+	}
+	t.put = t.put[:0]
+	for _, g := range t.targets {
+		if err := t.load(ctx, g, started); err != nil {
+			return err
+		}
+	}
+	t.batch.Reset()
+	return t.commitOffsets(ctx)
+}
+
+// load commits the batch to one table and announces it.
+func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
+	for {
+		b, err := t.prepare(ctx, g, started)
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			return nil
+		}
+		event, err := t.commit(ctx, g, b)
+		var poison *batch.Poison
+		if errors.As(err, &poison) {
+			if err := t.quarantineAgain(ctx, poison); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		t.loaded(g, b, &event, started)
+		return t.announce(ctx, &event)
+	}
+}
+
+// prepare makes the batch that the warehouse gets, or nil if the table has all
+// of it already.
+func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*warehouse.Batch, error) {
+	if !g.ensured {
+		if err := t.retry(ctx, "ensure table "+g.table.Name, func() error { return t.opts.Loader.Ensure(ctx, g.table) }); err != nil {
+			return nil, err
+		}
+		g.ensured = true
+	}
+	l, err := t.batch.Load(t.conf.Topic, g.table, g.head.Offsets)
+	if err != nil {
+		return nil, halt(err, "load the topic into another table with as:")
+	}
+	if len(l.Ranges) == 0 {
+		return nil, nil
+	}
+	return &warehouse.Batch{
+		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.conf.Partitions,
+		Rows: l.Rows, Counts: l.Counts, PosMin: l.PosMin, PosMax: l.PosMax, Truncate: l.Truncate, Snapshotting: l.Snapshotting,
+		Blocked: t.letters.Len() > 0, SchemaVersion: len(t.schemas), StartedAt: started,
+	}, nil
+}
+
+// commit loads the batch. After an error the outcome is unknown: the table is
+// acquired again, and its head says whether the load is there. Acquiring again
+// is by right only while the group still counts us in (G5).
+func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (event schemas.LoadComplete, err error) {
+	again := false
+	err = t.retry(ctx, "load "+g.table.Name, func() error {
+		if again {
+			done, err := t.reacquire(ctx, g, b, &event)
+			if done || err != nil {
+				return err
+			}
+		}
+		again = true
+		b.Rows.Reset()
+		event, err = t.opts.Loader.Load(ctx, b)
+		var poison *batch.Poison
+		if errors.Is(err, warehouse.ErrFenced) || errors.As(err, &poison) {
+			return permanent(err)
+		}
+		if err != nil {
+			t.metrics.retries.WithLabelValues(g.table.Name).Inc()
+		}
+		return err
+	})
+	if err != nil {
+		return event, fmt.Errorf("load %d of %s: %w", b.Load, g.table.Name, err)
+	}
+	return event, nil
+}
+
+// reacquire takes the table again after an error, and reports whether the load
+// had been committed all the same.
+func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, event *schemas.LoadComplete) (bool, error) {
+	if err := t.commitOffsets(ctx); err != nil {
+		return false, permanent(fmt.Errorf("confirm membership: %w", err))
+	}
+	before := g.head
+	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.id)
+	if err != nil {
+		return false, err
+	}
+	if head.Epoch != before.Epoch+1 {
+		return false, permanent(fmt.Errorf("epoch went from %d to %d: %w", before.Epoch, head.Epoch, warehouse.ErrFenced))
+	}
+	switch head.Load {
+	case before.Load:
+		g.head.Epoch, b.Epoch = head.Epoch, head.Epoch
+		return false, nil
+	case b.Load:
+		events, err := t.opts.Loader.Loads(ctx, g.table.Name, before.Load, 1)
+		if err != nil {
+			return false, err
+		}
+		if len(events) != 1 || events[0].Load != b.Load {
+			return false, permanent(fmt.Errorf("the log of loads lacks load %d", b.Load))
+		}
+		*event, g.head.Epoch = events[0], head.Epoch
+		return true, nil
+	}
+	return false, permanent(fmt.Errorf("the head went from load %d to %d: %w", before.Load, head.Load, warehouse.ErrFenced))
+}
+
+// quarantineAgain takes a change that turned out to be poison, and what waits
+// behind it, out of the batch.
+func (t *topic) quarantineAgain(ctx context.Context, p *batch.Poison) error {
+	reason := p.Err.Error()
+	var letters []deadletter.Letter
+	for _, d := range t.batch.Drop(p.Partition, p.Offset) {
+		letters = append(letters, deadletter.Letter{Partition: d.Partition, Offset: d.Offset, Key: d.Key, Value: d.Value, Canonical: d.Canonical, Reason: reason})
+		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", reason)
+		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
+		reason = "an earlier change of the key is a dead letter"
+	}
+	if len(letters) == 0 {
+		return fmt.Errorf("quarantine a change that is not in the batch: %w", p)
+	}
+	return t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, letters) })
+}
+
+// loaded takes the committed load into the head that we hold.
+func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, started time.Time) {
+	g.head.Load = b.Load
+	offsets := maps.Clone(g.head.Offsets)
+	for _, r := range b.Ranges {
+		offsets[r.Partition] = r.To
+	}
+	g.head.Offsets = offsets
+	g.head.Marks = mergeMarks(g.head.Marks, b.Marks)
+	g.head.Complete, g.head.Snapshot = e.CompleteThrough, e.Snapshot
+	g.shown = e.CompleteThrough
+	t.status.update(g.table.Name, func(s *TableStatus) {
+		s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
+		s.Rows.Read += e.Rows.Read
+		s.Rows.Applied += e.Rows.Applied
+		s.Rows.Folded += e.Rows.Folded
+		s.Rows.Inserted += e.Rows.Inserted
+		s.Rows.Updated += e.Rows.Updated
+		s.Rows.Deleted += e.Rows.Deleted
+		s.Rows.Stale += e.Rows.Stale
+		s.Rows.Quarantined += e.Rows.Quarantined
+	})
+	m := t.metrics
+	m.loads.WithLabelValues(g.table.Name).Inc()
+	m.duration.WithLabelValues(g.table.Name).Observe(time.Since(started).Seconds())
+	m.rows.WithLabelValues(g.table.Name, "applied").Add(float64(e.Rows.Applied))
+	m.rows.WithLabelValues(g.table.Name, "folded").Add(float64(e.Rows.Folded))
+	m.rows.WithLabelValues(g.table.Name, "stale").Add(float64(e.Rows.Stale))
+	m.rows.WithLabelValues(g.table.Name, "quarantined").Add(float64(e.Rows.Quarantined))
+}
+
+// progress tells those who wait for completeness that a quiet table is complete
+// further than its last load said. Nothing is written to the warehouse: the
+// watermarks are read again after a crash.
+func (t *topic) progress(ctx context.Context) error {
+	if t.letters.Len() > 0 {
+		return nil
+	}
+	for _, g := range t.targets {
+		if !g.ensured || g.head.Load == 0 {
+			continue
+		}
+		through := complete(mergeMarks(g.head.Marks, t.batch.Marks()), t.conf.Partitions)
+		if !g.shown.Time.Before(through.Time) {
+			continue
+		}
+		event := schemas.LoadComplete{Table: g.table.Name, Epoch: g.head.Epoch, Mode: g.table.Mode, CompleteThrough: through,
+			Snapshot: g.head.Snapshot, StartedAt: time.Now().UTC(), CommittedAt: time.Now().UTC()}
+		if err := t.announce(ctx, &event); err != nil {
+			return err
+		}
+		t.status.update(g.table.Name, func(s *TableStatus) { s.Complete = through })
+		g.shown = through
+	}
+	return nil
+}
+
+func mergeMarks(have, more map[int32]warehouse.Mark) map[int32]warehouse.Mark {
+	out := maps.Clone(have)
+	if out == nil {
+		out = map[int32]warehouse.Mark{}
+	}
+	for p, m := range more {
+		was := out[p]
+		if was.Complete.Pos.Less(m.Complete.Pos) || was.Complete.Pos == m.Complete.Pos && was.Complete.Time.Before(m.Complete.Time) {
+			was.Complete = m.Complete
+		}
+		was.SnapshotDone = schemas.MaxPosition(was.SnapshotDone, m.SnapshotDone)
+		out[p] = was
+	}
+	return out
+}
+
+// complete is the least of the partitions' last watermarks.
+func complete(marks map[int32]warehouse.Mark, partitions int32) schemas.Progress {
+	var least schemas.Progress
+	for p := range partitions {
+		c := marks[p].Complete
+		if p == 0 || c.Pos.Less(least.Pos) {
+			least.Pos = c.Pos
+		}
+		if p == 0 || c.Time.Before(least.Time) {
+			least.Time = c.Time
+		}
+	}
+	return least
+}

@@ -1,0 +1,48 @@
+package consumers
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	loads    *prometheus.CounterVec
+	rows     *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	letters  *prometheus.CounterVec
+	retries  *prometheus.CounterVec
+	lag      *prometheus.GaugeVec
+	buffered prometheus.Gauge
+	sessions prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_loads_total", Help: "Committed loads of a core table.",
+		}, []string{"table"}),
+		rows: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_load_rows_total", Help: "Change events by what became of them: applied, folded, stale or quarantined.",
+		}, []string{"table", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "millrace_load_duration_seconds", Help: "Time from cutting a batch to it being readable.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
+		}, []string{"table"}),
+		letters: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_dead_letters_total", Help: "Records that went to a dead-letter topic.",
+		}, []string{"table"}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_load_retries_total", Help: "Loads that were tried again after an error.",
+		}, []string{"table"}),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet.",
+		}, []string{"table"}),
+		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "millrace_load_buffered_bytes", Help: "Bytes of records that were polled and not loaded yet.",
+		}),
+		sessions: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "millrace_consumer_rejoins_total", Help: "Times that the consumer joined its group again after an error.",
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.buffered, m.sessions)
+	}
+	return m
+}

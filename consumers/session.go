@@ -1,0 +1,278 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
+
+	"millrace/consumers/batch"
+	"millrace/schemas"
+)
+
+// pollRecords bounds what one poll hands over.
+const pollRecords = 10_000
+
+// session is one membership of the group. It ends at the first error that
+// another membership must mend; a table that waits for a person does not end it.
+type session struct {
+	*Consumer
+	client   *kgo.Client
+	admin    *kadm.Client
+	loadsID  uint32 // of the schema of load-complete events
+	loads    string // their topic
+	group    *errgroup.Group
+	buffered atomic.Int64
+	freed    chan struct{}
+
+	mu     sync.Mutex
+	topics map[string]*running
+}
+
+// running is an owned topic and the goroutine that loads it.
+type running struct {
+	topic  *topic
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (c *Consumer) session(ctx context.Context) (err error) {
+	s := &session{Consumer: c, topics: map[string]*running{}, freed: make(chan struct{}, 1)}
+	var inner context.Context
+	s.group, inner = errgroup.WithContext(ctx)
+	names := make([]string, 0, len(c.tables))
+	for name := range c.tables {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
+	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
+	opts = append(opts, kgo.ConsumeTopics(names...),
+		kgo.AdjustFetchOffsetsFn(func(_ context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			return s.assigned(inner, asked)
+		}),
+		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.dropped(gone) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.dropped(gone) }))
+	if s.client, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("make a Kafka client: %w", err)
+	}
+	s.admin = kadm.NewClient(s.client)
+	if err := s.prepareLoads(inner); err != nil {
+		s.client.Close()
+		return err
+	}
+	s.group.Go(func() error { return s.poll(inner) })
+	err = s.group.Wait()
+	s.client.CloseAllowingRebalance()
+	s.dropAll()
+	return err
+}
+
+// poll hands what it polls to the topics' goroutines, and never blocks a
+// rebalance for longer than that.
+func (s *session) poll(ctx context.Context) error {
+	for {
+		fetches := s.client.PollRecords(ctx, pollRecords)
+		if ctx.Err() != nil {
+			s.client.AllowRebalance()
+			return nil //nolint:nilerr // asked to end
+		}
+		err := s.handOver(fetches)
+		s.client.AllowRebalance()
+		if err != nil {
+			return err
+		}
+		for s.buffered.Load() > int64(s.opts.Memory) {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.freed:
+			}
+		}
+	}
+}
+
+func (s *session) handOver(fetches kgo.Fetches) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, kerr.OffsetOutOfRange) {
+			s.haltTopic(e.Topic, halt(e.Err, "the topic no longer holds what is to be loaded next: snapshot the table again"))
+			continue
+		}
+		if e.Topic == "" || !kerr.IsRetriable(e.Err) {
+			return fmt.Errorf("poll topic %q partition %d: %w", e.Topic, e.Partition, e.Err)
+		}
+	}
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		r := s.topics[p.Topic]
+		if r == nil || len(p.Records) == 0 {
+			return
+		}
+		s.buffered.Add(size(p.Records))
+		last := p.Records[len(p.Records)-1]
+		lag := p.HighWatermark - last.Offset - 1
+		s.metrics.lag.WithLabelValues(r.topic.conf.Core).Set(float64(lag))
+		s.status.update(r.topic.conf.Core, func(st *TableStatus) { st.Lag = lag })
+		r.topic.push(p.Records)
+	})
+	s.metrics.buffered.Set(float64(s.buffered.Load()))
+	return nil
+}
+
+func size(records []*kgo.Record) (n int64) {
+	for _, r := range records {
+		n += int64(len(r.Key) + len(r.Value) + 200)
+	}
+	return n
+}
+
+// release counts records off that a topic has taken into its batch.
+func (s *session) release(records []*kgo.Record) {
+	s.buffered.Add(-size(records))
+	select {
+	case s.freed <- struct{}{}:
+	default:
+	}
+}
+
+// start makes the topic's goroutine. A halt ends the goroutine and shows; any
+// other error ends the session.
+func (s *session) start(ctx context.Context, t *topic) {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{topic: t, cancel: cancel, done: make(chan struct{})}
+	s.mu.Lock()
+	s.topics[t.conf.Topic] = r
+	s.mu.Unlock()
+	t.owned(true)
+	s.group.Go(func() error {
+		defer close(r.done)
+		defer t.owned(false)
+		err := t.run(ctx)
+		var h *haltError
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // revoked
+		case errors.As(err, &h):
+			s.client.PauseFetchTopics(t.conf.Topic)
+			s.mu.Lock()
+			s.haltTopic(t.conf.Topic, h)
+			s.mu.Unlock()
+			return nil
+		}
+		return err
+	})
+}
+
+// haltTopic shows why a topic is not loaded. s.mu is held.
+func (s *session) haltTopic(name string, err error) {
+	conf := s.tables[name]
+	s.opts.Log.Error("table halted", "table", conf.Core, "topic", name, "err", err)
+	for _, table := range []string{conf.Core, conf.History} {
+		s.status.update(table, func(st *TableStatus) { st.Halted = err.Error() })
+	}
+	if r := s.topics[name]; r != nil {
+		r.cancel()
+		delete(s.topics, name)
+	}
+}
+
+func (t *topic) owned(is bool) {
+	for _, g := range t.targets {
+		t.status.update(g.table.Name, func(st *TableStatus) { st.Owned = is })
+	}
+}
+
+// dropped ends the goroutines of topics that are ours no more, and waits for
+// them: what they had not committed is the next owner's.
+func (s *session) dropped(gone map[string][]int32) {
+	for name := range gone {
+		s.mu.Lock()
+		r := s.topics[name]
+		delete(s.topics, name)
+		s.mu.Unlock()
+		if r != nil {
+			r.cancel()
+			<-r.done
+		}
+	}
+}
+
+func (s *session) dropAll() {
+	gone := map[string][]int32{}
+	s.mu.Lock()
+	for name := range s.topics {
+		gone[name] = nil
+	}
+	s.mu.Unlock()
+	s.dropped(gone)
+}
+
+// commitOffsets copies the heads' offsets to Kafka, for people, and so confirms
+// that the group still counts us in.
+func (t *topic) commitOffsets(ctx context.Context) error {
+	offsets := map[string]map[int32]kgo.EpochOffset{t.conf.Topic: {}}
+	for p, n := range t.offsets() {
+		offsets[t.conf.Topic][p] = kgo.EpochOffset{Epoch: -1, Offset: n}
+	}
+	var failed error
+	t.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		failed = err
+		if err != nil {
+			return
+		}
+		for _, rt := range resp.Topics {
+			for _, rp := range rt.Partitions {
+				if failed == nil {
+					failed = kerr.ErrorForCode(rp.ErrorCode)
+				}
+			}
+		}
+	})
+	if failed != nil && ctx.Err() == nil {
+		return fmt.Errorf("commit offsets of %s: %w", t.conf.Topic, failed)
+	}
+	return nil
+}
+
+// retry does something until it succeeds, ctx ends, or the error is permanent.
+func (s *session) retry(ctx context.Context, what string, do func() error) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = 50*time.Millisecond, 15*time.Second
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, do() },
+		backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, wait time.Duration) {
+			s.opts.Log.Warn("trying again", "what", what, "pause", wait, "err", err)
+		}))
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func permanent(err error) error { return backoff.Permanent(err) }
+
+func newTopic(s *session, conf Table, id string) *topic {
+	t := &topic{session: s, conf: conf, id: id, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
+	t.wake = make(chan struct{}, 1)
+	t.targets = []*target{{}}
+	t.targets[0].table.Name, t.targets[0].table.Mode = conf.Core, schemas.ModeMerge
+	if conf.History != "" {
+		t.targets = append(t.targets, &target{})
+		t.targets[1].table.Name, t.targets[1].table.Mode = conf.History, schemas.ModeAppend
+	}
+	for _, g := range t.targets {
+		g.table.EventTimes = conf.EventTimes
+	}
+	return t
+}

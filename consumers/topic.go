@@ -1,0 +1,292 @@
+package consumers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/consumers/batch"
+	"millrace/consumers/deadletter"
+	"millrace/internal/warehouse"
+	"millrace/schemas"
+	"millrace/schemas/avro"
+	"millrace/schemas/registry"
+)
+
+// haltError stops one topic until a person has acted (G12).
+type haltError struct {
+	err  error
+	cure string
+}
+
+func (e *haltError) Error() string { return fmt.Sprintf("%v: %s", e.err, e.cure) }
+func (e *haltError) Unwrap() error { return e.err }
+
+func halt(err error, cure string) error { return &haltError{err, cure} }
+
+// target is one core table that a topic feeds.
+type target struct {
+	table   warehouse.CoreTable
+	head    warehouse.Head
+	ensured bool             // the warehouse's table has table.Columns
+	shown   schemas.Progress // the last that was announced
+}
+
+// topic loads one topic, as its owner.
+type topic struct {
+	*session
+	conf    Table
+	id      string // Kafka's
+	targets []*target
+	letters *deadletter.Queue
+	schemas map[uint32]*batch.Schema
+	keys    map[uint32]*avro.KeyDecoder
+	batch   *batch.Batch
+	put     []deadletter.Letter // to be acknowledged before the next load
+
+	queue
+	canonical []byte
+	cells     []schemas.Cell
+	envelope  avro.Envelope
+}
+
+// queue hands polled records from the poller to the topic's goroutine.
+type queue struct {
+	mu     sync.Mutex
+	polled [][]*kgo.Record
+	wake   chan struct{}
+}
+
+func (q *queue) push(records []*kgo.Record) {
+	q.mu.Lock()
+	q.polled = append(q.polled, records)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) take() [][]*kgo.Record {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	out := q.polled
+	q.polled = nil
+	return out
+}
+
+// run collects and loads until ctx ends or something fails that another owner
+// or a person must mend.
+func (t *topic) run(ctx context.Context) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if due := t.batch.Due(); !due.IsZero() {
+			timer.Reset(time.Until(due))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.wake:
+		case <-timer.C:
+		}
+		for _, records := range t.take() {
+			for _, r := range records {
+				if err := t.collect(ctx, r); err != nil {
+					return err
+				}
+				if t.batch.Full() {
+					if err := t.flush(ctx); err != nil {
+						return err
+					}
+				}
+			}
+			t.release(records)
+		}
+		if due := t.batch.Due(); !due.IsZero() && !time.Now().Before(due) {
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// collect takes one record up.
+func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
+	known := true
+	for _, g := range t.targets {
+		known = known && r.Offset < g.head.Offsets[r.Partition]
+	}
+	if known {
+		return nil // loaded by all tables that the topic feeds
+	}
+	rec := t.batch.Keep(batch.Record{Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value})
+	t.batch.Saw(r.Partition, r.Offset, time.Now())
+	c := batch.Change{Record: rec}
+	schema, body, err := t.schemaOf(ctx, rec.Value)
+	if err != nil {
+		return t.quarantine(ctx, &c, err)
+	}
+	if err := schema.Decoder.Envelope(body, &t.envelope); err != nil {
+		return t.quarantine(ctx, &c, err)
+	}
+	if t.envelope.Op.IsControl() {
+		t.batch.Mark(r.Partition, &t.envelope)
+		return nil
+	}
+	c.Schema, c.Envelope = schema, t.envelope
+	if err := t.readKey(ctx, &c); err != nil {
+		return err
+	}
+	if t.letters.Blocks(c.Canonical) {
+		return t.quarantine(ctx, &c, errors.New("an earlier change of the key is a dead letter"))
+	}
+	if keyless := len(c.Canonical) == 0; keyless && (c.Envelope.Op == schemas.Update || c.Envelope.Op == schemas.Delete) {
+		return t.quarantine(ctx, &c, fmt.Errorf("op %s on a table without a key", c.Envelope.Op))
+	}
+	if c.Envelope.Op == schemas.Delete && len(t.targets) > 1 {
+		if c.Before, err = schema.Decoder.Before(&t.envelope); err != nil {
+			return t.quarantine(ctx, &c, err)
+		}
+	}
+	t.batch.Add(&c)
+	return nil
+}
+
+// readKey reads the record's key. A key that cannot be read blocks the whole
+// topic: nobody knows which later changes must wait for it.
+func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
+	if c.Key == nil {
+		if len(t.targets[0].table.Key) > 0 {
+			return t.unreadableKey(c, errors.New("the record has no key"))
+		}
+		return nil
+	}
+	id, body, err := avro.SplitHeader(c.Key)
+	if err != nil {
+		return t.unreadableKey(c, err)
+	}
+	dec := t.keys[id]
+	if dec == nil {
+		text, err := t.schemaText(ctx, id)
+		if err == nil {
+			dec, err = avro.NewKeyDecoder(text)
+		}
+		if err != nil {
+			return t.unreadableKey(c, fmt.Errorf("read key schema %d: %w", id, err))
+		}
+		t.keys[id] = dec
+		if err := t.setKey(dec.Columns()); err != nil {
+			return err
+		}
+	}
+	if t.cells, err = dec.Cells(t.cells[:0], body); err != nil {
+		return t.unreadableKey(c, err)
+	}
+	t.canonical = schemas.AppendKeyValues(t.canonical[:0], dec.Types(), t.cells)
+	c.Canonical, c.KeyCells = t.canonical, t.cells
+	return nil
+}
+
+func (t *topic) unreadableKey(c *batch.Change, err error) error {
+	return halt(fmt.Errorf("read the key of record %d of partition %d of %s: %w", c.Offset, c.Partition, t.conf.Topic, err),
+		"remove the record from the topic or register its schema, then restart the consumer")
+}
+
+// setKey gives the tables the key that the topic's key schema names.
+func (t *topic) setKey(columns []schemas.Column) error {
+	var names []string
+	for _, c := range columns {
+		names = append(names, c.Name)
+	}
+	for _, g := range t.targets {
+		if g.table.Key != nil && !slices.Equal(g.table.Key, names) {
+			return halt(fmt.Errorf("the key of %s was %v and is %v", t.conf.Topic, g.table.Key, names),
+				"a table whose key changes needs a new topic: snapshot it again under another prefix")
+		}
+		g.table.Key = names
+	}
+	return nil
+}
+
+// schemaOf is the schema that the value was written with, bound into the
+// tables' columns.
+func (t *topic) schemaOf(ctx context.Context, value []byte) (*batch.Schema, []byte, error) {
+	id, body, err := avro.SplitHeader(value)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s := t.schemas[id]; s != nil {
+		return s, body, nil
+	}
+	text, err := t.schemaText(ctx, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	dec, err := avro.NewDecoder(text)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &batch.Schema{ID: id, Decoder: dec, Columns: dec.Columns()}
+	for _, g := range t.targets {
+		columns, err := batch.Union(g.table.Columns, s)
+		if err != nil {
+			return nil, nil, halt(fmt.Errorf("take up schema %d of %s for %s: %w", id, t.conf.Topic, g.table.Name, err),
+				"rename the column at the source, or load the topic into another table with as:")
+		}
+		if !slices.Equal(columns, g.table.Columns) {
+			g.table.Columns, g.ensured = columns, false
+		}
+	}
+	t.schemas[id] = s
+	return s, body, nil
+}
+
+// schemaText asks the registry until it answers.
+func (t *topic) schemaText(ctx context.Context, id uint32) (text string, err error) {
+	err = t.retry(ctx, "look up schema", func() error {
+		text, err = t.opts.Registry.Schema(ctx, id)
+		if errors.Is(err, registry.ErrUnknown) {
+			return permanent(err)
+		}
+		return err
+	})
+	return text, err
+}
+
+// quarantine sends a record to the dead-letter topic, with the next load.
+func (t *topic) quarantine(ctx context.Context, c *batch.Change, reason error) error {
+	var h *haltError
+	if errors.As(reason, &h) || ctx.Err() != nil {
+		return reason
+	}
+	if c.Canonical == nil {
+		if err := t.readKey(ctx, c); err != nil {
+			return err
+		}
+	}
+	t.letters.Block(c.Canonical)
+	t.put = append(t.put, deadletter.Letter{Partition: c.Partition, Offset: c.Offset, Key: c.Key, Value: c.Value,
+		Canonical: slices.Clone(c.Canonical), Reason: reason.Error()})
+	t.batch.Quarantine(c.Partition, c.Offset)
+	t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", c.Partition, "offset", c.Offset, "err", reason)
+	t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
+	return nil
+}
+
+// offsets are the next ones to read: of the table that is the furthest behind.
+func (t *topic) offsets() map[int32]int64 {
+	out := maps.Clone(t.targets[0].head.Offsets)
+	for _, g := range t.targets[1:] {
+		for p, n := range out {
+			out[p] = min(n, g.head.Offsets[p])
+		}
+	}
+	return out
+}

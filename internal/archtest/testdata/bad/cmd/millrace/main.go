@@ -1,0 +1,8 @@
+package main
+
+import (
+	_ "millrace/consumers"
+	_ "millrace/deriver"
+	_ "millrace/internal/up"
+	_ "millrace/producers"
+)

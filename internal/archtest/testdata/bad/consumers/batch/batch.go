@@ -1,0 +1,8 @@
+package batch
+
+import (
+	_ "github.com/go-mysql-org/go-mysql/mysql"
+	_ "github.com/twmb/avro"
+	_ "go.mongodb.org/mongo-driver/v2/mongo"
+	_ "millrace/cmd/millrace"
+)

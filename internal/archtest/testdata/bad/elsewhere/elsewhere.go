@@ -1,0 +1,3 @@
+package elsewhere
+
+import _ "millrace/schemas"

@@ -1,0 +1,3 @@
+package util
+
+import _ "github.com/jackc/pgx/v5"

@@ -1,0 +1,6 @@
+package schemas
+
+import (
+	_ "pgregory.net/rapid"
+	_ "testing"
+)

@@ -1,0 +1,146 @@
+package kafka
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// MaxTopicLen is Kafka's limit of a topic's name.
+const MaxTopicLen = 249
+
+// Names makes the names of the topics of one installation. Each part of a name
+// is escaped, so that two things never share a topic: a byte that Kafka does
+// not allow in a name, and a dot, becomes _xHH; so does the underscore of what
+// already looks like an escape.
+type Names struct {
+	Prefix string
+}
+
+// TopicName is what the name of a table's topic says.
+type TopicName struct {
+	Source, Schema, Table string
+	Generation            int // from 1
+}
+
+// Table is the topic of a generation of a table.
+func (n Names) Table(t TopicName) (string, error) {
+	if t.Generation < 1 {
+		return "", fmt.Errorf("name topic of %s.%s: generation %d is below 1", t.Schema, t.Table, t.Generation)
+	}
+	parts := []string{t.Source, t.Schema, t.Table}
+	if t.Generation == 1 {
+		return n.join(parts...)
+	}
+	name, err := n.join(parts...)
+	if err != nil {
+		return "", err
+	}
+	return checkLen(name + ".g" + strconv.Itoa(t.Generation))
+}
+
+// ParseTable reads the name of a table's topic. It reports false for every
+// other name, also that of a dead-letter topic.
+func (n Names) ParseTable(topic string) (TopicName, bool) {
+	rest, ok := strings.CutPrefix(topic, escape(n.Prefix)+".")
+	if !ok {
+		return TopicName{}, false
+	}
+	parts := strings.Split(rest, ".")
+	t := TopicName{Generation: 1}
+	if len(parts) == 4 {
+		digits, ok := strings.CutPrefix(parts[3], "g")
+		generation, err := strconv.Atoi(digits)
+		if !ok || err != nil || generation < 2 || strconv.Itoa(generation) != digits {
+			return TopicName{}, false
+		}
+		t.Generation, parts = generation, parts[:3]
+	}
+	if len(parts) != 3 {
+		return TopicName{}, false
+	}
+	for i, dst := range []*string{&t.Source, &t.Schema, &t.Table} {
+		if *dst, ok = unescape(parts[i]); !ok || *dst == "" {
+			return TopicName{}, false
+		}
+	}
+	return t, true
+}
+
+// Positions is the topic of a source's checkpoints.
+func (n Names) Positions(source string) (string, error) { return n.join(source, "positions") }
+
+// Snapshots is the topic of the states of a source's tables.
+func (n Names) Snapshots(source string) (string, error) { return n.join(source, "snapshots") }
+
+// Loads is the topic of load-complete events.
+func (n Names) Loads() (string, error) { return n.join("loads") }
+
+// DeadLetter is the dead-letter topic of a topic.
+func (Names) DeadLetter(topic string) (string, error) { return checkLen(topic + ".dlq") }
+
+// TransactionalID is the transactional id of a source's producer.
+func (n Names) TransactionalID(source string) (string, error) { return n.join(source) }
+
+func (n Names) join(parts ...string) (string, error) {
+	name := escape(n.Prefix)
+	if name == "" {
+		return "", errors.New("name topic: the prefix is empty")
+	}
+	for _, part := range parts {
+		if part == "" {
+			return "", fmt.Errorf("name topic under %q: a part of %q is empty", n.Prefix, parts)
+		}
+		name += "." + escape(part)
+	}
+	return checkLen(name)
+}
+
+func checkLen(name string) (string, error) {
+	if len(name) > MaxTopicLen {
+		return "", fmt.Errorf("name topic %s…: it takes %d bytes and Kafka allows %d: shorten the prefix or the name of the source",
+			name[:64], len(name), MaxTopicLen)
+	}
+	return name, nil
+}
+
+func escape(part string) string {
+	var b strings.Builder
+	for i := range len(part) {
+		c := part[i]
+		legal := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
+		if !legal || isEscape(part[i:]) {
+			fmt.Fprintf(&b, "_x%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// isEscape reports whether s begins like the escape of a byte.
+func isEscape(s string) bool {
+	if len(s) < 4 || s[0] != '_' || s[1] != 'x' {
+		return false
+	}
+	_, err := hex.DecodeString(s[2:4])
+	return err == nil && strings.ToUpper(s[2:4]) == s[2:4]
+}
+
+// unescape undoes escape. What escape does not make is refused, so that every
+// topic has one reading.
+func unescape(part string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(part); i++ {
+		if isEscape(part[i:]) {
+			raw, _ := hex.DecodeString(part[i+2 : i+4])
+			b.WriteByte(raw[0])
+			i += 3
+			continue
+		}
+		b.WriteByte(part[i])
+	}
+	return b.String(), escape(b.String()) == part
+}

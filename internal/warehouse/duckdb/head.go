@@ -1,0 +1,196 @@
+package duckdb
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
+)
+
+// head is the row of a head, with what a Head does not show.
+type head struct {
+	warehouse.Head
+	name       string
+	mode       schemas.Mode
+	key        []string
+	unsettable []string
+	// ended is the greatest end of a snapshot that is in effect. It may lie
+	// below the least of the marks while a dead letter is unresolved, and below
+	// the horizon, which truncates raise too.
+	ended schemas.Position
+}
+
+func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name) (head, error) {
+	var h head
+	var key, offsets, marks, horizon, completePos, ended, unsettable string
+	var completeTime sql.NullTime
+	found := false
+	err := each(ctx, conn, w.dialect.ReadHead(n), func(rows *sql.Rows) error {
+		found = true
+		return rows.Scan(&h.name, &h.mode, &key, &h.Epoch, &h.Load, &h.Topic, &h.TopicID, &offsets, &marks, &horizon,
+			&completePos, &completeTime, &ended, &h.Snapshot.Running, &h.Snapshot.Done, &unsettable)
+	})
+	if err != nil {
+		return h, fmt.Errorf("read the head of %s: %w", n, err)
+	}
+	if !found {
+		return h, fmt.Errorf("read the head of %s: it has none", n)
+	}
+	if completeTime.Valid {
+		h.Complete.Time = completeTime.Time.UTC()
+	}
+	err = errors.Join(
+		json.Unmarshal([]byte(key), &h.key), json.Unmarshal([]byte(offsets), &h.Offsets),
+		json.Unmarshal([]byte(marks), &h.Marks), json.Unmarshal([]byte(unsettable), &h.unsettable),
+		h.Horizon.UnmarshalText([]byte(horizon)), h.Complete.Pos.UnmarshalText([]byte(completePos)),
+		h.ended.UnmarshalText([]byte(ended)))
+	if err != nil {
+		return h, fmt.Errorf("decode the head of %s: %w", n, err)
+	}
+	return h, nil
+}
+
+// Acquire takes the table over. It waits for a load that is being committed: of
+// two writers of one head, DuckDB lets the first one win.
+func (w *Warehouse) Acquire(ctx context.Context, table, topic, topicID string) (warehouse.Head, error) {
+	conn, leave, err := w.writer(ctx)
+	if err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", table, err)
+	}
+	defer leave()
+	t, release, err := w.hold(ctx, conn, table)
+	if err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", table, err)
+	}
+	defer release()
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		h, err := w.takeOver(ctx, conn, t.name, topic, topicID)
+		if err == nil {
+			return h.Head, nil
+		}
+		if !isConflict(err) {
+			return warehouse.Head{}, fmt.Errorf("acquire %s: %w", table, err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return warehouse.Head{}, fmt.Errorf("acquire %s: %w", table, errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
+
+func (w *Warehouse) takeOver(ctx context.Context, conn *sql.Conn, n sqlgen.Name, topic, topicID string) (h head, err error) {
+	if err := w.opts.Fault.At(ctx, PointAcquireBegin); err != nil {
+		return h, err
+	}
+	err = tx(ctx, conn, func() error {
+		if err := exactlyOne(conn.ExecContext(ctx, w.dialect.TakeOver(n), topic, topicID)); err != nil {
+			return fmt.Errorf("raise the epoch: %w", err)
+		}
+		h, err = w.readHead(ctx, conn, n)
+		return err
+	})
+	if err == nil {
+		err = w.opts.Fault.At(ctx, PointAcquireCommitted)
+	}
+	return h, err
+}
+
+// errNotOne is the reason when a statement that must change one row did not.
+var errNotOne = errors.New("the statement changed another number of rows than one")
+
+func exactlyOne(r sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(errNotOne, err)
+	}
+	return nil
+}
+
+// Rewind sets the offsets of the named partitions, under the epoch.
+func (w *Warehouse) Rewind(ctx context.Context, table string, epoch int64, offsets map[int32]int64) error {
+	conn, leave, err := w.writer(ctx)
+	if err != nil {
+		return fmt.Errorf("rewind %s: %w", table, err)
+	}
+	defer leave()
+	t, release, err := w.hold(ctx, conn, table)
+	if err != nil {
+		return fmt.Errorf("rewind %s: %w", table, err)
+	}
+	defer release()
+	err = tx(ctx, conn, func() error {
+		h, err := w.readHead(ctx, conn, t.name)
+		if err != nil {
+			return err
+		}
+		maps.Copy(h.Offsets, offsets)
+		text, err := encode(h.Offsets)
+		if err != nil {
+			return fmt.Errorf("encode offsets: %w", err)
+		}
+		return exactlyOne(conn.ExecContext(ctx, w.dialect.MoveOffsets(t.name), text, epoch))
+	})
+	if err != nil {
+		return fmt.Errorf("rewind %s: %w", table, w.fenced(ctx, conn, t.name, err, func(h head) bool { return h.Epoch != epoch }))
+	}
+	return nil
+}
+
+// fenced gives the error of a write its meaning: if the head was not the
+// writer's, or another write came first and now lost says that it is no longer,
+// the writer is fenced. Anything else is what it was.
+func (w *Warehouse) fenced(ctx context.Context, conn *sql.Conn, n sqlgen.Name, err error, lost func(head) bool) error {
+	if errors.Is(err, errNotOne) {
+		return fmt.Errorf("%w: %w", warehouse.ErrFenced, err)
+	}
+	if !isConflict(err) {
+		return err
+	}
+	h, readErr := w.readHead(context.WithoutCancel(ctx), conn, n)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	if lost(h) {
+		return fmt.Errorf("%w: %w", warehouse.ErrFenced, err)
+	}
+	return err
+}
+
+// Loads returns the events of the loads above after, in order, at most limit.
+func (w *Warehouse) Loads(ctx context.Context, table string, after int64, limit int) ([]schemas.LoadComplete, error) {
+	n, err := w.dialect.ParseName(table)
+	if err != nil {
+		return nil, fmt.Errorf("read the loads of %s: %w", table, err)
+	}
+	rows, err := w.Query(ctx, w.dialect.ReadLoads(n), after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the loads of %s: %w", table, err)
+	}
+	defer rows.Close() //nolint:errcheck // Err says it
+	var out []schemas.LoadComplete
+	for rows.Next() {
+		var text []byte
+		var e schemas.LoadComplete
+		if err := rows.Scan(&text); err != nil {
+			return nil, fmt.Errorf("read the loads of %s: %w", table, err)
+		}
+		if err := json.Unmarshal(text, &e); err != nil {
+			return nil, fmt.Errorf("decode a load of %s: %w", table, err)
+		}
+		out = append(out, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read the loads of %s: %w", table, err)
+	}
+	return out, nil
+}

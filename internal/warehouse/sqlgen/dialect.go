@@ -1,0 +1,166 @@
+// Package sqlgen writes the SQL of core tables: their definitions, and the
+// statements of a load in the order of the design's loop.
+//
+// It is pure: it returns text and does no I/O. What differs between warehouses
+// stands in a Dialect; another warehouse is another Dialect. The row's rules
+// are those of package register, and tests compare the two (G2).
+package sqlgen
+
+import (
+	"fmt"
+	"strings"
+
+	"millrace/schemas"
+)
+
+// Dialect is how a warehouse spells what the statements need.
+type Dialect struct {
+	quote     byte
+	types     func(schemas.Type) string
+	parseType func(string) (schemas.Type, bool)
+	nullSafe  string // the operator that is true for two nulls
+	instant   func(us int64) string
+	bucket    func(kind schemas.Kind, expr string) string
+	reserved  []string // datasets that cannot be made
+}
+
+// DuckDB is the dialect of DuckDB.
+func DuckDB() *Dialect {
+	return &Dialect{
+		quote:     '"',
+		types:     duckType,
+		parseType: duckParseType,
+		nullSafe:  "IS NOT DISTINCT FROM",
+		instant:   func(us int64) string { return fmt.Sprintf("make_timestamptz(%d)", us) },
+		bucket:    duckBucket,
+		// A schema named like the file is ambiguous; the others are DuckDB's own.
+		reserved: []string{"warehouse", Schema, "main", "temp", "system", "pg_catalog", "information_schema"},
+	}
+}
+
+// Ident quotes an identifier: names may be any text.
+func (d *Dialect) Ident(name string) string {
+	q := string(d.quote)
+	return q + strings.ReplaceAll(name, q, q+q) + q
+}
+
+// Type is the column type that holds values of t.
+func (d *Dialect) Type(t schemas.Type) string { return d.types(t) }
+
+// Held is the type that a column made for values of t really holds: a decimal
+// that is too wide for the warehouse is held as text.
+func (d *Dialect) Held(t schemas.Type) schemas.Type {
+	held, _ := d.parseType(d.types(t))
+	return held
+}
+
+// ParseType is the type behind a column type's name in the warehouse's catalog,
+// and whether it is one that Type gives.
+func (d *Dialect) ParseType(name string) (schemas.Type, bool) { return d.parseType(name) }
+
+// Fit says what it takes for a column of type have to take values of type want
+// without loss: nothing, a change of the column's type to the one returned, or,
+// with ok false, that it cannot.
+func (d *Dialect) Fit(have, want schemas.Type) (to schemas.Type, ok bool) {
+	want = d.Held(want)
+	switch {
+	case have == want:
+		return have, true
+	case have.Kind == schemas.Decimal && want.Kind == schemas.Int:
+		want = schemas.Type{Kind: schemas.Decimal, Precision: intDigits}
+	case have.Kind == schemas.Int && want.Kind == schemas.Decimal:
+		have = schemas.Type{Kind: schemas.Decimal, Precision: intDigits}
+	}
+	if have.Kind != schemas.Decimal || want.Kind != schemas.Decimal {
+		return have, false
+	}
+	to = schemas.Type{Kind: schemas.Decimal, Scale: max(have.Scale, want.Scale)}
+	to.Precision = to.Scale + max(have.Precision-have.Scale, want.Precision-want.Scale)
+	if d.Held(to) != to {
+		return have, false
+	}
+	return to, true
+}
+
+// intDigits is how many decimal digits an INT64 may have.
+const intDigits = 19
+
+// Text is a string literal. It is for text that this package or schemas made
+// (positions, escaped names), and is right for any text without a backslash.
+func (d *Dialect) Text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+const maxDuckDecimal = 38
+
+func duckType(t schemas.Type) string {
+	switch t.Kind {
+	case schemas.Bool:
+		return "BOOLEAN"
+	case schemas.Int:
+		return "BIGINT"
+	case schemas.Float:
+		return "DOUBLE"
+	case schemas.Decimal:
+		if t.Precision > maxDuckDecimal {
+			return "VARCHAR"
+		}
+		return fmt.Sprintf("DECIMAL(%d,%d)", t.Precision, t.Scale)
+	case schemas.Bytes:
+		return "BLOB"
+	case schemas.Date:
+		return "DATE"
+	case schemas.Time:
+		return "TIME"
+	case schemas.Timestamp:
+		return "TIMESTAMP WITH TIME ZONE"
+	case schemas.DateTime:
+		return "TIMESTAMP"
+	case schemas.JSON:
+		return "JSON"
+	default:
+		return "VARCHAR"
+	}
+}
+
+func duckParseType(name string) (schemas.Type, bool) {
+	switch name {
+	case "BOOLEAN":
+		return schemas.Type{Kind: schemas.Bool}, true
+	case "BIGINT":
+		return schemas.Type{Kind: schemas.Int}, true
+	case "DOUBLE":
+		return schemas.Type{Kind: schemas.Float}, true
+	case "VARCHAR":
+		return schemas.Type{Kind: schemas.String}, true
+	case "BLOB":
+		return schemas.Type{Kind: schemas.Bytes}, true
+	case "DATE":
+		return schemas.Type{Kind: schemas.Date}, true
+	case "TIME":
+		return schemas.Type{Kind: schemas.Time}, true
+	case "TIMESTAMP WITH TIME ZONE":
+		return schemas.Type{Kind: schemas.Timestamp}, true
+	case "TIMESTAMP":
+		return schemas.Type{Kind: schemas.DateTime}, true
+	case "JSON":
+		return schemas.Type{Kind: schemas.JSON}, true
+	}
+	t := schemas.Type{Kind: schemas.Decimal}
+	if n, err := fmt.Sscanf(name, "DECIMAL(%d,%d)", &t.Precision, &t.Scale); n != 2 || err != nil {
+		return schemas.Type{}, false
+	}
+	return t, true
+}
+
+// duckBucket numbers the hours, or for a DATE the days, since 1970. Division
+// truncates toward zero in DuckDB, so times before 1970 are floored by hand.
+func duckBucket(kind schemas.Kind, expr string) string {
+	switch kind {
+	case schemas.Date:
+		return fmt.Sprintf("CAST(%s - DATE '1970-01-01' AS BIGINT)", expr)
+	default:
+		us := "epoch_us(" + expr + ")"
+		return fmt.Sprintf("(%s // %d - CASE WHEN %s %% %d < 0 THEN 1 ELSE 0 END)", us, hourUs, us, hourUs)
+	}
+}
+
+const hourUs = 3_600_000_000

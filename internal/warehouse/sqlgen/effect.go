@@ -1,0 +1,109 @@
+package sqlgen
+
+import (
+	"fmt"
+	"strings"
+
+	"millrace/schemas"
+)
+
+// Removed puts the live rows that Remove will delete into the effect.
+func (c *Core) Removed(horizon schemas.Position) string {
+	cols := []string{"TRUE", "TRUE", "FALSE", "TRUE", "''"}
+	if c.KeepImages {
+		for _, i := range c.keys() {
+			cols = append(cols, "t."+c.col(i))
+		}
+	}
+	for _, i := range c.watched() {
+		cols = append(cols, "t."+c.col(i), "NULL")
+	}
+	where := fmt.Sprintf("t.%s < %s", ColPos, c.Text(horizon.String()))
+	if c.Mode != schemas.ModeAppend {
+		where += " AND NOT t." + ColDeleted
+	}
+	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nFROM %s AS t\nWHERE %s", Effect, strings.Join(cols, ", "), c.Base(c.Name), where)
+}
+
+// Write puts what Merge or Append will do into the effect. It stands behind
+// Remove and before them. A row that keeps all that readers see of it has diff
+// false: it counts, but it touches nothing.
+func (c *Core) Write(horizon schemas.Position) string {
+	var was, live, diff, where string
+	next := func(i int) string { return c.staged(i) }
+	if c.Mode == schemas.ModeAppend {
+		was, live, diff, where = "FALSE", "TRUE", "TRUE", c.fresh(horizon)
+	} else {
+		h := c.Text(horizon.String())
+		absent := "t." + ColPos + " IS NULL"
+		was = fmt.Sprintf("(NOT %s AND NOT t.%s)", absent, ColDeleted)
+		live = fmt.Sprintf("CASE WHEN %s OR %s THEN s.op <> 'd' ELSE NOT t.%s END", absent, above, ColDeleted)
+		next = func(i int) string {
+			if ins, upd := c.inserted(i, h), c.merged(i); ins != upd {
+				return fmt.Sprintf("CASE WHEN %s THEN %s ELSE %s END", absent, ins, upd)
+			}
+			return c.staged(i)
+		}
+		same := []string{was, live}
+		for i, col := range c.Columns {
+			if !col.Key {
+				same = append(same, fmt.Sprintf("%s %s t.%s", c.merged(i), c.nullSafe, c.col(i)))
+			}
+		}
+		diff = fmt.Sprintf("(%s OR %s) AND NOT (%s)", was, live, strings.Join(same, "\n    AND "))
+		where = fmt.Sprintf("%s AND s.pos >= %s OR NOT %s AND %s", absent, h, absent, c.applies())
+	}
+	cols := []string{"FALSE", was, live, diff, "s.op"}
+	if c.KeepImages {
+		for _, i := range c.keys() {
+			cols = append(cols, val(i))
+		}
+	}
+	for _, i := range c.watched() {
+		old := "t." + c.col(i)
+		if c.Mode == schemas.ModeAppend {
+			old = "NULL"
+		}
+		cols = append(cols, old, next(i))
+	}
+	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nFROM %s AS s LEFT JOIN %s AS t ON %s\nWHERE %s",
+		Effect, strings.Join(cols, ",\n  "), Stage, c.Base(c.Name), c.joinKeys(), where)
+}
+
+// Counts gives, of the rows that the effect writes: all, inserted, updated,
+// deleted, and those that a snapshot read.
+func (c *Core) Counts() string {
+	return fmt.Sprintf(`SELECT count(*), count(*) FILTER (live AND NOT was), count(*) FILTER (live AND was),
+  count(*) FILTER (was AND NOT live), count(*) FILTER (op = 'r')
+FROM %s WHERE NOT removed`, Effect)
+}
+
+// Buckets gives the hours, or days, of column i that the effect touches: those
+// of rows as they were and as they become. A null is one too.
+func (c *Core) Buckets(i int) string {
+	kind := c.Columns[i].Type.Kind
+	return fmt.Sprintf(`SELECT DISTINCT b FROM (
+  SELECT %s AS b FROM %s WHERE was AND diff
+  UNION ALL
+  SELECT %s FROM %s WHERE live AND diff
+) ORDER BY b NULLS FIRST`, c.bucket(kind, fmt.Sprintf("o%d", i)), Effect, c.bucket(kind, fmt.Sprintf("n%d", i)), Effect)
+}
+
+// KeepChanges writes the old and new images of the rows that changed.
+func (c *Core) KeepChanges(load int64) string {
+	names := []string{ColLoad, ColImage}
+	oldVals := []string{fmt.Sprint(load), "'old'"}
+	newVals := []string{fmt.Sprint(load), "'new'"}
+	for _, i := range c.keys() {
+		names = append(names, c.col(i))
+		oldVals = append(oldVals, fmt.Sprintf("k%d", i))
+		newVals = append(newVals, fmt.Sprintf("k%d", i))
+	}
+	for _, i := range c.Changed {
+		names = append(names, c.col(i))
+		oldVals = append(oldVals, fmt.Sprintf("o%d", i))
+		newVals = append(newVals, fmt.Sprintf("n%d", i))
+	}
+	return fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s FROM %s WHERE was AND diff\nUNION ALL\nSELECT %s FROM %s WHERE live AND diff",
+		c.Dialect.Changes(c.Name), strings.Join(names, ", "), strings.Join(oldVals, ", "), Effect, strings.Join(newVals, ", "), Effect)
+}

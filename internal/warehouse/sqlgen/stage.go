@@ -1,0 +1,111 @@
+package sqlgen
+
+import (
+	"fmt"
+	"strings"
+
+	"millrace/schemas"
+)
+
+// Names of the temporary tables of a load. They live on its connection.
+const (
+	Stage  = "temp.millrace_stage"
+	Effect = "temp.millrace_effect"
+)
+
+// StageColumns are the names of the stage's columns in order: the values of the
+// staged columns by the base table's order, the positions at which unsettable
+// ones were carried, and what the change is. With them come their types.
+func (c *Core) StageColumns() (names []string, types []schemas.Type) {
+	add := func(name string, t schemas.Type) { names, types = append(names, name), append(types, t) }
+	for i, col := range c.Columns {
+		if col.Staged {
+			add(fmt.Sprintf("v%d", i), col.Type)
+		}
+	}
+	text := schemas.Type{Kind: schemas.String}
+	if c.Mode == schemas.ModeAppend {
+		add("op", text)
+		add("pos", text)
+		add("ts", schemas.Type{Kind: schemas.Timestamp})
+		add("unset", text)
+		return names, types
+	}
+	for i, col := range c.Columns {
+		if col.hasAt() {
+			add(fmt.Sprintf("at%d", i), text)
+		}
+	}
+	add("op", text)
+	add("pos", text)
+	add("born", text)
+	return names, types
+}
+
+// hasAt reports whether the stage says where the column was carried.
+func (col Column) hasAt() bool { return col.Staged && col.Unsettable && !col.Key }
+
+// CreateStage makes an empty stage.
+func (c *Core) CreateStage() string {
+	names, types := c.StageColumns()
+	for i := range names {
+		names[i] += " " + c.Type(types[i])
+	}
+	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s (%s)", tempName(Stage), strings.Join(names, ", "))
+}
+
+// FillStage fills the stage from the table function, whose columns are the
+// stage's.
+func (c *Core) FillStage(function string) string {
+	return fmt.Sprintf("INSERT INTO %s SELECT * FROM %s()", Stage, function)
+}
+
+// tempName is the name without its schema, as CREATE TEMP TABLE wants it.
+func tempName(name string) string { return strings.TrimPrefix(name, "temp.") }
+
+// CreateEffect makes an empty effect: one row for every row that the load
+// removes, writes or inserts, with what it was and what it becomes.
+func (c *Core) CreateEffect() string {
+	cols := []string{"removed BOOLEAN", "was BOOLEAN", "live BOOLEAN", "diff BOOLEAN", "op VARCHAR"}
+	if c.KeepImages {
+		for _, i := range c.keys() {
+			cols = append(cols, fmt.Sprintf("k%d %s", i, c.Type(c.Columns[i].Type)))
+		}
+	}
+	for _, i := range c.watched() {
+		cols = append(cols, fmt.Sprintf("o%d %s, n%d %s", i, c.Type(c.Columns[i].Type), i, c.Type(c.Columns[i].Type)))
+	}
+	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s (%s)", tempName(Effect), strings.Join(cols, ", "))
+}
+
+// DropTemp frees what the load held.
+func (c *Core) DropTemp() []string {
+	return []string{"DROP TABLE IF EXISTS " + Stage, "DROP TABLE IF EXISTS " + Effect}
+}
+
+// watched are the columns whose old and new values the effect holds.
+func (c *Core) watched() []int {
+	var out []int
+	for i := range c.Columns {
+		for _, w := range append(append([]int(nil), c.EventTimes...), c.Changed...) {
+			if w == i {
+				out = append(out, i)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// DuplicateKey gives a row if two staged rows have one key. MERGE would take
+// one of them, or insert both, in silence.
+func (c *Core) DuplicateKey() string {
+	var by []string
+	for _, i := range c.keys() {
+		by = append(by, fmt.Sprintf("v%d", i))
+	}
+	if c.Mode == schemas.ModeAppend {
+		by = append(by, "pos")
+	}
+	return fmt.Sprintf("SELECT max(pos) FROM %s GROUP BY %s HAVING count(*) > 1 LIMIT 1", Stage, strings.Join(by, ", "))
+}

@@ -1,0 +1,105 @@
+package avro
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	twmb "github.com/twmb/avro"
+)
+
+// Level says which older schemas a new one must get along with, and how.
+type Level string
+
+// The levels of the Confluent registry. Backward: the new schema reads what the
+// last one wrote. Forward: the last one reads what the new one writes. Full:
+// both. Transitive: not the last one alone, but every one.
+const (
+	None               Level = "NONE"
+	Backward           Level = "BACKWARD"
+	BackwardTransitive Level = "BACKWARD_TRANSITIVE"
+	Forward            Level = "FORWARD"
+	ForwardTransitive  Level = "FORWARD_TRANSITIVE"
+	Full               Level = "FULL"
+	FullTransitive     Level = "FULL_TRANSITIVE"
+)
+
+// ParseLevel reads the name of a level.
+func ParseLevel(name string) (Level, error) {
+	all := []Level{None, Backward, BackwardTransitive, Forward, ForwardTransitive, Full, FullTransitive}
+	if i := slices.Index(all, Level(name)); i >= 0 {
+		return all[i], nil
+	}
+	return "", fmt.Errorf("compatibility level %q: want one of %v", name, all)
+}
+
+// IncompatibleError says that one schema cannot read what another has written.
+type IncompatibleError struct {
+	Level    Level
+	Version  int  // of the older schema, from 1
+	Backward bool // the new schema does not read the old data; else the reverse
+	Err      error
+}
+
+func (e *IncompatibleError) Error() string {
+	if e.Backward {
+		return fmt.Sprintf("%s: the new schema does not read what version %d wrote: %v", e.Level, e.Version, e.Err)
+	}
+	return fmt.Sprintf("%s: version %d does not read what the new schema writes: %v", e.Level, e.Version, e.Err)
+}
+
+func (e *IncompatibleError) Unwrap() error { return e.Err }
+
+// Compatible checks a new schema against the older ones, which stand in the
+// order of their versions. The reason against it is an *IncompatibleError.
+func Compatible(level Level, old []string, schema string) error {
+	next, err := twmb.Parse(schema)
+	if err != nil {
+		return fmt.Errorf("parse new schema: %w", err)
+	}
+	var backward, forward, transitive bool
+	switch level {
+	case None:
+		return nil
+	case Backward, BackwardTransitive:
+		backward, transitive = true, level == BackwardTransitive
+	case Forward, ForwardTransitive:
+		forward, transitive = true, level == ForwardTransitive
+	case Full, FullTransitive:
+		backward, forward, transitive = true, true, level == FullTransitive
+	default:
+		_, err := ParseLevel(string(level))
+		return err
+	}
+	for i := len(old) - 1; i >= 0; i-- {
+		last, err := twmb.Parse(old[i])
+		if err != nil {
+			return fmt.Errorf("parse schema version %d: %w", i+1, err)
+		}
+		if backward {
+			if err := twmb.CheckCompatibility(last, next); err != nil {
+				return &IncompatibleError{Level: level, Version: i + 1, Backward: true, Err: err}
+			}
+		}
+		if forward {
+			if err := twmb.CheckCompatibility(next, last); err != nil {
+				return &IncompatibleError{Level: level, Version: i + 1, Err: err}
+			}
+		}
+		if !transitive {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Fingerprint is the CRC-64-AVRO fingerprint of the schema's parsing canonical
+// form. That form knows no logical types: it tells how bytes are laid out, not
+// what they mean.
+func Fingerprint(schema string) (uint64, error) {
+	s, err := twmb.Parse(schema)
+	if err != nil {
+		return 0, fmt.Errorf("parse schema: %w", err)
+	}
+	return binary.BigEndian.Uint64(s.Fingerprint(twmb.NewRabin())), nil
+}
