@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
 
@@ -179,7 +180,7 @@ func (d *Dialect) Literal(kind schemas.Kind, text string) string {
 }
 
 // DirtyKeys is described at warehouse.Spelling.
-func (d *Dialect) DirtyKeys() string { return runKeys }
+func (d *Dialect) DirtyKeys() string { return sqlgen.RunKeys }
 
 // Changes is described at warehouse.Spelling.
 func (d *Dialect) Changes(table string, after, through int64) string {
@@ -191,9 +192,6 @@ func ownTable(table, suffix string) string {
 	dataset, name, _ := strings.Cut(table, ".")
 	return quoteName("millrace") + "." + quoteName(dataset+"__"+name+"__"+suffix)
 }
-
-// runKeys is the temporary table of the keys that a run owns.
-const runKeys = "temp.millrace_keys"
 
 // Columns is described at warehouse.Dialect.
 func (d *Dialect) Columns(ctx context.Context, query string, over []warehouse.Relation) (cols []warehouse.ResultColumn, err error) {

@@ -3,6 +3,7 @@ package sqlgen
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"millrace/schemas"
 )
@@ -81,20 +82,42 @@ func (d *Derived) ClearWindow() string {
 	return fmt.Sprintf("DELETE FROM %s WHERE window_start = CAST($1 AS TIMESTAMP) AND mark <= $2", d.Dirty(d.Name))
 }
 
-// MarkWindow writes a window into the dirt; ForgetWindow stands before it.
-// Parameters: window, mark, backfill, since, cause, error, failures, retry_at.
-func (d *Derived) MarkWindow() string {
-	return fmt.Sprintf("INSERT INTO %s VALUES (CAST($1 AS TIMESTAMP), $2, $3, CAST($4 AS TIMESTAMPTZ), CAST($5 AS VARCHAR), $6, $7, CAST($8 AS TIMESTAMPTZ))", d.Dirty(d.Name))
+// DirtyWindow is a row of the dirt, as literals of the warehouse's text.
+type DirtyWindow struct {
+	Window, Since, RetryAt time.Time // a zero RetryAt is none
+	Mark                   int64
+	Backfill               bool
+	Cause                  string // JSON
+	Error                  string
+	Failures               int
 }
 
-// ForgetWindow takes a window out of the dirt. Parameter: the window.
-func (d *Derived) ForgetWindow() string {
-	return fmt.Sprintf("DELETE FROM %s WHERE window_start = CAST($1 AS TIMESTAMP)", d.Dirty(d.Name))
+// MarkWindows writes windows into the dirt, in place of what is there for them.
+func (d *Derived) MarkWindows(dirt []DirtyWindow) []string {
+	windows, rows := make([]string, len(dirt)), make([]string, len(dirt))
+	for i, w := range dirt {
+		windows[i] = "TIMESTAMP " + d.Text(w.Window.Format(civilLayout))
+		retry := "NULL"
+		if !w.RetryAt.IsZero() {
+			retry = d.instant(w.RetryAt.UnixMicro())
+		}
+		rows[i] = fmt.Sprintf("(%s, %d, %t, %s, %s, %s, %d, %s)", windows[i], w.Mark, w.Backfill, d.instant(w.Since.UnixMicro()),
+			d.Text(w.Cause), d.Text(w.Error), w.Failures, retry)
+	}
+	return []string{
+		fmt.Sprintf("DELETE FROM %s WHERE window_start IN (%s)", d.Dirty(d.Name), strings.Join(windows, ", ")),
+		fmt.Sprintf("INSERT INTO %s VALUES\n%s", d.Dirty(d.Name), strings.Join(rows, ",\n")),
+	}
 }
+
+// ForgetAll empties the dirt.
+func (d *Derived) ForgetAll() string { return "DELETE FROM " + d.Dirty(d.Name) }
+
+const civilLayout = "2006-01-02 15:04:05"
 
 // MarkKeys puts the rows of a query, which are owning keys, into the dirt. A
-// key with a null in it owns nothing. Parameter: the mark.
-func (d *Derived) MarkKeys(query string) []string {
+// key with a null in it owns nothing.
+func (d *Derived) MarkKeys(query string, mark int64) []string {
 	keys := d.list(d.Owning)
 	present := make([]string, len(d.Owning))
 	for i, c := range d.Owning {
@@ -102,15 +125,19 @@ func (d *Derived) MarkKeys(query string) []string {
 	}
 	fresh := fmt.Sprintf("SELECT DISTINCT %s FROM (\n%s\n) AS q(%s) WHERE %s", keys, query, keys, strings.Join(present, " AND "))
 	return []string{
-		fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT %s, CAST($1 AS BIGINT) AS mark FROM (%s)", tempTable(RunKeys), keys, fresh),
+		"DELETE FROM " + RunKeys,
+		fmt.Sprintf("INSERT INTO %s SELECT *, %d FROM (%s)", RunKeys, mark, fresh),
 		fmt.Sprintf("DELETE FROM %s WHERE (%s) IN (SELECT (%s) FROM %s)", d.Dirty(d.Name), keys, keys, RunKeys),
 		fmt.Sprintf("INSERT INTO %s SELECT %s, mark, FALSE, now(), '[]', '', 0, NULL FROM %s", d.Dirty(d.Name), keys, RunKeys),
 	}
 }
 
 // CaptureKeys notes the keys that are due: what the run owns.
-func (d *Derived) CaptureKeys() string {
-	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT %s, mark FROM %s WHERE retry_at IS NULL OR retry_at <= now()", tempTable(RunKeys), d.list(d.Owning), d.Dirty(d.Name))
+func (d *Derived) CaptureKeys() []string {
+	return []string{
+		"DELETE FROM " + RunKeys,
+		fmt.Sprintf("INSERT INTO %s SELECT %s, mark FROM %s WHERE retry_at IS NULL OR retry_at <= now()", RunKeys, d.list(d.Owning), d.Dirty(d.Name)),
+	}
 }
 
 // ClearKeys takes the captured keys out of the dirt, unless marked since.
