@@ -133,6 +133,12 @@ func (b *builder) resultColumns(n *Node) {
 	if s.Window == nil {
 		return
 	}
+	partitioned := func(in *Input) bool {
+		return slices.ContainsFunc(in.Mappings, func(m Mapping) bool { return m.Kind == Partitions })
+	}
+	if s.Window.Begin.IsZero() && !slices.ContainsFunc(n.Inputs, partitioned) {
+		b.fault(s, "window.begin", "is missing, and no input has an event time that could say it", "write begin: 2024-01-31")
+	}
 	switch {
 	case n.Window.Name == "" && s.Window.Column != "":
 		b.column(s, "window.column", "the result", n.Columns, s.Window.Column)

@@ -114,6 +114,8 @@ type Step struct {
 	// WasHash is the code hash that the head must have.
 	WasHash string
 
+	// Forget empties the dirt first: new code makes everything dirty.
+	Forget bool
 	// Mark is written into the dirt, over what is there for the same window.
 	Mark []Dirt
 	// MarkKeys are queries whose rows, of the owning columns, enter the dirt
@@ -137,15 +139,13 @@ type Step struct {
 // Runner keeps derived tables. Calls for different tables may run at the same
 // time; those for one table come one after another from its owner.
 type Runner interface {
-	// Ensure makes the table, its head, log and dirt, and gives it the columns:
-	// those that are missing are added, those that are not wanted go, and one
-	// of another type is replaced.
-	Ensure(ctx context.Context, t DerivedTable) error
-
-	// Acquire takes the table over for a new writer: it raises the epoch and
-	// sets the revision, or returns ErrRevision if the head's is greater. A
-	// negative revision takes the head's own.
-	Acquire(ctx context.Context, table string, revision int64) (DerivedHead, error)
+	// Acquire takes the table over for a new writer: it makes the table's head,
+	// log and dirt if there are none, raises the epoch and sets the revision, or
+	// returns ErrRevision if the head's is greater. A negative revision takes
+	// the head's own. It then gives the table its columns: those that are
+	// missing are added, those that are not wanted go, and one of another type
+	// is made anew.
+	Acquire(ctx context.Context, t DerivedTable, revision int64) (DerivedHead, error)
 
 	// Dirt returns what is dirty.
 	Dirt(ctx context.Context, t DerivedTable) ([]Dirt, KeyDirt, error)

@@ -292,6 +292,11 @@ func (x *run) dirt(ctx context.Context) error {
 	if len(x.d.Owning) > 0 {
 		return x.keyDirt(ctx)
 	}
+	if x.step.Forget {
+		if err := execAll(ctx, x.conn, x.d.ForgetAll()); err != nil {
+			return fmt.Errorf("forget the dirt: %w", err)
+		}
+	}
 	for _, part := range x.step.Parts {
 		window := part.Dirt.Window.Format("2006-01-02 15:04:05")
 		if _, err := x.conn.ExecContext(ctx, x.d.ClearWindow(), window, part.Dirt.Mark); err != nil {

@@ -45,34 +45,72 @@ func (r *Runner) derived(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
 	return d, nil
 }
 
-// Ensure is described at warehouse.Runner.
-func (r *Runner) Ensure(ctx context.Context, t warehouse.DerivedTable) error {
+// Acquire is described at warehouse.Runner. The table is changed only after the
+// revision was found to be no earlier than the head's.
+func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision int64) (h warehouse.DerivedHead, err error) {
 	d, err := r.derived(t)
 	if err != nil {
-		return err
+		return h, err
 	}
 	conn, leave, err := r.writer(ctx)
 	if err != nil {
-		return fmt.Errorf("ensure %s: %w", t.Name, err)
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
 	}
 	defer leave()
+	if err := r.beside(ctx, conn, d); err != nil {
+		return h, fmt.Errorf("acquire %s: make its head: %w", t.Name, err)
+	}
+	if h, err = r.takeOverDerived(ctx, conn, d.Name, revision); err != nil {
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+	}
+	if err := r.shape(ctx, conn, d); err != nil {
+		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, err)
+	}
+	return h, r.opts.Fault.At(ctx, PointRunAcquired)
+}
+
+// beside makes what stands beside the table.
+func (r *Runner) beside(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
 	r.ddl.Lock()
 	defer r.ddl.Unlock()
 	n := d.Name
-	err = execAll(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+r.dialect.Ident(n.Dataset), d.CreateTable())
-	if err == nil {
-		err = r.evolve(ctx, conn, d)
+	return execAll(ctx, conn, r.dialect.CreateDerivedHead(n), r.dialect.InsertDerivedHead(n), r.dialect.CreateLoads(n), r.dialect.CreateNeeds(n), d.CreateDirty())
+}
+
+// shape makes the table, or gives it the columns that it is to have.
+func (r *Runner) shape(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+	r.ddl.Lock()
+	defer r.ddl.Unlock()
+	if err := execAll(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+r.dialect.Ident(d.Name.Dataset), d.CreateTable()); err != nil {
+		return err
 	}
-	if err == nil {
-		err = r.redirt(ctx, conn, d)
+	if err := r.evolve(ctx, conn, d); err != nil {
+		return err
 	}
-	if err == nil {
-		err = execAll(ctx, conn, r.dialect.CreateDerivedHead(n), r.dialect.InsertDerivedHead(n), r.dialect.CreateLoads(n), r.dialect.CreateNeeds(n), d.CreateDirty())
+	return r.redirt(ctx, conn, d)
+}
+
+// takeOverDerived raises the epoch. It waits for a run that is being committed.
+func (r *Runner) takeOverDerived(ctx context.Context, conn *sql.Conn, n sqlgen.Name, revision int64) (h warehouse.DerivedHead, err error) {
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		err = tx(ctx, conn, func() error {
+			if err := exactlyOne(conn.ExecContext(ctx, r.dialect.TakeOverDerived(n), revision)); errors.Is(err, errNotOne) {
+				return warehouse.ErrRevision
+			} else if err != nil {
+				return fmt.Errorf("raise the epoch: %w", err)
+			}
+			h, err = readDerivedHead(ctx, conn, r.dialect, n)
+			return err
+		})
+		if err == nil || !isConflict(err) {
+			return h, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return h, errors.Join(context.Cause(ctx), err)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("ensure %s: %w", t.Name, err)
-	}
-	return nil
 }
 
 // evolve gives the table the columns that it is to have. A column of another
@@ -121,42 +159,7 @@ func (r *Runner) redirt(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 	if slices.Equal(have[:min(len(want), len(have))], want) && have[min(len(want), len(have)-1)] == "mark" {
 		return nil
 	}
-	return execAll(ctx, conn, "DROP TABLE "+r.dialect.Dirty(d.Name))
-}
-
-// Acquire is described at warehouse.Runner.
-func (r *Runner) Acquire(ctx context.Context, table string, revision int64) (h warehouse.DerivedHead, err error) {
-	n, err := r.dialect.ParseName(table)
-	if err != nil {
-		return h, err
-	}
-	conn, leave, err := r.writer(ctx)
-	if err != nil {
-		return h, fmt.Errorf("acquire %s: %w", table, err)
-	}
-	defer leave()
-	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		err = tx(ctx, conn, func() error {
-			if err := exactlyOne(conn.ExecContext(ctx, r.dialect.TakeOverDerived(n), revision)); errors.Is(err, errNotOne) {
-				return warehouse.ErrRevision
-			} else if err != nil {
-				return fmt.Errorf("raise the epoch: %w", err)
-			}
-			h, err = readDerivedHead(ctx, conn, r.dialect, n)
-			return err
-		})
-		if err == nil {
-			return h, r.opts.Fault.At(ctx, PointRunAcquired)
-		}
-		if !isConflict(err) {
-			return h, fmt.Errorf("acquire %s: %w", table, err)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return h, fmt.Errorf("acquire %s: %w", table, errors.Join(context.Cause(ctx), err))
-		}
-	}
+	return execAll(ctx, conn, "DROP TABLE "+r.dialect.Dirty(d.Name), d.CreateDirty())
 }
 
 func readDerivedHead(ctx context.Context, conn *sql.Conn, d *sqlgen.Dialect, n sqlgen.Name) (h warehouse.DerivedHead, err error) {
