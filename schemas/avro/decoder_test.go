@@ -109,6 +109,8 @@ func TestDecoderIsStrict(t *testing.T) {
 		"wide 10^20-1":          {func(e *event) { e.after = wide(5, 0x6b, 0xc7, 0x5e, 0x2d, 0x63, 0x0f, 0xff, 0xff) }, ""},
 		"wide 10^20":            {func(e *event) { e.after = wide(5, 0x6b, 0xc7, 0x5e, 0x2d, 0x63, 0x10, 0, 0) }, `column "w": value`},
 		"wide -10^20":           {func(e *event) { e.after = wide(0xfa, 0x94, 0x38, 0xa1, 0xd2, 0x9c, 0xf0, 0, 0) }, `column "w": value`},
+		"wide of ten bytes":     {func(e *event) { e.after = wide(1, 0, 0, 0, 0, 0, 0, 0, 0, 0) }, `column "w": value`},
+		"wide not minimal":      {func(e *event) { e.after = wide(0, 0, 0, 0, 0, 0, 0, 0, 0, 7) }, ""},
 		"boolean 2":             {func(e *event) { e.after = row(0, 0, 0, 2, 2, 0, 0, 0) }, `column "b": boolean`},
 		"day beyond 32 bits":    {func(e *event) { e.after = append(append(row(0, 0, 0, 0, 0, 2), appendLong(nil, 1<<31)...), 0) }, `column "day": value`},
 		"before in no branch":   {func(e *event) { e.before[0] = 3 }, "before: union"},
@@ -347,6 +349,23 @@ func TestRowMapsColumns(t *testing.T) {
 				t.Fatalf("seed=%d: column %d is %v, want %v", seed, col, got[col], cell)
 			}
 		}
+	}
+}
+
+// Others may write a decimal in more bytes than it needs; a sink and a key never
+// see that.
+func TestDecimalsAreMadeMinimal(t *testing.T) {
+	d, err := NewDecoder(ValueSchema(smallTable()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := []byte{0, 0, 2, 6, 0xff, 0xff, 0xfe, 0, 0, 0, 0}
+	got := recordSink{}
+	if err := d.Row(row, identity(len(d.Columns())), got); err != nil || string(got[2].Bytes) != "\xfe" {
+		t.Errorf("%x: %v", got[2].Bytes, err)
+	}
+	if cells, err := d.Cells(nil, row); err != nil || string(cells[2].Bytes) != "\xfe" {
+		t.Errorf("%v: %v", cells, err)
 	}
 }
 
