@@ -154,13 +154,25 @@ func (c *capture) sync() {
 }
 
 // drain reads until the log was drained n times, so that the catalog was seen.
+// It does not wait for the ticks.
 func (c *capture) drain(n int) {
 	c.t.Helper()
+	c.src.nextTick = time.Time{}
 	c.until("a drained log", func(b producers.Batch) bool {
 		if !b.Complete.Time.IsZero() {
 			n--
+			c.src.nextTick = time.Time{}
 		}
 		return n <= 0
+	})
+}
+
+// watch reads until the catalog was seen and done is true.
+func (c *capture) watch(what string, done func() bool) {
+	c.t.Helper()
+	c.until(what, func(producers.Batch) bool {
+		c.src.nextTick = time.Time{}
+		return done()
 	})
 }
 

@@ -312,7 +312,7 @@ func (s *Source) firstVersions(ctx context.Context, conn *pgx.Conn, from produce
 			if t.version, err = loadVersion(v); err != nil {
 				return err
 			}
-			if t.version.state.Halted == "" && t.version.state.PubRel == cat.PubRel {
+			if from.Token != "" && t.version.state.Halted == "" && t.version.state.PubRel == cat.PubRel {
 				s.tables[c.Name] = t
 				continue // the log says what else changed, and where
 			}

@@ -113,7 +113,7 @@ func TestTrap3RewritingDDLOnAnIdleTable(t *testing.T) {
 			c.exec("INSERT INTO t VALUES (2, 2, 'sad')")
 			c.sync()
 			c.exec(ddl)
-			c.until("the version behind the DDL", func(producers.Batch) bool {
+			c.watch("the version behind the DDL", func() bool {
 				vs := c.versions("t")
 				return !vs[len(vs)-1].Since.IsZero()
 			})
@@ -249,7 +249,7 @@ func TestTrap6KeyLostWhileRunning(t *testing.T) {
 	c := newCapture(t, "t", "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)").open()
 	c.sync()
 	c.exec("ALTER TABLE t DROP CONSTRAINT t_pkey")
-	c.until("the halt", func(producers.Batch) bool { return len(c.halts) > 0 })
+	c.watch("the halt", func() bool { return len(c.halts) > 0 })
 	halted(t, c.halts[0], "public.t", "no primary key")
 	c.exec("UPDATE t SET v = 2")
 	c.sync()
