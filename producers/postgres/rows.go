@@ -207,17 +207,13 @@ func (s *Source) emit(c schemas.Change, start uint64) (err error) {
 }
 
 // emitFrom emits a change whose missing values may come from an older one:
-// none below since. A change that the log had before the DDL that since stands
-// for was known speaks for itself alone.
+// none from below since.
 func (s *Source) emitFrom(c schemas.Change, start uint64, t *captured, since bool) error {
 	if err := s.emit(c, start); err != nil || !since {
 		return err
 	}
 	last := &s.batch.Changes[len(s.batch.Changes)-1]
-	last.Since = t.version.state.Since
-	if last.Position.Less(last.Since) {
-		last.Since = last.Position
-	}
+	last.Since = t.version.state.sinceAt(last.Position)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 
 	"github.com/jackc/pglogrepl"
@@ -33,7 +34,7 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 	}
 	cat := cats[t.config.Name]
 	var next *version
-	reason, raise := "more DDL may have come in between", pos.Major < t.unsettled
+	reason, raise := "more DDL may have come in between", pos.Major < prev.state.Unsettled
 	if cat != nil && cat.OID == rel.oid && cat.Identity == string(rel.identity) && slices.Equal(cat.described(), rel.columns) {
 		key, err := cat.check(t.config)
 		if err == nil {
@@ -45,7 +46,7 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 		next.at = now
 		why, differ := s.differ(ctx, cat, prev, next)
 		if differ {
-			reason, raise, t.unsettled = why, true, now
+			reason, raise, next.state.Unsettled = why, true, now
 		}
 	} else {
 		key, err := rel.key(prev)
@@ -63,7 +64,7 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 			reason, raise = "a column was added", true // with which default, the catalog no longer says
 		}
 		if raise {
-			t.unsettled = max(t.unsettled, now)
+			next.state.Unsettled = max(next.state.Unsettled, now)
 		}
 	}
 	since := schemas.Position{}
@@ -116,6 +117,9 @@ func (s *Source) adopt(t *captured, next *version, since schemas.Position, why s
 	}
 	next.state.Since = schemas.MaxPosition(t.version.state.Since, since)
 	silent := since.IsZero() && next.same(t.version)
+	if reflect.DeepEqual(next.table, t.version.table) {
+		next.table = t.version.table
+	}
 	t.version = next
 	if silent {
 		return nil

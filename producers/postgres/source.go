@@ -34,10 +34,6 @@ type captured struct {
 	config  TableConfig
 	version *version
 	halted  bool // its changes are left out
-	// unsettled is the end of the log when the catalog last showed that rows may
-	// have changed. A relation message from below it may stand behind a DDL that
-	// the version has already taken in: it counts as one more.
-	unsettled uint64
 }
 
 // relation is what a relation message said, by which rows are decoded.
@@ -166,7 +162,7 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 			return nil
 		}
 		deadline := s.nextTick
-		if s.wire.drained() {
+		if s.wire.waits() {
 			now := time.Now()
 			if !now.Before(s.nextTick) {
 				if err := s.tick(ctx, now); err != nil {

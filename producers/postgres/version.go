@@ -25,6 +25,12 @@ type tableState struct {
 	Gone        []string          `json:"gone,omitempty"`  // names of dropped columns
 	Since       schemas.Position  `json:"since,omitzero"`  // the table's, over all its versions
 	Halted      string            `json:"halted,omitempty"` // why changes were left out
+	// Unsettled is the end of the log when the catalog last showed that rows may
+	// have changed. The DDL may lie behind the change that made us look: for
+	// changes from here on, no value from below here holds. A relation message
+	// from below it may be that DDL's, though the version has taken it in: it
+	// counts as one more.
+	Unsettled uint64 `json:"unsettled,omitempty"`
 }
 
 type columnState struct {
@@ -55,6 +61,20 @@ func loadVersion(v producers.TableVersion) (*version, error) {
 		out.state.Halted = "dropped"
 	}
 	return out, nil
+}
+
+// sinceAt is the position below which no value holds for a change at pos. A
+// change that the log had before the DDL that Since stands for was known
+// speaks for itself alone.
+func (s *tableState) sinceAt(pos schemas.Position) schemas.Position {
+	since := s.Since
+	if s.Unsettled != 0 && pos.Major >= s.Unsettled && pos.Epoch == since.Epoch {
+		since = schemas.MaxPosition(since, schemas.Position{Epoch: since.Epoch, Major: s.Unsettled})
+	}
+	if pos.Less(since) {
+		return pos
+	}
+	return since
 }
 
 // announce is the version for the producer. since is zero if no row changed
