@@ -66,8 +66,8 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the specs: %w", err)
 	}
-	if err := append(faults, more...).Err(); err != nil {
-		return nil, fmt.Errorf("read the specs in %s:\n%w", p.Config.Derived, err)
+	if err := inFolder(p.Config.Derived, append(faults, more...)).Err(); err != nil {
+		return nil, err
 	}
 	for _, n := range g.Nodes {
 		for table, kept := range deriver.Needs(n) {
