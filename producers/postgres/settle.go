@@ -62,6 +62,8 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 			reason, raise = why, true
 		} else if len(next.state.Columns) != len(prev.state.Columns) {
 			reason, raise = "a column was added", true // with which default, the catalog no longer says
+		} else if !prev.untouched(cat, rel.oid) {
+			reason, raise = "the catalog is ahead of the log", true // this message may stand behind the DDL that it shows
 		}
 		if raise {
 			next.state.Unsettled = max(next.state.Unsettled, now)
