@@ -20,6 +20,7 @@ type tableState struct {
 	OID         uint32            `json:"oid"`
 	PubRel      uint32            `json:"pubrel"`
 	Partitioned bool              `json:"partitioned,omitempty"`
+	Full        bool              `json:"full,omitempty"` // REPLICA IDENTITY FULL
 	Leaves      map[uint32]uint32 `json:"leaves"`
 	Columns     []columnState     `json:"columns"`
 	Gone        []string          `json:"gone,omitempty"`  // names of dropped columns
@@ -124,7 +125,7 @@ func (ty *types) build(ctx context.Context, q querier, who identityNow, c TableC
 	if cat != nil {
 		t.Description = cat.Description
 		v.state.OID, v.state.PubRel, v.state.Partitioned = cat.OID, cat.PubRel, cat.Kind == "p"
-		v.state.Leaves = maps.Clone(cat.Leaves)
+		v.state.Full, v.state.Leaves = cat.Identity == "f", maps.Clone(cat.Leaves)
 	}
 	v.state.Halted, v.state.Columns = "", nil
 	for _, col := range cols {
