@@ -24,15 +24,19 @@ type Producer struct {
 	names   kafka.Names
 	id      string // of this process, in every record that it writes
 	txnID   string // on the embedded broker each session adds a number
-	codec   codec
 	topics  struct{ positions, snapshots string }
 	metrics *metrics
 	status  statusBoard
 
-	// Of the session before: it must be known that nobody else wrote since.
 	sessions  int
 	lastTxnID string
-	lastN     int64
+	// seen is whose record was the last when the state was read: if it is then
+	// neither that one nor our own, another process has taken over.
+	seen struct {
+		n      int64
+		writer string
+		ever   bool
+	}
 }
 
 // New makes a producer; nothing is connected before Run.
@@ -40,7 +44,7 @@ func New(o Options) (*Producer, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	p := &Producer{opts: o, names: kafka.Names{Prefix: o.Prefix}, id: strconv.FormatUint(rand.Uint64(), 36), codec: avroCodec}
+	p := &Producer{opts: o, names: kafka.Names{Prefix: o.Prefix}, id: strconv.FormatUint(rand.Uint64(), 36)}
 	var err1, err2, err3 error
 	p.txnID, err1 = p.names.TransactionalID(o.Source)
 	p.topics.positions, err2 = p.names.Positions(o.Source)
@@ -153,9 +157,9 @@ func (p *Producer) read(ctx context.Context) (*resumed, error) {
 	}
 	// Of two processes that fence each other in turn, the one that finds that the
 	// other has written gives way (G5).
-	if p.sessions > 1 && at.writer != p.id && at.n > p.lastN {
-		return nil, fmt.Errorf("resume %s at transaction %d: %w", p.opts.Source, at.n, ErrFenced)
+	if p.seen.ever && at.writer != p.id && (at.n != p.seen.n || at.writer != p.seen.writer) {
+		return nil, fmt.Errorf("resume at transaction %d: %w", at.n, ErrFenced)
 	}
-	p.lastN = at.n
+	p.seen.ever, p.seen.n, p.seen.writer = true, at.n, at.writer
 	return at, nil
 }
