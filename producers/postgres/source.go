@@ -156,8 +156,12 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 			return err
 		}
 	}
+	began, from := time.Now(), s.passed
 	var since time.Time // the first wait of a batch that could be returned
 	for {
+		if !s.tx.open && *probed {
+			return nil
+		}
 		if len(s.batch.Changes) >= batchRows || s.arena.used >= batchBytes {
 			return nil
 		}
@@ -171,8 +175,6 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 			}
 			deadline = s.nextTick
 			switch {
-			case *probed && !s.tx.open:
-				return nil
 			case s.probe.lsn != 0 && !s.tx.open && len(s.batch.Changes) == 0:
 				if s.probe.next.Before(deadline) {
 					deadline = s.probe.next
@@ -230,6 +232,9 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 					}
 				}
 			}
+		}
+		if !s.tx.open && s.passed > from && (p.keepalive || s.msg.kind == msgCommit) && time.Since(began) > tickEvery {
+			return nil // progress through a log that holds nothing of ours
 		}
 		if len(s.pending) > 0 {
 			if len(s.batch.Changes) > 0 {
