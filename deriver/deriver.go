@@ -45,9 +45,9 @@ type Deriver struct {
 
 	// Owned by the loop.
 	state       *state
-	needed      map[string]bool // inputs whose needs are written down
+	needed      map[string]bool  // inputs whose needs are written down
 	failed      []warehouse.Dirt // windows whose run failed are to be held
-	keyHold     *warehouse.Dirt // keys whose run failed are to be held
+	keyHold     *warehouse.Dirt  // keys whose run failed are to be held
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 
