@@ -2,6 +2,7 @@ package deriver
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -307,5 +308,27 @@ func (p *platform) want(query string, lines ...string) {
 	p.t.Helper()
 	if got := p.rows(query); got != strings.Join(lines, "\n") {
 		p.t.Errorf("%s:\n got %q\nwant %q", query, got, strings.Join(lines, "\n"))
+	}
+}
+
+// damage changes the warehouse behind everyone's back.
+func (p *platform) damage(statement string) {
+	p.t.Helper()
+	if err := p.w.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	db, err := sql.Open("duckdb", p.path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := db.ExecContext(p.t.Context(), statement); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	p.open()
+	for _, n := range p.nodes {
+		p.derived[n.Spec.Name] = p.deriver(n)
 	}
 }

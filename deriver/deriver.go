@@ -202,7 +202,10 @@ func (d *Deriver) cycle(ctx context.Context) (again time.Time, err error) {
 		return again, nil
 	}
 	if !d.state.started() {
-		return now, d.start(ctx, states, now)
+		if err := d.start(ctx, states, now); err != nil || !d.state.started() {
+			return again, err
+		}
+		return now, nil
 	}
 	if err := d.drain(ctx, states, now); err != nil {
 		return again, err
