@@ -34,6 +34,7 @@ func halt(err error, cure string) error { return &haltError{err, cure} }
 type target struct {
 	table   warehouse.CoreTable
 	head    warehouse.Head
+	owned   bool             // the head is ours; false until a new table's first load
 	ensured bool             // the warehouse's table has table.Columns
 	shown   schemas.Progress // the last that was announced
 }
@@ -42,7 +43,7 @@ type target struct {
 type topic struct {
 	*session
 	conf    Table
-	id      string // Kafka's
+	log     *topicLog
 	targets []*target
 	letters *deadletter.Queue
 	schemas map[uint32]*batch.Schema
@@ -166,6 +167,7 @@ func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 		if len(t.targets[0].table.Key) > 0 {
 			return t.unreadableKey(c, errors.New("the record has no key"))
 		}
+		t.setKeyless()
 		return nil
 	}
 	id, body, err := avro.SplitHeader(c.Key)
@@ -197,6 +199,14 @@ func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 func (t *topic) unreadableKey(c *batch.Change, err error) error {
 	return halt(fmt.Errorf("read the key of record %d of partition %d of %s: %w", c.Offset, c.Partition, t.conf.Topic, err),
 		"remove the record from the topic or register its schema, then restart the consumer")
+}
+
+// setKeyless makes every table of the topic a history: rows without a key
+// cannot be merged.
+func (t *topic) setKeyless() {
+	for _, g := range t.targets {
+		g.table.Key, g.table.Mode = []string{}, schemas.ModeAppend
+	}
 }
 
 // setKey gives the tables the key that the topic's key schema names.
@@ -272,8 +282,10 @@ func (t *topic) quarantine(ctx context.Context, c *batch.Change, reason error) e
 		}
 	}
 	t.letters.Block(c.Canonical)
-	t.put = append(t.put, deadletter.Letter{Partition: c.Partition, Offset: c.Offset, Key: c.Key, Value: c.Value,
-		Canonical: slices.Clone(c.Canonical), Reason: reason.Error()})
+	t.put = append(t.put, deadletter.Letter{
+		Partition: c.Partition, Offset: c.Offset, Key: c.Key, Value: c.Value,
+		Canonical: slices.Clone(c.Canonical), Reason: reason.Error(),
+	})
 	t.batch.Quarantine(c.Partition, c.Offset)
 	t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", c.Partition, "offset", c.Offset, "err", reason)
 	t.metrics.letters.WithLabelValues(t.conf.Core).Inc()

@@ -33,7 +33,8 @@ func newWorld(t *testing.T, columns ...schemas.Column) *world {
 	t.Helper()
 	w := &world{t: t, next: map[int32]int64{}, table: &schemas.Table{
 		Source: "s", Schema: "public", Name: "things", Topic: "t", Key: []int{0}, Generation: 1,
-		Columns: append([]schemas.Column{{Name: "id", Type: schemas.Type{Kind: schemas.Int}}}, columns...)}}
+		Columns: append([]schemas.Column{{Name: "id", Type: schemas.Type{Kind: schemas.Int}}}, columns...),
+	}}
 	var err error
 	if w.enc, err = avro.NewEncoder(w.table, "test", 1, 2); err != nil {
 		t.Fatal(err)
@@ -157,8 +158,10 @@ func TestStageIsTheFold(t *testing.T) {
 		for n := 1; n < 2+rng.IntN(25); n++ {
 			id := int64(rng.IntN(4))
 			c := schemas.Change{Op: []schemas.Op{schemas.Create, schemas.Update, schemas.Update, schemas.Update, schemas.Delete, schemas.Read}[rng.IntN(6)], Position: pos(1 + rng.IntN(40))}
-			row := schemas.Row{schemas.IntCell(id), schemas.BytesCell(fmt.Appendf(nil, "a%v", c.Position.Major)),
-				schemas.BytesCell(fmt.Appendf(nil, "b%v", c.Position.Major)), schemas.IntCell(int64(c.Position.Major))}
+			row := schemas.Row{
+				schemas.IntCell(id), schemas.BytesCell(fmt.Appendf(nil, "a%v", c.Position.Major)),
+				schemas.BytesCell(fmt.Appendf(nil, "b%v", c.Position.Major)), schemas.IntCell(int64(c.Position.Major)),
+			}
 			switch c.Op {
 			case schemas.Delete:
 				c.Before = schemas.Row{schemas.IntCell(id), {}, {}, {}}
@@ -362,8 +365,12 @@ func TestUnionWidens(t *testing.T) {
 	}
 	integer, text := schemas.Type{Kind: schemas.Int}, schemas.Type{Kind: schemas.String}
 	for _, c := range []struct{ x, y, want schemas.Type }{
-		{integer, integer, integer}, {integer, dec(10, 2), dec(21, 2)}, {dec(10, 2), integer, dec(21, 2)},
-		{dec(10, 2), dec(8, 4), dec(12, 4)}, {integer, text, schemas.Type{}}, {text, dec(3, 1), schemas.Type{}},
+		{integer, integer, integer},
+		{integer, dec(10, 2), dec(21, 2)},
+		{dec(10, 2), integer, dec(21, 2)},
+		{dec(10, 2), dec(8, 4), dec(12, 4)},
+		{integer, text, schemas.Type{}},
+		{text, dec(3, 1), schemas.Type{}},
 	} {
 		got, err := Union([]schemas.Column{{Name: "c", Type: c.x}}, &Schema{Columns: []schemas.Column{{Name: "c", Type: c.y}, {Name: "d", Type: text}}})
 		if c.want == (schemas.Type{}) {

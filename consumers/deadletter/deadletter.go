@@ -68,8 +68,10 @@ func Open(ctx context.Context, cluster kafka.Cluster, names kafka.Names, client 
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{cluster: cluster, client: client, topic: topic, name: name,
-		blocked: map[string]bool{}, seed: maphash.MakeSeed(), seen: map[place]bool{}}
+	q := &Queue{
+		cluster: cluster, client: client, topic: topic, name: name,
+		blocked: map[string]bool{}, seed: maphash.MakeSeed(), seen: map[place]bool{},
+	}
 	details, err := kadm.NewClient(client).ListTopics(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("look for %s: %w", name, err)

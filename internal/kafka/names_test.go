@@ -44,8 +44,10 @@ func TestNames(t *testing.T) {
 
 func TestParseTableRefusesOtherSpellings(t *testing.T) {
 	n := Names{Prefix: "shop"}
-	for _, topic := range []string{"", "shop", "other.s.a.b", "shop.s.a.b.g1", "shop.s.a.b.g02", "shop.s.a.b.gx", "shop.s.a.b.g2.dlq",
-		"shop.s..b", "shop.s.a.b_x41", "shop.s.a.b c"} {
+	for _, topic := range []string{
+		"", "shop", "other.s.a.b", "shop.s.a.b.g1", "shop.s.a.b.g02", "shop.s.a.b.gx", "shop.s.a.b.g2.dlq",
+		"shop.s..b", "shop.s.a.b_x41", "shop.s.a.b c",
+	} {
 		if name, ok := n.ParseTable(topic); ok {
 			t.Errorf("%q was taken for the topic of table %v", topic, name)
 		}

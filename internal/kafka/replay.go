@@ -7,71 +7,108 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Replay hands every committed record of partition 0 of the topic to fn, in
 // order, up to the last stable offset at the time of the call, and returns that
-// offset. fn must not keep the record's bytes. It is for small compacted topics:
-// compaction may have removed any record but the last of each key.
+// offset. It is for small compacted topics: compaction may have removed any
+// record but the last of each key.
 //
 // A producer that wants its own last word must have fenced its predecessor
 // first: a transaction that is still open hides all that is behind it.
+//
+// It fetches by hand, because a consumer never says that it has reached an
+// offset at which no record is left for it: on the embedded broker, a
+// transaction that was cut off by a kill is aborted without a marker behind it.
 func (c Cluster) Replay(ctx context.Context, topic string, fn func(*kgo.Record) error) (int64, error) {
-	cl, err := kgo.NewClient(append(c.ClientOpts("replay", nil, nil),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		// The last record below the end may be a commit marker, or of an aborted
-		// transaction: without markers the end would never be seen.
-		kgo.KeepControlRecords(),
-		kgo.FetchMinBytes(1), kgo.FetchMaxWait(50*time.Millisecond),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // compaction may move the start while we read
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}))...)
+	cl, err := kgo.NewClient(c.ClientOpts("replay", nil, nil)...)
 	if err != nil {
 		return 0, fmt.Errorf("replay %s: %w", topic, err)
 	}
 	defer cl.Close()
-
 	adm := kadm.NewClient(cl)
 	stable, err := listOne(ctx, adm.ListCommittedOffsets, topic)
 	if err != nil {
 		return 0, fmt.Errorf("find the stable end of %s: %w", topic, err)
 	}
-	start, err := listOne(ctx, adm.ListStartOffsets, topic)
+	next, err := listOne(ctx, adm.ListStartOffsets, topic)
 	if err != nil {
 		return 0, fmt.Errorf("find the start of %s: %w", topic, err)
 	}
-	for next := start; next < stable; {
-		fetches := cl.PollFetches(ctx)
-		for _, e := range fetches.Errors() {
-			var lost *kgo.ErrDataLoss
-			if errors.As(e.Err, &lost) {
-				continue // compaction moved the start; the client goes on from there
+	for pause := 10 * time.Millisecond; next < stable; {
+		got, after, err := fetch(ctx, cl, adm, topic, next)
+		switch {
+		case errors.Is(err, kerr.OffsetOutOfRange): // compaction has moved the start
+			start, err := listOne(ctx, adm.ListStartOffsets, topic)
+			if err != nil {
+				return 0, fmt.Errorf("find the start of %s: %w", topic, err)
 			}
-			return 0, fmt.Errorf("replay %s: %w", topic, e.Err)
+			next = max(next+1, start)
+			continue
+		case kerr.IsRetriable(err):
+			select {
+			case <-ctx.Done():
+				return 0, fmt.Errorf("replay %s: %w", topic, errors.Join(ctx.Err(), err))
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, time.Second)
+			continue
+		case err != nil:
+			return 0, fmt.Errorf("replay %s: %w", topic, err)
 		}
-		for iter := fetches.RecordIter(); !iter.Done(); {
-			r := iter.Next()
+		for _, r := range got.Records {
 			if r.Offset >= stable {
-				return stable, nil
-			}
-			next = r.Offset + 1
-			if r.Attrs.IsControl() {
-				continue
+				break
 			}
 			if err := fn(r); err != nil {
 				return 0, fmt.Errorf("replay %s at offset %d: %w", topic, r.Offset, err)
 			}
 		}
-		// Compaction can remove what stood last below the stable end, and its
-		// marker: then only the start says that nothing is left.
-		if fetches.NumRecords() == 0 {
-			if start, err = listOne(ctx, adm.ListStartOffsets, topic); err != nil {
-				return 0, fmt.Errorf("find the start of %s: %w", topic, err)
-			}
-			next = max(next, start)
+		if after <= next && got.LastStableOffset >= stable {
+			break // compaction has removed what stood last
 		}
+		next = max(next, after)
 	}
 	return stable, nil
+}
+
+// fetch reads committed records of partition 0 from the offset on, and says at
+// which offset to go on.
+func fetch(ctx context.Context, cl *kgo.Client, adm *kadm.Client, topic string, from int64) (kgo.FetchPartition, int64, error) {
+	var none kgo.FetchPartition
+	details, err := adm.ListTopics(ctx, topic)
+	if err != nil {
+		return none, 0, err
+	}
+	d := details[topic]
+	if d.Err != nil {
+		return none, 0, d.Err
+	}
+	if d.Partitions[0].Err != nil {
+		return none, 0, d.Partitions[0].Err
+	}
+	req := kmsg.NewFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.IsolationLevel = 50, 1, 16<<20, 1
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.FetchOffset, part.PartitionMaxBytes = from, 16<<20
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID, t.Partitions = topic, d.ID, []kmsg.FetchRequestTopicPartition{part}
+	req.Topics = []kmsg.FetchRequestTopic{t}
+	answer, err := cl.Broker(int(d.Partitions[0].Leader)).RetriableRequest(ctx, &req)
+	if err != nil {
+		return none, 0, err
+	}
+	resp, ok := answer.(*kmsg.FetchResponse)
+	if !ok || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return none, 0, errors.Join(errors.New("the broker answered for other partitions than it was asked for"), kerr.ErrorForCode(resp.ErrorCode))
+	}
+	got, after := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+		Offset: from, IsolationLevel: kgo.ReadCommitted(), Topic: topic,
+	}, &resp.Topics[0].Partitions[0], kgo.DefaultDecompressor(), nil)
+	return got, after, got.Err
 }
 
 // AwaitStable waits until no transaction is open on partition 0 of the topics:

@@ -53,6 +53,15 @@ func (Cluster) Compacted(name string, replicas int16) Topic {
 	}}
 }
 
+// LoadsPartitions is the number of partitions of the topic of load-complete
+// events. Its records are keyed by table.
+const LoadsPartitions = 256
+
+// Loads is the configuration of the topic of load-complete events. The logs of
+// loads in the warehouse hold all of them: the topic only wakes, and the
+// broker's default retention holds on the embedded broker too.
+func (Cluster) Loads(name string) Topic { return Topic{Name: name, Partitions: LoadsPartitions} }
+
 // EnsureTopics makes the topics that are not there and returns when the
 // brokers know all of them. One that exists with another number of partitions
 // is a PartitionsError; its configuration is left as it is.

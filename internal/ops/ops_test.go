@@ -59,7 +59,7 @@ func TestPortInUseSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { _ = s.Close() })
 	if _, err := New(s.Addr(), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), "is in use") {
 		t.Errorf("a second listener: %v", err)
 	}

@@ -141,8 +141,10 @@ func (r Rules) Apply(row Row, found bool, horizon Pos, c Change) (Row, bool) {
 }
 
 func (c Change) register() register.Change {
-	out := register.Change{Op: c.Op, Pos: c.Pos.position(), Born: c.Born.position(),
-		V: make(schemas.Row, cols), At: make([]schemas.Position, cols)}
+	out := register.Change{
+		Op: c.Op, Pos: c.Pos.position(), Born: c.Born.position(),
+		V: make(schemas.Row, cols), At: make([]schemas.Position, cols),
+	}
 	for i, p := range c.At {
 		if out.At[i] = p.position(); p > 0 {
 			out.V[i] = schemas.IntCell(int64(c.V[i]))

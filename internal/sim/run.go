@@ -19,8 +19,22 @@ func (run Run) rng(step int) *rand.Rand { return rand.New(rand.NewPCG(run.Seed, 
 var actions = []struct {
 	name   string
 	weight int
-}{{"transact", 24}, {"stream", 16}, {"snapshot", 24}, {"load", 20}, {"watermark", 6}, {"crash", 4}, {"sweep", 3},
-	{"rewind", 3}, {"rewrite", 2}, {"failover", 1}, {"break", 1}, {"takeover", 1}, {"zombie", 1}, {"redrive", 2}}
+}{
+	{"transact", 24},
+	{"stream", 16},
+	{"snapshot", 24},
+	{"load", 20},
+	{"watermark", 6},
+	{"crash", 4},
+	{"sweep", 3},
+	{"rewind", 3},
+	{"rewrite", 2},
+	{"failover", 1},
+	{"break", 1},
+	{"takeover", 1},
+	{"zombie", 1},
+	{"redrive", 2},
+}
 
 // mix makes some actions frequent and some rare, another way for every seed.
 func mix(rng *rand.Rand) []int {
@@ -150,22 +164,21 @@ func (run Run) settle(rules Rules, src *Source, p *Producer, t *Table) error {
 		}
 	}
 	p.Watermark()
-	drain := func(t *Table, most int) (wrote int, err error) {
+	drain := func(t *Table, most int) error {
 		for {
 			left := 0
 			for i, log := range p.topic {
 				left += max(0, len(log)-t.head.offsets[i])
 			}
 			if left == 0 {
-				return wrote, nil
+				return nil
 			}
-			n, err := t.Load(t.head, cut(rng, p.topic, t.head.offsets, most))
-			if wrote += n; err != nil {
-				return wrote, err
+			if _, err := t.Load(t.head, cut(rng, p.topic, t.head.offsets, most)); err != nil {
+				return err
 			}
 		}
 	}
-	if _, err := drain(t, 6); err != nil {
+	if err := drain(t, 6); err != nil {
 		return err
 	}
 	for k := range keys {
@@ -190,7 +203,7 @@ func (run Run) settle(rules Rules, src *Source, p *Producer, t *Table) error {
 	}
 	for _, most := range []int{1, 3, 1 << 20} {
 		other := NewTable(rules, len(p.topic))
-		if _, err := drain(other, most); err != nil {
+		if err := drain(other, most); err != nil {
 			return err
 		}
 		if got := other.Live(); got != want {
@@ -202,7 +215,7 @@ func (run Run) settle(rules Rules, src *Source, p *Producer, t *Table) error {
 		for i := range t.head.offsets {
 			t.head.offsets[i] = rng.IntN(t.head.offsets[i]+1) * rng.IntN(2)
 		}
-		if _, err := drain(t, 5); err != nil {
+		if err := drain(t, 5); err != nil {
 			return err
 		}
 		if got := t.Live(); got != want {

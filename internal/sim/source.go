@@ -43,8 +43,8 @@ func (s *Source) set(key int, pos Pos, im image) {
 	s.hist[key] = append(s.hist[key], entry{pos, im})
 }
 
-// At is the row as of a position.
-func (s *Source) At(key int, p Pos) image {
+// imageAt is the row as of a position.
+func (s *Source) imageAt(key int, p Pos) image {
 	for i := len(s.hist[key]) - 1; i >= 0; i-- {
 		if e := s.hist[key][i]; e.pos <= p {
 			return e.image

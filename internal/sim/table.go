@@ -32,9 +32,12 @@ type Table struct {
 	bad     func(Change) bool
 }
 
+// NewTable returns an empty table fed by so many partitions.
 func NewTable(r Rules, partitions int) *Table {
-	return &Table{rules: r, rows: map[int]Row{}, letters: map[int][]Change{}, bad: func(Change) bool { return false },
-		head: Head{offsets: make([]int, partitions), water: make([]Pos, partitions), done: make([]Pos, partitions)}}
+	return &Table{
+		rules: r, rows: map[int]Row{}, letters: map[int][]Change{}, bad: func(Change) bool { return false },
+		head: Head{offsets: make([]int, partitions), water: make([]Pos, partitions), done: make([]Pos, partitions)},
+	}
 }
 
 // Load commits a batch as the writer that saw the head as mine. It returns how many rows it wrote.
@@ -170,17 +173,17 @@ func (t *Table) Check(src *Source) error {
 		row, found := t.rows[k]
 		if !found {
 			low := max(complete, t.head.horizon)
-			ok := !src.At(k, low).live
+			ok := !src.imageAt(k, low).live
 			for _, e := range src.hist[k] { // a row that s removed was gone at its chunk's read point
 				ok = ok || e.pos > low && e.pos <= t.head.shown && !e.live
 			}
 			if !ok {
-				return fmt.Errorf("key %d is missing, the source has %v at %v", k, src.At(k, low), low)
+				return fmt.Errorf("key %d is missing, the source has %v at %v", k, src.imageAt(k, low), low)
 			}
 			continue
 		}
 		p := max(complete, row.Pos)
-		want := src.At(k, p)
+		want := src.imageAt(k, p)
 		ok := want.live != row.Dead
 		for i := range cols {
 			ok = ok && (row.Dead || !row.Known[i] || row.V[i] == want.v[i])

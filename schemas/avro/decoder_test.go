@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/linkedin/goavro/v2"
+
 	"millrace/schemas"
 )
 
@@ -107,6 +109,8 @@ func TestDecoderIsStrict(t *testing.T) {
 		"wide 10^20-1":          {func(e *event) { e.after = wide(5, 0x6b, 0xc7, 0x5e, 0x2d, 0x63, 0x0f, 0xff, 0xff) }, ""},
 		"wide 10^20":            {func(e *event) { e.after = wide(5, 0x6b, 0xc7, 0x5e, 0x2d, 0x63, 0x10, 0, 0) }, `column "w": value`},
 		"wide -10^20":           {func(e *event) { e.after = wide(0xfa, 0x94, 0x38, 0xa1, 0xd2, 0x9c, 0xf0, 0, 0) }, `column "w": value`},
+		"wide of ten bytes":     {func(e *event) { e.after = wide(1, 0, 0, 0, 0, 0, 0, 0, 0, 0) }, `column "w": value`},
+		"wide not minimal":      {func(e *event) { e.after = wide(0, 0, 0, 0, 0, 0, 0, 0, 0, 7) }, ""},
 		"boolean 2":             {func(e *event) { e.after = row(0, 0, 0, 2, 2, 0, 0, 0) }, `column "b": boolean`},
 		"day beyond 32 bits":    {func(e *event) { e.after = append(append(row(0, 0, 0, 0, 0, 2), appendLong(nil, 1<<31)...), 0) }, `column "day": value`},
 		"before in no branch":   {func(e *event) { e.before[0] = 3 }, "before: union"},
@@ -171,6 +175,10 @@ func TestMutations(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 5))
 	table := everyKind()
 	enc, d := newCodec(t, table)
+	referee, err := goavro.NewCodec(ValueSchema(table))
+	if err != nil {
+		t.Fatal(err)
+	}
 	accepted := 0
 	var before, after runtime.MemStats
 	var most uint64
@@ -187,6 +195,7 @@ func TestMutations(t *testing.T) {
 		if err == nil {
 			accepted++
 			reencode(t, enc, d, table, b)
+			agree(t, referee, d, table, b)
 		}
 	}
 	if most > 64<<10 {
@@ -246,6 +255,24 @@ func reencode(t *testing.T, enc *Encoder, d *Decoder, table *schemas.Table, b []
 	third, err := enc.AppendValue(nil, c2)
 	if err != nil || !bytes.Equal(third, value) {
 		t.Fatalf("%x: a second writing differs: %v", b, err)
+	}
+}
+
+// agree says that goavro takes what we take, and for the same change.
+func agree(t *testing.T, referee *goavro.Codec, d *Decoder, table *schemas.Table, b []byte) {
+	t.Helper()
+	native, rest, err := referee.NativeFromBinary(b)
+	if err != nil || len(rest) > 0 {
+		t.Fatalf("%x: valid, but goavro leaves %d bytes: %v", b, len(rest), err)
+	}
+	canonical, err := referee.BinaryFromNative(nil, native)
+	if err != nil {
+		t.Fatalf("%x: goavro reads it and does not write it: %v", b, err)
+	}
+	ours, err1 := readChange(d, table, b)
+	theirs, err2 := readChange(d, table, canonical)
+	if err1 != nil || err2 != nil || !sameChange(ours, theirs) {
+		t.Fatalf("%x: read\n%+v, goavro's canonical bytes\n%+v: %v, %v", b, ours, theirs, err1, err2)
 	}
 }
 
@@ -322,6 +349,23 @@ func TestRowMapsColumns(t *testing.T) {
 				t.Fatalf("seed=%d: column %d is %v, want %v", seed, col, got[col], cell)
 			}
 		}
+	}
+}
+
+// Others may write a decimal in more bytes than it needs; a sink and a key never
+// see that.
+func TestDecimalsAreMadeMinimal(t *testing.T) {
+	d, err := NewDecoder(ValueSchema(smallTable()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := []byte{0, 0, 2, 6, 0xff, 0xff, 0xfe, 0, 0, 0, 0}
+	got := recordSink{}
+	if err := d.Row(row, identity(len(d.Columns())), got); err != nil || string(got[2].Bytes) != "\xfe" {
+		t.Errorf("%x: %v", got[2].Bytes, err)
+	}
+	if cells, err := d.Cells(nil, row); err != nil || string(cells[2].Bytes) != "\xfe" {
+		t.Errorf("%v: %v", cells, err)
 	}
 }
 

@@ -36,8 +36,10 @@ func TestLoadCompleteRoundTrip(t *testing.T) {
 	for name, l := range map[string]schemas.LoadComplete{
 		"every field": full,
 		"none":        {},
-		"progress": {Table: "core.orders", CompleteThrough: schemas.Progress{Time: time.Unix(0, 0).UTC()},
-			StartedAt: time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC)},
+		"progress": {
+			Table: "core.orders", CompleteThrough: schemas.Progress{Time: time.Unix(0, 0).UTC()},
+			StartedAt: time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC),
+		},
 	} {
 		b, err := AppendLoadComplete([]byte("x"), &l)
 		if err != nil || b[0] != 'x' {

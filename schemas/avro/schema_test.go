@@ -240,7 +240,12 @@ func TestNormal(t *testing.T) {
 	if c, _ := Normal(strings.Replace(a, "1", "2", 1)); c == a {
 		t.Error("another doc has the same normal form")
 	}
-	if _, err := Normal(`{"type":"nonsense"}`); err == nil {
-		t.Error("nonsense has a normal form")
+	for _, schema := range []string{"", "{", `"long" "long"`} {
+		if _, err := Normal(schema); err == nil {
+			t.Errorf("%q has a normal form", schema)
+		}
+	}
+	if n, _ := Normal(`{"default":9007199254740993}`); n != `{"default":9007199254740993}` {
+		t.Errorf("a long default became %s", n)
 	}
 }

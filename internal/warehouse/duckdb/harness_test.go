@@ -21,15 +21,11 @@ func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
 		f := newFile(t)
+		points, committed := LoadPoints()
 		return &warehousetest.Harness{
-			Loader: func() warehouse.Loader { return f.w },
-			Crash:  f.crash,
-			Faults: &f.faults,
-			Points: []string{
-				PointLoadBegin, PointLoadStaged, PointLoadHead, PointLoadRemoved, PointLoadWritten, PointLoadLogged, PointLoadCommitted,
-			},
-			Committed: PointLoadCommitted,
-			Rows:      f.rows, View: f.view, Images: f.images,
+			Loader: func() warehouse.Loader { return f.w }, Crash: f.crash,
+			Faults: &f.faults, Points: points, Committed: committed,
+			Rows: f.rows, View: f.view, Images: f.images,
 		}
 	})
 }

@@ -1,0 +1,171 @@
+package sourcetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"millrace/producers"
+	"millrace/schemas"
+)
+
+func testChunks(t *testing.T, h *Harness) {
+	makeItems(t, h)
+	h.Exec(t, "CREATE TABLE pairs (b BIGINT NOT NULL, a BIGINT NOT NULL, v VARCHAR(20), PRIMARY KEY (a, b))",
+		"CREATE TABLE nothing (id BIGINT PRIMARY KEY)")
+	const n = 53
+	for i := range n {
+		h.Exec(t, fmt.Sprintf("INSERT INTO pairs VALUES (%d, %d, 'v%d')", i%7, i/7, i))
+	}
+	r := newReader(t, h, "pairs", "nothing")
+	r.ready(t)
+	table := r.table(t, "pairs")
+	for _, limit := range []int{1, 10, n, n + 1, 1000} {
+		var got []string
+		var after []schemas.Cell
+		var point schemas.Position
+		for end := false; !end; {
+			rows, chunk := r.chunk(t, table, after, limit)
+			if len(rows) > limit {
+				t.Fatalf("%d rows of at most %d", len(rows), limit)
+			}
+			if chunk.ReadPoint.Less(point) {
+				t.Fatalf("the read point fell from %v to %v", point, chunk.ReadPoint)
+			}
+			point = chunk.ReadPoint
+			for i := range rows {
+				got = append(got, keyText(table, rows[i].After)+" "+rowText(table, rows[i].After))
+			}
+			if len(rows) > 0 && len(chunk.Last) == len(table.Key) {
+				for i, ord := range table.Key {
+					if !sameCell(chunk.Last[i], rows[len(rows)-1].After[ord]) {
+						t.Fatalf("the last key is %v, the last row %v", chunk.Last, rows[len(rows)-1].After)
+					}
+				}
+			} else if !chunk.End {
+				t.Fatalf("a chunk of %d rows has the last key %v and is not the end", len(rows), chunk.Last)
+			}
+			after, end = chunk.Last, chunk.End
+			if len(got) > n {
+				t.Fatalf("limit %d: more than %d rows", limit, n)
+			}
+		}
+		var want []string
+		for a := range (n + 6) / 7 {
+			for b := range min(7, n-7*a) {
+				want = append(want, fmt.Sprintf("%d|%d %d|%d|v%d", a, b, b, a, 7*a+b))
+			}
+		}
+		diff(t, fmt.Sprintf("chunks of %d", limit), got, want)
+	}
+	if rows, chunk := r.chunk(t, r.table(t, "nothing"), nil, 10); len(rows) != 0 || !chunk.End || chunk.ReadPoint.IsZero() {
+		t.Fatalf("an empty table: %d rows, %+v", len(rows), chunk)
+	}
+	stop := errors.New("stop")
+	_, err := r.src.ReadChunk(t.Context(), table, nil, 10, func([]schemas.Change) error { return stop })
+	if !errors.Is(err, stop) {
+		t.Fatalf("the error of emit came back as %v", err)
+	}
+	if _, chunk := r.chunk(t, table, nil, n); chunk.ReadPoint.IsZero() {
+		t.Fatal("after an emit that failed nothing can be read")
+	}
+}
+
+// testConverge: chunks run beside the stream, and whatever the order in which
+// both arrive, the table is what the source holds (G2).
+func testConverge(t *testing.T, h *Harness) {
+	makeItems(t, h)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	const keys = 200
+	var values []string
+	for i := range keys {
+		values = append(values, fmt.Sprintf("(%d, 'before', %d)", i, i))
+	}
+	h.Exec(t, "INSERT INTO items VALUES "+strings.Join(values, ","))
+	r := newReader(t, h, items)
+	r.ready(t)
+	table := r.table(t, items)
+
+	write := h.Session(t)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- workload(rand.New(rand.NewPCG(seed, 1)), keys, write, stop) }()
+	var rows []schemas.Change
+	var after []schemas.Cell
+	for end := false; !end; {
+		got, chunk := r.chunk(t, table, after, 20)
+		rows, after, end = append(rows, got...), chunk.Last, chunk.End
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	r.sync(t)
+	want := h.Rows(t, items, itemColumns...)
+	all := append(rows, r.changes()...)
+	diff(t, fmt.Sprintf("seed %d: rows first", seed), fold(t, table, all), want)
+	for range 5 {
+		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		diff(t, fmt.Sprintf("seed %d: shuffled", seed), fold(t, table, all), want)
+	}
+}
+
+// workload writes until it is stopped, and at least a little.
+func workload(rng *rand.Rand, keys int, write func(string) error, stop <-chan struct{}) error {
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			if n >= 30 {
+				return nil
+			}
+		default:
+		}
+		k := rng.IntN(keys)
+		stmts := []string{fmt.Sprintf("UPDATE items SET name = 'w%d' WHERE id = %d", n, k)}
+		switch rng.IntN(5) {
+		case 0:
+			stmts = []string{fmt.Sprintf("DELETE FROM items WHERE id = %d", k)}
+		case 1:
+			stmts = []string{"BEGIN", fmt.Sprintf("DELETE FROM items WHERE id = %d", k), fmt.Sprintf("INSERT INTO items VALUES (%d, 'i%d', 1)", k, n), "COMMIT"}
+		case 2:
+			stmts = []string{fmt.Sprintf("UPDATE items SET id = %d WHERE id = %d", keys+n, k)}
+		}
+		for _, s := range stmts {
+			if err := write(s); err != nil {
+				return fmt.Errorf("%s: %w", s, err)
+			}
+		}
+	}
+}
+
+func testReadKeys(t *testing.T, h *Harness) {
+	makeItems(t, h)
+	r := newReader(t, h, items)
+	r.ready(t)
+	h.Exec(t, "INSERT INTO items VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)")
+	r.sync(t)
+	keys := [][]schemas.Cell{{schemas.IntCell(3)}, {schemas.IntCell(1)}, {schemas.IntCell(77)}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got := make(map[string]bool)
+	var chunk producers.Chunk
+	chunk, err := r.src.ReadKeys(ctx, r.table(t, items), keys, func(cs []schemas.Change) error {
+		for i := range cs {
+			got[cs[i].Op.String()+" "+rowText(cs[i].Table, cs[i].After)] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || !got["r 1|a|1.00"] || !got["r 3|c|3.00"] {
+		t.Fatalf("got %v", got)
+	}
+	if !r.lastPosition().Less(chunk.ReadPoint) {
+		t.Fatalf("the read point %v is not above %v, which had been read", chunk.ReadPoint, r.lastPosition())
+	}
+}
