@@ -25,8 +25,7 @@ import (
 
 // Table says where a topic goes.
 type Table struct {
-	Topic      string
-	Partitions int32
+	Topic      string   // whose partitions never change in number
 	Core       string   // the merged table, dataset.table
 	History    string   // the append table of every change; empty for none
 	EventTimes []string // columns; the first is the partition column

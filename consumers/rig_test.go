@@ -106,7 +106,7 @@ func (r *rig) table(name string, partitions int32) *sourceTable {
 	}
 	r.register(s)
 	r.sources[name] = s
-	r.tables = append(r.tables, Table{Topic: s.Topic, Partitions: partitions, Core: "core." + name})
+	r.tables = append(r.tables, Table{Topic: s.Topic, Core: "core." + name})
 	return s
 }
 

@@ -264,8 +264,8 @@ func (s *session) retry(ctx context.Context, what string, do func() error) error
 
 func permanent(err error) error { return backoff.Permanent(err) }
 
-func newTopic(s *session, conf Table, id string) *topic {
-	t := &topic{session: s, conf: conf, id: id, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
+func newTopic(s *session, conf Table, log *topicLog) *topic {
+	t := &topic{session: s, conf: conf, log: log, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
 	t.wake = make(chan struct{}, 1)
 	t.targets = []*target{{}}
 	t.targets[0].table.Name, t.targets[0].table.Mode = conf.Core, schemas.ModeMerge
