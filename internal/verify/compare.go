@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"millrace/internal/page"
 )
 
 // Kind says how two tables differ.
@@ -42,28 +44,27 @@ type Report struct {
 // Compare compares two results as bags of rows: the order of rows and of
 // columns does not count, how often a row is there does. The columns of key,
 // which may be none, tell which two rows are meant to be the same.
-func Compare(table string, want, got *Rows, key []string) Report {
-	r := Report{Table: table, Rows: len(want.Values)}
-	gotAt := make([]int, len(want.Columns))
-	var wantAt []int
+func Compare(table string, want, got *page.Table, key []string) Report {
+	r := Report{Table: table, Rows: len(want.Rows)}
+	var wantAt, gotAt []int
 	for i, name := range want.Columns {
-		gotAt[i] = got.column(name)
-		switch {
-		case gotAt[i] < 0:
+		j := slices.Index(got.Columns, name)
+		if j < 0 {
 			r.add(Column, name, "is not in the warehouse")
 			continue
-		case want.Types[i] != got.Types[gotAt[i]]:
-			r.add(Column, name, fmt.Sprintf("should be %s, is %s", want.Types[i], got.Types[gotAt[i]]))
 		}
-		wantAt = append(wantAt, i)
+		if want.Types[i] != got.Types[j] {
+			r.add(Column, name, fmt.Sprintf("should be %s, is %s", want.Types[i], got.Types[j]))
+		}
+		wantAt, gotAt = append(wantAt, i), append(gotAt, j)
 	}
 	for _, name := range got.Columns {
-		if want.column(name) < 0 {
+		if slices.Index(want.Columns, name) < 0 {
 			r.add(Column, name, "is in the warehouse only")
 		}
 	}
 	columns := pick(want.Columns, wantAt)
-	left, right := project(want, wantAt), project(got, pick(gotAt, wantAt))
+	left, right := project(want, wantAt), project(got, gotAt)
 	missing, extra := apart(left, right)
 	r.pair(columns, missing, extra, key)
 	return r
@@ -71,14 +72,6 @@ func Compare(table string, want, got *Rows, key []string) Report {
 
 func (r *Report) add(kind Kind, row, text string) {
 	r.Differences = append(r.Differences, Difference{kind, row, text})
-}
-
-func project(r *Rows, at []int) [][]*string {
-	out := make([][]*string, len(r.Values))
-	for i, row := range r.Values {
-		out[i] = pick(row, at)
-	}
-	return out
 }
 
 // apart returns the rows of a that b lacks, and those of b that a lacks, sorted.

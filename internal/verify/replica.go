@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
+
+	"millrace/internal/page"
 )
 
 // Replica is a DuckDB of its own, which holds copies of inputs and what is
@@ -55,13 +57,13 @@ func (r *Replica) exec(ctx context.Context, statement string) error {
 }
 
 // Query answers one SELECT.
-func (r *Replica) Query(ctx context.Context, query string) (*Rows, error) {
+func (r *Replica) Query(ctx context.Context, query string) (*page.Table, error) {
 	described, err := r.db.QueryContext(ctx, "DESCRIBE "+query)
 	if err != nil {
 		return nil, fmt.Errorf("compute what should be: %w\n%s", err, query)
 	}
 	defer described.Close()
-	out := &Rows{Values: [][]*string{}}
+	out := &page.Table{Rows: [][]*string{}}
 	var texts []string
 	for described.Next() {
 		var name, typ string
@@ -85,7 +87,7 @@ func (r *Replica) Query(ctx context.Context, query string) (*Rows, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.Values = append(out.Values, row)
+		out.Rows = append(out.Rows, row)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("compute what should be: %w", err)

@@ -3,34 +3,31 @@ package verify
 import (
 	"context"
 	"slices"
+
+	"millrace/internal/page"
 )
 
-// Rows is the result of a query: every value as DuckDB writes it, nil for NULL.
-type Rows struct {
-	Columns []string    `json:"columns"`
-	Types   []string    `json:"types"`
-	Values  [][]*string `json:"rows"`
+// Platform is a running process, asked from outside: page.Client is one.
+type Platform interface {
+	Query(ctx context.Context, sql string) (*page.Table, error)
+	Status(ctx context.Context) (*page.Status, error)
 }
-
-// Warehouse answers one SELECT.
-type Warehouse interface {
-	Query(ctx context.Context, query string) (*Rows, error)
-}
-
-// column is the place of the named column, or -1.
-func (r *Rows) column(name string) int { return slices.Index(r.Columns, name) }
 
 // without returns the rows without the named columns.
-func (r *Rows) without(names ...string) *Rows {
+func without(t *page.Table, names ...string) *page.Table {
 	var keep []int
-	for i, name := range r.Columns {
+	for i, name := range t.Columns {
 		if !slices.Contains(names, name) {
 			keep = append(keep, i)
 		}
 	}
-	out := &Rows{Columns: pick(r.Columns, keep), Types: pick(r.Types, keep), Values: make([][]*string, len(r.Values))}
-	for i, row := range r.Values {
-		out.Values[i] = pick(row, keep)
+	return &page.Table{Columns: pick(t.Columns, keep), Types: pick(t.Types, keep), Rows: project(t, keep)}
+}
+
+func project(t *page.Table, at []int) [][]*string {
+	out := make([][]*string, len(t.Rows))
+	for i, row := range t.Rows {
+		out[i] = pick(row, at)
 	}
 	return out
 }
@@ -38,9 +35,7 @@ func (r *Rows) without(names ...string) *Rows {
 func pick[T any](from []T, at []int) []T {
 	out := make([]T, len(at))
 	for i, p := range at {
-		if p < len(from) {
-			out[i] = from[p]
-		}
+		out[i] = from[p]
 	}
 	return out
 }
