@@ -139,7 +139,7 @@ func (s *stageSource) FillChunk(chunk dk.DataChunk) error {
 	for capacity := dk.GetDataChunkCapacity(); n < capacity && !s.ended; n++ {
 		s.sink.row = n
 		f, err := s.batch.Rows.Next(&s.sink)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			s.ended = true
 			break
 		}
@@ -165,7 +165,7 @@ func (s *stageSource) finish(f *warehouse.Folded) error {
 	}
 	s.sink.fillNulls()
 	if !s.merge {
-		s.sink.text(s.meta, f.Op.String())
+		s.sink.op(s.meta, f.Op)
 		s.sink.position(s.meta+1, f.Pos)
 		s.sink.instant(s.meta+2, f.TsUs)
 		s.text = s.unset(s.text[:0], f)
@@ -189,7 +189,7 @@ func (s *stageSource) finish(f *warehouse.Folded) error {
 			s.sink.position(a.chunk, f.At[a.batch])
 		}
 	}
-	s.sink.text(s.meta, f.Op.String())
+	s.sink.op(s.meta, f.Op)
 	s.sink.position(s.meta+1, f.Pos)
 	s.sink.position(s.meta+2, f.Born)
 	return s.sink.err

@@ -43,10 +43,6 @@ func randomRow(rng *rand.Rand, table warehouse.CoreTable, key int) schemas.Row {
 // it is delivered first: changes in the source's order, what a snapshot read at
 // some earlier or later time.
 func log(rng *rand.Rand, table warehouse.CoreTable, key, length int) []schemas.Change {
-	type moment struct {
-		row schemas.Row
-		n   int
-	}
 	var stream, reads []schemas.Change
 	var row schemas.Row
 	since := 0

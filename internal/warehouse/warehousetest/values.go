@@ -29,6 +29,30 @@ func fills(t *testing.T, h *Harness) {
 	w.put(t, since)
 }
 
+// manyRows crosses the borders of whatever a loader buffers rows in.
+func manyRows(t *testing.T, h *Harness) {
+	w := newWriter(t, h, payments())
+	const n = 5000
+	var creates, updates []schemas.Change
+	for i := range n {
+		creates = append(creates, change(schemas.Create, i+1, payment(i, "a", i%7)))
+		row := payment(i, "b", i%11)
+		switch i % 5 {
+		case 0:
+			updates = append(updates, change(schemas.Delete, n+i+1, row))
+			continue
+		case 1:
+			row = without(row, colBig)
+		case 2:
+			row = without(row, colDoc)
+			row[colName], row[colDay] = schemas.NullCell(), schemas.NullCell()
+		}
+		updates = append(updates, change(schemas.Update, n+i+1, row))
+	}
+	w.put(t, creates...)
+	w.put(t, updates...)
+}
+
 func revived(t *testing.T, h *Harness) {
 	w := newWriter(t, h, payments())
 	w.put(t, change(schemas.Create, 1, payment(2, "dead", 1)))

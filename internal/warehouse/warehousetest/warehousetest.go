@@ -71,6 +71,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"TruncateReachesEveryPartition", truncate},
 		{"SnapshotEndOverPartitionsAndLoads", snapshotEnd},
 		{"BlockedStandsStill", blocked},
+		{"MoreRowsThanABuffer", manyRows},
 		{"LateSnapshotRowFillsUnset", fills},
 		{"RevivedRowInheritsNothing", revived},
 		{"MissingColumnThatIsNeverUnset", uncarried},
