@@ -143,11 +143,12 @@ func (s *stageSource) FillChunk(chunk dk.DataChunk) error {
 			s.ended = true
 			break
 		}
-		if err == nil {
-			err = s.finish(f)
-		}
 		if err != nil {
-			s.err = fmt.Errorf("row %d: %w", s.rows+int64(n), err)
+			s.err = fmt.Errorf("read row %d: %w", s.rows+int64(n), err)
+			return s.err
+		}
+		if err := s.finish(f); err != nil {
+			s.err = fmt.Errorf("row %d, at %s: %w", s.rows+int64(n), f.Pos, err)
 			return s.err
 		}
 	}
@@ -175,7 +176,7 @@ func (s *stageSource) finish(f *warehouse.Folded) error {
 	if f.At != nil && f.Op != schemas.Delete {
 		for _, i := range s.always {
 			if f.At[i] != f.Pos {
-				return fmt.Errorf("column %q was not carried at %s, and the table says that it always is", s.batch.Table.Columns[i].Name, f.Pos)
+				return fmt.Errorf("column %q was not carried, and the table says that it always is", s.batch.Table.Columns[i].Name)
 			}
 		}
 	}

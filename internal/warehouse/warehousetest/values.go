@@ -83,6 +83,14 @@ func touched(t *testing.T, h *Harness) {
 	}
 	w.put(t, change(schemas.Update, 7, payment(4, "has time", 7)))
 	w.put(t, change(schemas.Delete, 8, payment(4, "", 0)), change(schemas.Delete, 9, payment(99, "never there", 0)))
+	// More hours than a Touched lists become days.
+	var many []schemas.Change
+	for i := range warehouse.MaxTouched + 1 {
+		many = append(many, change(schemas.Create, 10+i, payment(1000+i, "m", 1000+2*i)))
+	}
+	if done := w.put(t, many...); len(done.Touched[0].Ranges) != 1 || done.All {
+		t.Fatalf("touched %+v", done.Touched[0])
+	}
 }
 
 func untouched(t *testing.T, h *Harness) {
