@@ -205,7 +205,7 @@ func TestOverlappingReadsDoNotGrowTheLog(t *testing.T) {
 			}
 		})
 	}
-	for i := range 60 {
+	for i := range 30 {
 		if err := l.load(t.Context(), i*100, 2000); err != nil {
 			t.Error(err)
 			break
@@ -291,6 +291,26 @@ func TestGateLetsLoadsPassWhileReadsEnd(t *testing.T) {
 	if err := <-ran; err != nil {
 		t.Fatal(err)
 	}
+	if err := errors.Join(g.enterRead(ctx), g.enterLoad(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	g.leaveLoad()
+	// Two checkpoints are not beside each other either.
+	g.leaveRead()
+	var both sync.WaitGroup
+	running := 0
+	for range 4 {
+		both.Go(func() {
+			_ = g.alone(ctx, func() error {
+				if running++; running != 1 {
+					t.Error("two checkpoints at a time")
+				}
+				running--
+				return nil
+			})
+		})
+	}
+	both.Wait()
 	if err := errors.Join(g.enterRead(ctx), g.enterLoad(ctx)); err != nil {
 		t.Fatal(err)
 	}

@@ -100,9 +100,9 @@ func leave(rng *rand.Rand, table warehouse.CoreTable, after, before schemas.Row)
 // applies the same folds; at the end the table must also be what one load of
 // everything gives (G2).
 func randomHistories(t *testing.T, h *Harness) {
-	rounds := 6
+	rounds := 4
 	if testing.Short() || h.dying {
-		rounds = 2
+		rounds = 1
 	}
 	seed := rand.Uint64()
 	t.Logf("seed=%d", seed)
@@ -166,7 +166,7 @@ func randomHistories(t *testing.T, h *Harness) {
 // randomFolds compares the warehouse with register.Apply on folds of changes
 // that no source would send: any op, any position, anything unset.
 func randomFolds(t *testing.T, h *Harness) {
-	rounds, batches := 8, 6
+	rounds, batches := 6, 6
 	if testing.Short() {
 		rounds = 2
 	}

@@ -6,6 +6,7 @@
 package warehousetest
 
 import (
+	"strings"
 	"testing"
 
 	"millrace/internal/fault"
@@ -98,6 +99,9 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"RandomFoldsMatchTheAlgebra", randomFolds},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
+		if testing.Short() || strings.HasSuffix(c.name, "AtEveryPoint") {
+			continue
+		}
 		t.Run(c.name+"/Dying", func(t *testing.T) {
 			h := open(t)
 			h.dying = true
