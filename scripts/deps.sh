@@ -56,24 +56,25 @@ announce() {
 
 sudo=()
 policy=/usr/sbin/policy-rc.d
-kept=
+kept=$policy.millrace-kept
+mark="# millrace: servers are not started while they are installed"
 
 restore_policy() {
 	"${sudo[@]}" rm -f "$policy"
-	if [[ -n $kept ]]; then
+	if [[ -e $kept || -L $kept ]]; then
 		"${sudo[@]}" mv "$kept" "$policy"
 	fi
 }
 
 # Debian starts a server as it installs it. Nobody asked for one that runs
-# beside the private ones: the policy forbids it while we install.
+# beside the private ones: the policy forbids it while we install. A policy of
+# ours that is there was left by a run that was killed.
 forbid_starts() {
-	if [[ -e $policy || -L $policy ]]; then
-		kept=$policy.millrace-kept
+	trap restore_policy EXIT
+	if [[ -e $policy || -L $policy ]] && ! grep -qsF "$mark" "$policy"; then
 		"${sudo[@]}" mv "$policy" "$kept"
 	fi
-	trap restore_policy EXIT
-	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+	printf '#!/bin/sh\n%s\nexit 101\n' "$mark" | "${sudo[@]}" tee "$policy" >/dev/null
 	"${sudo[@]}" chmod 755 "$policy"
 }
 

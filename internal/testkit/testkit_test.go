@@ -45,6 +45,23 @@ func TestPostgresDatabaseIsDroppedWithItsSlots(t *testing.T) {
 	}
 }
 
+func TestOwnServerTakesArgumentsAndComesBack(t *testing.T) {
+	srv := testkit.Postgres(t, "-c", "max_slot_wal_keep_size=64MB")
+	dsn := srv.CreateDatabase("shop")
+	if _, err := testkit.Open(t, dsn).ExecContext(t.Context(), "CREATE TABLE t (id int)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []func(){srv.Kill, srv.Stop} {
+		end()
+		srv.Start()
+		var kept string
+		row := testkit.Open(t, dsn).QueryRowContext(t.Context(), "SELECT current_setting('max_slot_wal_keep_size') FROM (SELECT count(*) FROM t) AS rows")
+		if err := row.Scan(&kept); err != nil || kept != "64MB" {
+			t.Errorf("got %q, %v", kept, err)
+		}
+	}
+}
+
 func TestDriverDSN(t *testing.T) {
 	got, err := testkit.DriverDSN("mysql://me:p%40ss@127.0.0.1:3306/shop")
 	if err != nil {

@@ -1,0 +1,183 @@
+// Package config reads the platform's configuration: one YAML file.
+//
+// What the file leaves out has a default; what it says is read strictly. ${VAR}
+// in a value is the environment's, and $$ is a dollar sign. Relative paths start
+// at the file's folder. All faults of a file are found at once, as an
+// invalid.Faults, and none of them shows a DSN.
+//
+// Whether a database can be reached, and whether the named tables and columns
+// are there, is for the sources to say.
+package config
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// The kinds of sources and of warehouses.
+const (
+	KindPostgres = "postgres"
+	KindMariaDB  = "mariadb"
+	KindMySQL    = "mysql"
+	KindDuckDB   = "duckdb"
+)
+
+// Config is the platform's configuration.
+type Config struct {
+	Prefix    string            // of topics, slots and publications
+	Data      string            // the folder for everything that is embedded
+	Sources   map[string]Source // by name; at least one
+	Derived   string            // the folder of the specs; empty: none
+	Kafka     Kafka
+	Registry  Registry
+	Warehouse Warehouse
+	HTTP      string // host:port of status, health and metrics
+}
+
+// Source is one captured database.
+type Source struct {
+	Kind   string
+	DSN    string           // a secret
+	Tables map[string]Table // by schema.table, or database.table; at least one
+}
+
+// Table is one captured table.
+type Table struct {
+	Core      string   // its core table
+	History   string   // the append-only core table of its changes; empty: none
+	EventTime []string // the columns whose touched ranges are kept; the first partitions the core table
+	Key       []string // the columns of a unique key in place of the primary key; empty: the primary key
+}
+
+// Kafka says where the topics are.
+type Kafka struct {
+	Brokers []string // host:port; empty: the embedded broker
+}
+
+// Registry says where the schemas are.
+type Registry struct {
+	URL string // empty: the embedded registry
+}
+
+// Warehouse says where the core and derived tables are.
+type Warehouse struct {
+	Kind string
+	Path string // of DuckDB: its file
+}
+
+// Load reads the file. env looks up a variable, as os.LookupEnv does.
+func Load(path string, env func(string) (string, bool)) (*Config, error) {
+	r := &reader{file: path, env: env}
+	f, err := os.Open(path)
+	if err != nil {
+		r.faults.Add(path, 0, "", reason(err), "name a file that can be read")
+		return nil, r.faults.Err()
+	}
+	defer f.Close()
+	c := r.config(r.document(f))
+	if err := r.faults.Err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// document is the one YAML document of a file.
+func (r *reader) document(in io.Reader) value {
+	var doc, more yaml.Node
+	dec := yaml.NewDecoder(in)
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		return value{line: 1}
+	case err != nil:
+		r.syntax(err)
+		return value{line: 1}
+	}
+	if err := dec.Decode(&more); err == nil {
+		r.faults.Add(r.file, more.Line, "", "is a second document", "keep everything in one, without ---")
+	} else if !errors.Is(err, io.EOF) {
+		r.syntax(err)
+	}
+	if len(doc.Content) == 0 { // nothing but comments
+		return value{line: 1}
+	}
+	return value{node: doc.Content[0], line: 1}
+}
+
+func (r *reader) config(top value) *Config {
+	c := &Config{
+		Prefix:    "millrace",
+		Data:      "data",
+		Warehouse: Warehouse{Kind: KindDuckDB},
+		HTTP:      "127.0.0.1:8080",
+	}
+	f := r.fields(top, "prefix", "data", "sources", "derived", "kafka", "registry", "warehouse", "http")
+	if v, ok := f["prefix"]; ok {
+		c.Prefix = r.name(v, r.text(v))
+	}
+	if v, ok := f["data"]; ok {
+		c.Data = r.text(v)
+	}
+	c.Data = r.resolve(c.Data)
+	if v, ok := f["derived"]; ok {
+		c.Derived = r.folder(v)
+	}
+	if v, ok := f["kafka"]; ok {
+		c.Kafka = r.kafka(v)
+	}
+	if v, ok := f["registry"]; ok {
+		c.Registry = r.registry(v)
+	}
+	c.Warehouse.Path = filepath.Join(c.Data, "warehouse.duckdb")
+	if v, ok := f["warehouse"]; ok {
+		r.warehouse(v, &c.Warehouse)
+	}
+	if v, ok := f["http"]; ok {
+		c.HTTP = r.address(v, r.text(v))
+	}
+	if v, ok := f["sources"]; ok {
+		c.Sources = r.sources(v, c.Prefix)
+	} else if isMapping(top) || len(r.faults) == 0 { // else what is absent cannot be known
+		r.fault(top.child("sources", top.line), "is absent", "name at least one source, with its kind, dsn and tables")
+	}
+	return c
+}
+
+// resolve is a path of the file, seen from this process.
+func (r *reader) resolve(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(r.file), path)
+}
+
+// folder is a folder that must be there.
+func (r *reader) folder(v value) string {
+	path := r.text(v)
+	if path == "" {
+		return ""
+	}
+	path = r.resolve(path)
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		r.fault(v, reason(err), "make the folder, or leave the field out")
+	case !info.IsDir():
+		r.fault(v, "is a file", "name the folder that holds the specs")
+	}
+	return path
+}
+
+// reason is what the system says of a file, without the path, which the
+// fault's place or field names already.
+func reason(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		err = p.Err
+	}
+	return "cannot be read: " + err.Error()
+}

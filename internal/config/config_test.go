@@ -1,0 +1,164 @@
+package config_test
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millrace/internal/config"
+	"millrace/internal/invalid"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func env(name string) (string, bool) {
+	v, ok := map[string]string{
+		"ORDERS_DSN": "postgres://me:$secret@db:5432/orders",
+		"BROKER":     "kafka-1:9092",
+		"EMPTY":      "",
+	}[name]
+	return v, ok
+}
+
+func TestGood(t *testing.T) {
+	dir := filepath.Join("testdata", "good")
+	for name, want := range map[string]*config.Config{
+		"minimal.yaml": {
+			Prefix:    "millrace",
+			Data:      filepath.Join(dir, "data"),
+			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "data", "warehouse.duckdb")},
+			HTTP:      "127.0.0.1:8080",
+			Sources: map[string]config.Source{"orders_db": {
+				Kind: config.KindPostgres, DSN: "postgres://me@localhost/orders",
+				Tables: map[string]config.Table{"public.orders": {Core: "core.orders"}},
+			}},
+		},
+		"embedded.yaml": {
+			Prefix:    "p",
+			Data:      filepath.Join(dir, "data"),
+			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "data", "warehouse.duckdb")},
+			HTTP:      "127.0.0.1:8080",
+			Sources: map[string]config.Source{"a": {
+				Kind: config.KindMySQL, DSN: "mysql://root@db/${x}",
+				Tables: map[string]config.Table{"shop.t": {Core: "core.t"}},
+			}},
+		},
+		"full.yaml": {
+			Prefix:    "shop",
+			Data:      "/var/lib/millrace",
+			Derived:   filepath.Join(dir, "specs"),
+			Kafka:     config.Kafka{Brokers: []string{"kafka-1:9092", "kafka-2:9092"}},
+			Registry:  config.Registry{URL: "http://registry:8081"},
+			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "wh", "main.duckdb")},
+			HTTP:      "0.0.0.0:9090",
+			Sources: map[string]config.Source{
+				"orders_db": {
+					Kind: config.KindPostgres, DSN: "postgres://me:$secret@db:5432/orders",
+					Tables: map[string]config.Table{
+						"public.orders":  {Core: "core.orders", EventTime: []string{"created_at"}},
+						"public.items":   {Core: "core.items"},
+						"archive.orders": {Core: "core.archived_orders", Key: []string{"region", "number"}},
+					},
+				},
+				"payments_db": {
+					// A secret's file is taken as it is, without variables.
+					Kind: config.KindMariaDB, DSN: "mysql://me:pa$$word$X@db:3306/shop",
+					Tables: map[string]config.Table{"shop.payments": {
+						Core: "core.payments", History: "core.payments_history",
+						EventTime: []string{"paid_at", "booked_on"},
+					}},
+				},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := config.Load(filepath.Join(dir, name), env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestBad(t *testing.T) {
+	t.Chdir(filepath.Join("testdata", "bad"))
+	files, err := filepath.Glob("*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files, error %v", err)
+	}
+	for _, file := range files {
+		t.Run(file, func(t *testing.T) {
+			_, err := config.Load(file, env)
+			var faults invalid.Faults
+			if !errors.As(err, &faults) {
+				t.Fatalf("%T is no list of faults: %v", err, err)
+			}
+			for _, f := range faults {
+				if f.Cure == "" {
+					t.Errorf("no cure: %s", f)
+				}
+			}
+			got := err.Error() + "\n"
+			if strings.Contains(got, "hunter2") {
+				t.Errorf("a password is shown:\n%s", got)
+			}
+			golden := strings.TrimSuffix(file, ".yaml") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	_, err := config.Load(filepath.Join(t.TempDir(), "none.yaml"), env)
+	var faults invalid.Faults
+	if !errors.As(err, &faults) || len(faults) != 1 || !strings.Contains(err.Error(), "none.yaml: cannot be read") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Whatever the bytes, the answer is a configuration or a list of faults.
+func FuzzLoad(f *testing.F) {
+	for _, pattern := range []string{"testdata/good/*.yaml", "testdata/bad/*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(b)
+		}
+	}
+	path := filepath.Join(f.TempDir(), "c.yaml")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(path, env)
+		var faults invalid.Faults
+		if err == nil && (c == nil || len(c.Sources) == 0) || err != nil && !errors.As(err, &faults) {
+			t.Errorf("got %v, %v", c, err)
+		}
+	})
+}

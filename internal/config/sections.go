@@ -1,0 +1,101 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// plainName is what topics, slots and publications are named after; it is the
+// least of what Kafka and PostgreSQL take without quotes.
+var plainName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+
+func (r *reader) name(v value, name string) string {
+	if name != "" && !plainName.MatchString(name) {
+		r.fault(v, fmt.Sprintf("%q cannot name a slot", name), "write lower-case letters, digits and _, a letter first")
+	}
+	return name
+}
+
+func (r *reader) kafka(v value) Kafka {
+	f := r.fields(v, "brokers")
+	var k Kafka
+	brokers, ok := f["brokers"]
+	if !ok {
+		if isMapping(v) {
+			r.fault(v.child("brokers", v.line), "is absent", "list host:port, or leave kafka out for the embedded broker")
+		}
+		return k
+	}
+	if !isEmptyList(brokers) { // [] is the embedded broker, said aloud
+		k.Brokers = r.texts(brokers)
+	}
+	for _, b := range k.Brokers {
+		r.address(brokers, b)
+	}
+	return k
+}
+
+func (r *reader) registry(v value) Registry {
+	f := r.fields(v, "url")
+	field, ok := f["url"]
+	if !ok {
+		if isMapping(v) {
+			r.fault(v.child("url", v.line), "is absent", "write the registry's URL, or leave registry out for the embedded one")
+		}
+		return Registry{}
+	}
+	text := r.text(field)
+	if text == "" {
+		return Registry{}
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		r.fault(field, "is not the URL of a registry", "write http://host:port or https://host:port")
+	}
+	return Registry{URL: text}
+}
+
+// reserved are the schemas in the warehouse. DuckDB finds a schema that is
+// called like the file ambiguous.
+var reserved = []string{"core", "core__base", "millrace"}
+
+func (r *reader) warehouse(v value, w *Warehouse) {
+	f := r.fields(v, "kind", "path")
+	if kind, ok := f["kind"]; ok {
+		w.Kind = r.choice(kind, KindDuckDB)
+	}
+	path, ok := f["path"]
+	if !ok {
+		return
+	}
+	text := r.text(path)
+	if text == "" {
+		return
+	}
+	w.Path = r.resolve(text)
+	base := filepath.Base(text)
+	if stem := strings.TrimSuffix(base, filepath.Ext(base)); slices.Contains(reserved, strings.ToLower(stem)) {
+		r.fault(path, fmt.Sprintf("is called like the schema %s inside it", stem), "choose another name, such as warehouse.duckdb")
+	}
+}
+
+// address checks host:port.
+func (r *reader) address(v value, text string) string {
+	if text == "" {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		r.fault(v, fmt.Sprintf("%q is not host:port", text), "write a host and a port, such as 127.0.0.1:8080")
+	}
+	return text
+}

@@ -1,0 +1,181 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// slotMax is the length of PostgreSQL's names; the slot is <prefix>_<source>.
+const slotMax = 63
+
+func (r *reader) sources(v value, prefix string) map[string]Source {
+	entries := r.entries(v)
+	if len(entries) == 0 && isMapping(v) {
+		r.fault(v, "is empty", "name at least one source, with its kind, dsn and tables")
+	}
+	out := map[string]Source{}
+	taken := cores{}
+	for _, e := range entries {
+		r.name(e.value, e.name)
+		if n := len(prefix) + 1 + len(e.name); n > slotMax {
+			r.fault(e.value, fmt.Sprintf("makes a slot's name of %d characters", n),
+				fmt.Sprintf("shorten it or the prefix: together at most %d", slotMax-1))
+		}
+		out[e.name] = r.source(e.value, taken)
+	}
+	return out
+}
+
+func (r *reader) source(v value, taken cores) Source {
+	f := r.fields(v, "kind", "dsn", "dsn_file", "tables")
+	s := Source{Tables: map[string]Table{}}
+	if kind, ok := f["kind"]; ok {
+		s.Kind = r.choice(kind, KindPostgres, KindMariaDB, KindMySQL)
+	} else if isMapping(v) {
+		r.fault(v.child("kind", v.line), "is absent", "write postgres, mariadb or mysql")
+	}
+	s.DSN = r.dsn(v, f, s.Kind)
+	tables, ok := f["tables"]
+	if !ok {
+		if isMapping(v) {
+			r.fault(v.child("tables", v.line), "is absent", "name at least one table, such as public.orders: {}")
+		}
+		return s
+	}
+	entries := r.entries(tables)
+	if len(entries) == 0 && isMapping(tables) {
+		r.fault(tables, "is empty", "name at least one table, such as public.orders: {}")
+	}
+	for _, e := range entries {
+		s.Tables[e.name] = r.table(e, taken)
+	}
+	return s
+}
+
+// dsn is the DSN itself or the content of the file that holds it.
+func (r *reader) dsn(source value, f map[string]value, kind string) string {
+	direct, hasDirect := f["dsn"]
+	file, hasFile := f["dsn_file"]
+	switch {
+	case hasDirect && hasFile:
+		r.fault(file, "stands beside dsn", "keep one of the two")
+		return ""
+	case hasDirect:
+		dsn := r.text(direct)
+		r.checkDSN(direct, dsn, kind)
+		return dsn
+	case hasFile:
+		path := r.text(file)
+		if path == "" {
+			return ""
+		}
+		b, err := os.ReadFile(r.resolve(path))
+		if err != nil {
+			r.fault(file, reason(err), "name a file that holds nothing but the DSN")
+			return ""
+		}
+		dsn := strings.TrimSpace(string(b))
+		if dsn == "" {
+			r.fault(file, "names an empty file", "write the DSN into it")
+		}
+		r.checkDSN(file, dsn, kind)
+		return dsn
+	}
+	if isMapping(source) {
+		r.fault(source.child("dsn", source.line), "is absent", "write dsn: ${VARIABLE}, or dsn_file: with a file that holds it")
+	}
+	return ""
+}
+
+var dsnForms = map[string]struct {
+	schemes []string
+	form    string
+}{
+	KindPostgres: {[]string{"postgres", "postgresql"}, "postgres://user:password@host:port/database"},
+	KindMariaDB:  {[]string{"mysql"}, "mysql://user:password@host:port/database"},
+	KindMySQL:    {[]string{"mysql"}, "mysql://user:password@host:port/database"},
+}
+
+// checkDSN tells whether a DSN is of the right kind. It never repeats any of
+// it: even the error of url.Parse holds the password.
+func (r *reader) checkDSN(v value, dsn, kind string) {
+	want, ok := dsnForms[kind]
+	if !ok || dsn == "" {
+		return
+	}
+	u, err := url.Parse(dsn)
+	switch {
+	case err != nil:
+		r.fault(v, "is not a URL", "write "+want.form+", with %XX for special characters")
+	case !slices.Contains(want.schemes, u.Scheme):
+		r.fault(v, "is not a DSN of "+kind, "write "+want.form)
+	case u.Host == "" && u.Query().Get("host") == "":
+		r.fault(v, "names no host", "write "+want.form)
+	}
+}
+
+// cores are the core tables so far, by their name in lower case: a warehouse
+// may not tell Orders from orders.
+type cores map[string]value
+
+var coreName = regexp.MustCompile(`^core\.[A-Za-z_][A-Za-z0-9_]*$`)
+
+// generationName is what the base tables of later generations are called.
+var generationName = regexp.MustCompile(`__g[0-9]+$`)
+
+func (r *reader) table(e entry, taken cores) Table {
+	v := e.value
+	_, name, dotted := strings.Cut(e.name, ".")
+	if !dotted || name == "" || strings.HasPrefix(e.name, ".") || strings.Contains(name, ".") {
+		r.fault(v, "is not the name of a table", "write schema.table, or database.table for MariaDB and MySQL")
+		name = ""
+	}
+	var f map[string]value
+	if !isNull(v) {
+		f = r.fields(v, "event_time", "history", "as", "key")
+	}
+	t := Table{Core: "core." + name}
+	if ev, ok := f["event_time"]; ok {
+		t.EventTime = r.texts(ev)
+	}
+	if k, ok := f["key"]; ok {
+		t.Key = r.texts(k)
+	}
+	if as, ok := f["as"]; ok {
+		t.Core = r.text(as)
+		r.core(as, t.Core, taken, "write core. and a name of letters, digits and _")
+	} else if name != "" {
+		r.core(v, t.Core, taken, "rename it with as: core.<name>")
+	}
+	if h, ok := f["history"]; ok {
+		t.History = r.text(h)
+		r.core(h, t.History, taken, "write core. and a name of letters, digits and _")
+	}
+	return t
+}
+
+// core checks the name of a core table, and that no other has it.
+func (r *reader) core(v value, name string, taken cores, cure string) {
+	if name == "" {
+		return
+	}
+	if !coreName.MatchString(name) {
+		r.fault(v, fmt.Sprintf("makes %q, which is no name of a core table", name), cure)
+		return
+	}
+	if generationName.MatchString(name) {
+		r.fault(v, fmt.Sprintf("makes %s, which ends like a generation of another table", name),
+			"choose a name that does not end in __g and a number, with as:")
+		return
+	}
+	lower := strings.ToLower(name)
+	if other, ok := taken[lower]; ok {
+		r.fault(v, fmt.Sprintf("makes %s a second time, after line %d", name, other.line), "rename one of them with as: core.<name>")
+		return
+	}
+	taken[lower] = v
+}
