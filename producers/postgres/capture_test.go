@@ -61,8 +61,10 @@ func (c *capture) tryOpen() error {
 	defer cancel()
 	src, err := c.cfg.Open(ctx, c.start, producers.Env{
 		Source: "Orders-DB", Prefix: "pg", Now: time.Now,
-		Topic: func(schema, table string, generation int) string { return fmt.Sprintf("%s.%s.g%d", schema, table, generation) },
-		Halt:  func(h *producers.HaltError) { c.halts = append(c.halts, h) },
+		Topic: func(schema, table string, generation int) string {
+			return fmt.Sprintf("%s.%s.g%d", schema, table, generation)
+		},
+		Halt: func(h *producers.HaltError) { c.halts = append(c.halts, h) },
 	})
 	if err != nil {
 		return err

@@ -23,8 +23,8 @@ type tableState struct {
 	Full        bool              `json:"full,omitempty"` // REPLICA IDENTITY FULL
 	Leaves      map[uint32]uint32 `json:"leaves"`
 	Columns     []columnState     `json:"columns"`
-	Gone        []string          `json:"gone,omitempty"`  // names of dropped columns
-	Since       schemas.Position  `json:"since,omitzero"`  // the table's, over all its versions
+	Gone        []string          `json:"gone,omitempty"`   // names of dropped columns
+	Since       schemas.Position  `json:"since,omitzero"`   // the table's, over all its versions
 	Halted      string            `json:"halted,omitempty"` // why changes were left out
 	// Unsettled is the end of the log when the catalog last showed that rows may
 	// have changed. The DDL may lie behind the change that made us look: for
