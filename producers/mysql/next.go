@@ -87,7 +87,7 @@ func (s *source) cut() producers.Batch {
 		if end.compare(s.probe.end) < 0 {
 			end = s.probe.end
 		}
-		s.probe.taken = false
+		s.probe.taken, s.ripe = false, true
 		if at := s.probe.time.Add(-time.Second); at.After(s.spoken) {
 			s.spoken = at
 		}
@@ -123,12 +123,19 @@ func (s *source) drained() bool {
 // that end; what changed a table after the catalog was read, ends behind it or
 // has been counted.
 func (s *source) look(ctx context.Context) error {
-	if s.drained() && len(s.out.Changes) == 0 {
+	if !s.probe.taken && !s.ripe && time.Since(s.probed) >= tick {
+		if err := s.takeProbe(ctx); err != nil {
+			return err
+		}
+	}
+	if (s.ripe || s.drained()) && len(s.out.Changes) == 0 {
 		s.settle()
+		s.ripe = false
 	}
-	if s.probe.taken || time.Since(s.probed) < tick {
-		return nil
-	}
+	return nil
+}
+
+func (s *source) takeProbe(ctx context.Context) error {
 	s.probed = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -55,6 +55,7 @@ type source struct {
 	failed   error // what ended the stream; it does not go on
 
 	probe  probe
+	ripe   bool      // the stream passed the last probe, and its answers wait
 	probed time.Time // when the last probe was taken, by our clock
 	spoken time.Time // the greatest Complete.Time so far
 
