@@ -87,6 +87,7 @@ func (s *source) nextFile() []*replication.BinlogEvent {
 			Header: &replication.EventHeader{EventType: replication.FORMAT_DESCRIPTION_EVENT, LogPos: 256, Timestamp: 7},
 			Event:  &replication.FormatDescriptionEvent{},
 		},
+		{Header: &replication.EventHeader{EventType: replication.MARIADB_GTID_LIST_EVENT, LogPos: 300}, Event: &replication.MariadbGTIDListEvent{}},
 	}
 }
 
@@ -103,8 +104,12 @@ func TestUnfinishedTransactionOfACrashIsTakenBack(t *testing.T) {
 	if n := len(s.out.Changes); n != 3 {
 		t.Fatalf("%d changes before the crash, want 3", n)
 	}
-	boundary := s.log.boundary
-	s.feed(t, s.nextFile()...)
+	boundary, head := s.log.boundary, s.nextFile()
+	s.feed(t, head[:2]...)
+	if tok, _, err := parseToken(s.cut().Resume); err != nil || tok.File != boundary.file || tok.Created == 7 {
+		t.Fatalf("before the new file told its GTIDs: token %+v, %v", tok, err)
+	}
+	s.feed(t, head[2])
 	b := s.cut()
 	if len(b.Changes) != 1 || b.Changes[0].After[0].Int != 1 || len(b.Tables) != 0 {
 		t.Fatalf("after the crash: %d changes, %d versions", len(b.Changes), len(b.Tables))
@@ -201,10 +206,18 @@ func TestOneEventAboveTheBoundPasses(t *testing.T) {
 func FuzzRowImage(f *testing.F) {
 	l := &layout{}
 	for _, c := range []column{
-		{wire: 3, form: formInt, signed: true}, {wire: 8, form: formUnsigned64}, {wire: 246, meta: 18<<8 | 9, form: formDecimal},
-		{wire: 18, meta: 6, form: formDateTime}, {wire: 17, meta: 3, form: formTimestamp}, {wire: 19, meta: 6, form: formTime}, {wire: 10, form: formDate},
-		{wire: 15, meta: 300, form: formText, text: charset{name: "utf8mb4", ascii: true}}, {wire: 252, meta: 4, form: formBytes},
-		{wire: 254, meta: 254<<8 | 16, form: formUUID, size: 16}, {wire: 16, meta: 1<<8 | 2, form: formBit}, {wire: 247, meta: 247<<8 | 1, form: formEnum, labels: [][]byte{{'a'}}},
+		{wire: 3, form: formInt, signed: true},
+		{wire: 8, form: formUnsigned64},
+		{wire: 246, meta: 18<<8 | 9, form: formDecimal},
+		{wire: 18, meta: 6, form: formDateTime},
+		{wire: 17, meta: 3, form: formTimestamp},
+		{wire: 19, meta: 6, form: formTime},
+		{wire: 10, form: formDate},
+		{wire: 15, meta: 300, form: formText, text: charset{name: "utf8mb4", ascii: true}},
+		{wire: 252, meta: 4, form: formBytes},
+		{wire: 254, meta: 254<<8 | 16, form: formUUID, size: 16},
+		{wire: 16, meta: 1<<8 | 2, form: formBit},
+		{wire: 247, meta: 247<<8 | 1, form: formEnum, labels: [][]byte{{'a'}}},
 	} {
 		c.typ = typeOf(c.form, bitWidth(c.meta), 18, 9)
 		l.columns = append(l.columns, c)

@@ -83,15 +83,11 @@ func (s *source) due(began time.Time) bool {
 func (s *source) cut() producers.Batch {
 	s.out.Complete = schemas.Progress{Pos: s.log.boundary.after(s.epoch)}
 	if s.drained() {
-		end := s.log.boundary
-		if end.compare(s.probe.end) < 0 {
-			end = s.probe.end
-		}
 		s.probe.taken, s.ripe = false, true
 		if at := s.probe.time.Add(-time.Second); at.After(s.spoken) {
 			s.spoken = at
 		}
-		s.out.Complete = schemas.Progress{Pos: end.after(s.epoch), Time: s.spoken}
+		s.out.Complete.Time = s.spoken
 	}
 	s.out.Resume = ""
 	if part := s.out.Changes[s.group.first:]; len(part) > 0 {

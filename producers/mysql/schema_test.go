@@ -110,31 +110,38 @@ func TestWhatHaltsATable(t *testing.T) {
 	}{
 		"statement": {
 			[]string{"SET SESSION binlog_format = STATEMENT", "INSERT INTO t (id) VALUES (2)", "SET SESSION binlog_format = ROW"},
-			nil, []string{"the binlog holds only the statement", "ROW"},
+			nil,
+			[]string{"the binlog holds only the statement", "ROW"},
 		},
 		"row image": {
 			[]string{"SET SESSION binlog_row_image = MINIMAL", "UPDATE t SET v = 5", "SET SESSION binlog_row_image = FULL"},
-			nil, []string{"does not carry every column", "FULL"},
+			nil,
+			[]string{"does not carry every column", "FULL"},
 		},
 		"zero date": {
 			[]string{"SET SESSION sql_mode = ''", "INSERT INTO t (id, d) VALUES (2, '0000-00-00')"},
-			[]string{"UPDATE t SET d = NULL"}, []string{"id=2", `column "d"`, "0000-00-00", "zero_dates: null"},
+			[]string{"UPDATE t SET d = NULL"},
+			[]string{"id=2", `column "d"`, "0000-00-00", "zero_dates: null"},
 		},
 		"invalid date": {
 			[]string{"SET SESSION sql_mode = 'ALLOW_INVALID_DATES'", "INSERT INTO t (id, d) VALUES (2, '2026-02-31')"},
-			[]string{"UPDATE t SET d = NULL"}, []string{"id=2", "2026-02-31"},
+			[]string{"UPDATE t SET d = NULL"},
+			[]string{"id=2", "2026-02-31"},
 		},
 		"text": {
 			[]string{"SET SESSION sql_mode = ''", "INSERT INTO t (id, c) VALUES (2, x'81')"},
-			[]string{"UPDATE t SET c = NULL"}, []string{"id=2", `column "c"`, "81", "cp1250"},
+			[]string{"UPDATE t SET c = NULL"},
+			[]string{"id=2", `column "c"`, "81", "cp1250"},
 		},
 		"JSON": {
 			[]string{"SET SESSION check_constraint_checks = 0", "INSERT INTO t (id, j) VALUES (2, '{')"},
-			[]string{"UPDATE t SET j = NULL"}, []string{"id=2", "not JSON"},
+			[]string{"UPDATE t SET j = NULL"},
+			[]string{"id=2", "not JSON"},
 		},
 		"versioning": {
 			[]string{"ALTER TABLE t ADD SYSTEM VERSIONING"},
-			[]string{"ALTER TABLE t DROP SYSTEM VERSIONING"}, []string{"system-versioned"},
+			[]string{"ALTER TABLE t DROP SYSTEM VERSIONING"},
+			[]string{"system-versioned"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
