@@ -84,7 +84,7 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 		return nil, nil
 	}
 	return &warehouse.Batch{
-		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.conf.Partitions,
+		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.log.partitions,
 		Rows: l.Rows, Counts: l.Counts, PosMin: l.PosMin, PosMax: l.PosMax, Truncate: l.Truncate, Snapshotting: l.Snapshotting,
 		Blocked: t.letters.Len() > 0, SchemaVersion: t.schemaVersion(), StartedAt: started,
 	}, nil
@@ -92,7 +92,7 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 
 // acquireNew takes over a table that was not there when the topic was assigned.
 func (t *topic) acquireNew(ctx context.Context, g *target) error {
-	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.id)
+	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.log.id)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, ev
 		return false, permanent(fmt.Errorf("confirm membership: %w", err))
 	}
 	before := g.head
-	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.id)
+	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.log.id)
 	if err != nil {
 		return false, err
 	}
@@ -233,7 +233,7 @@ func (t *topic) progress(ctx context.Context) error {
 		if !g.ensured || g.head.Load == 0 {
 			continue
 		}
-		through := complete(mergeMarks(g.head.Marks, t.batch.Marks()), t.conf.Partitions)
+		through := complete(mergeMarks(g.head.Marks, t.batch.Marks()), t.log.partitions)
 		if !g.shown.Time.Before(through.Time) {
 			continue
 		}

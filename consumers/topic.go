@@ -43,7 +43,7 @@ type target struct {
 type topic struct {
 	*session
 	conf    Table
-	id      string // Kafka's
+	log     *topicLog
 	targets []*target
 	letters *deadletter.Queue
 	schemas map[uint32]*batch.Schema

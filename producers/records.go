@@ -1,0 +1,88 @@
+package producers
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func parseRecord(r *kgo.Record) (*record, error) {
+	out := new(record)
+	if err := json.Unmarshal(r.Value, out); err != nil {
+		return nil, fmt.Errorf("parse record of %q: %w", r.Key, err)
+	}
+	return out, nil
+}
+
+// arena holds what a transaction's records point to. Nothing of it is used
+// again before the records are flushed.
+type arena struct {
+	block   []byte
+	blocks  [][]byte
+	spare   [][]byte
+	records [][]kgo.Record
+	used    int // records
+	headers [][]kgo.RecordHeader
+	taken   int // headers
+}
+
+const (
+	blockSize   = 256 << 10
+	recordBlock = 512
+)
+
+// keep copies b.
+func (a *arena) keep(b []byte) []byte {
+	if len(b) > blockSize/4 {
+		return append([]byte(nil), b...)
+	}
+	if cap(a.block)-len(a.block) < len(b) {
+		if n := len(a.spare); n > 0 {
+			a.block, a.spare = a.spare[n-1], a.spare[:n-1]
+		} else {
+			a.block = make([]byte, 0, blockSize)
+		}
+		a.blocks = append(a.blocks, a.block)
+	}
+	from := len(a.block)
+	a.block = append(a.block, b...)
+	return a.block[from:len(a.block):len(a.block)]
+}
+
+func (a *arena) record() *kgo.Record {
+	if a.used == recordBlock*len(a.records) {
+		a.records = append(a.records, make([]kgo.Record, recordBlock))
+	}
+	r := &a.records[a.used/recordBlock][a.used%recordBlock]
+	a.used++
+	*r = kgo.Record{}
+	return r
+}
+
+// header returns a slice of n headers.
+func (a *arena) header(n int) []kgo.RecordHeader {
+	const size = 4 * recordBlock
+	if left := size*len(a.headers) - a.taken; left < n {
+		a.taken += left
+		a.headers = append(a.headers, make([]kgo.RecordHeader, size))
+	}
+	block, at := a.headers[a.taken/size], a.taken%size
+	a.taken += n
+	return block[at : at+n : at+n]
+}
+
+// reset makes all of it free again, and gives back what an unusually large
+// transaction took.
+func (a *arena) reset() {
+	const keptBlocks = 64
+	for _, b := range a.blocks {
+		if len(a.spare) < keptBlocks {
+			a.spare = append(a.spare, b[:0])
+		}
+	}
+	a.block, a.blocks = nil, a.blocks[:0]
+	a.records = a.records[:min(len(a.records), keptBlocks)]
+	a.headers = a.headers[:min(len(a.headers), keptBlocks)]
+	a.used, a.taken = 0, 0
+}

@@ -1,0 +1,201 @@
+package producers
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"millrace/schemas"
+)
+
+const (
+	// Keys that are read again: more than these, and the table is snapshotted
+	// instead. They must fit into one record, twice.
+	maxRereads     = 1000
+	maxRereadBytes = 128 << 10
+	rereadsAtOnce  = 500
+
+	chunkPause = 100 * time.Millisecond // after the first chunk that did not count; doubles
+	chunkTries = 5
+)
+
+// callFor notes that the row of a new key lacks values, and must be read.
+func (s *session) callFor(t *table, c *schemas.Change) {
+	if t.Snapshot.Running && t.Snapshot.Overflow {
+		t.Snapshot.Above = schemas.MaxPosition(t.Snapshot.Above, c.Position)
+		t.dirty = true
+		return
+	}
+	canonical, err := schemas.AppendKey(nil, t.Table, c.After)
+	if err != nil {
+		return // without its key it cannot be sent either, and halts the table
+	}
+	t.dirty = true
+	if i, ok := t.keys[string(canonical)]; ok {
+		t.Rereads[i].Above = schemas.MaxPosition(t.Rereads[i].Above, c.Position)
+		return
+	}
+	size := len(canonical)
+	for key := range t.keys {
+		size += len(key)
+	}
+	s.waiters[t] = true
+	if len(t.Rereads) == maxRereads || size > maxRereadBytes {
+		t.attempt++
+		t.Rereads, t.keys = nil, make(map[string]int)
+		t.Snapshot.restart(c.Position, true)
+		return
+	}
+	key := make([]schemas.Cell, len(t.Table.Key))
+	for i, ord := range t.Table.Key {
+		key[i] = cloneCell(c.After[ord])
+	}
+	t.keys[string(canonical)] = len(t.Rereads)
+	t.Rereads = append(t.Rereads, reread{Key: key, Above: c.Position})
+}
+
+func cloneCell(c schemas.Cell) schemas.Cell {
+	c.Bytes = append([]byte(nil), c.Bytes...)
+	return c
+}
+
+// schedule gives the worker something to read, keys before chunks.
+func (s *session) schedule() {
+	if s.worker.busy {
+		return
+	}
+	var next *table
+	for _, t := range s.sorted() {
+		if t.halted != nil || t.Dropped || t.held {
+			continue
+		}
+		if len(t.Rereads) > 0 {
+			next = t
+			break
+		}
+		if t.Snapshot.Running && next == nil {
+			next = t
+		}
+	}
+	if next == nil {
+		return
+	}
+	j := &job{t: next, version: next.Table, attempt: next.attempt, after: next.Snapshot.After, limit: s.o.ChunkRows}
+	for i := range min(len(next.Rereads), rereadsAtOnce) {
+		j.keys = append(j.keys, next.Rereads[i].Key)
+	}
+	s.give(j)
+}
+
+func (s *session) give(j *job) {
+	s.worker.busy = true
+	s.worker.jobs <- j
+}
+
+// rows sends rows that the worker has read. The first error is for the
+// worker, the second ends the session.
+func (s *session) rows(r rows) (void, err error) {
+	if r.job.void() || r.job.t.halted != nil {
+		return errVoid, nil
+	}
+	t := r.job.t
+	for i := range r.changes {
+		if err := s.raise(r.changes[i].Position.Epoch); err != nil {
+			return err, err
+		}
+		if err := s.send(t, &r.changes[i]); err != nil {
+			return err, err
+		}
+		if t.halted != nil {
+			return errVoid, nil
+		}
+		if s.txn.overflows(s.o) {
+			if err := s.commit(); err != nil {
+				return err, err
+			}
+		}
+	}
+	t.Snapshot.Rows += int64(len(r.changes))
+	return nil, nil
+}
+
+// chunk takes up what became of a job. Its rows are in this transaction or an
+// earlier one, so the state that says so is too.
+func (s *session) chunk(r result) error {
+	s.worker.busy = false
+	j, t := r.job, r.job.t
+	var halt *HaltError
+	switch {
+	case j.void() || t.halted != nil:
+		return nil
+	case r.err == nil:
+	case errors.As(r.err, &halt):
+		if halt.Table == "" {
+			return halt
+		}
+		s.halt(t, halt)
+		return nil
+	case errors.Is(r.err, ErrRewritten) || j.tries < chunkTries:
+		// A rewritten table's next version is on its way, or its truncate.
+		j.tries++
+		j.pause = max(chunkPause, min(2*j.pause, 5*time.Second))
+		s.p.metrics.chunkRetries.Inc()
+		s.give(j)
+		return nil
+	default:
+		return fmt.Errorf("read rows of %s: %w", t.id, r.err)
+	}
+	t.dirty = true
+	s.txn.wanted(s.o)
+	t.Snapshot.High = schemas.MaxPosition(t.Snapshot.High, r.chunk.ReadPoint)
+	if j.keys != nil {
+		s.keysRead(t, j, r.chunk.ReadPoint)
+		return nil
+	}
+	snap := &t.Snapshot
+	if snap.Low.IsZero() || r.chunk.ReadPoint.Less(snap.Low) {
+		snap.Low = r.chunk.ReadPoint
+	}
+	if !r.chunk.End {
+		snap.After = make([]schemas.Cell, len(r.chunk.Last))
+		for i, c := range r.chunk.Last {
+			snap.After[i] = cloneCell(c)
+		}
+		return nil
+	}
+	if !snap.Above.Less(snap.Low) {
+		t.attempt++
+		snap.restart(snap.Above, snap.Overflow)
+		return nil
+	}
+	if err := s.control(t, schemas.SnapshotDone, snap.Low, 0); err != nil {
+		return err
+	}
+	*snap = snapshotState{Low: snap.Low, High: snap.High, Rows: snap.Rows}
+	s.o.Log.Info("snapshot done", "source", s.o.Source, "table", t.id, "rows", snap.Rows)
+	return nil
+}
+
+// keysRead forgets the keys that were read above the last change that called
+// for them.
+func (s *session) keysRead(t *table, j *job, point schemas.Position) {
+	for _, key := range j.keys {
+		canonical := string(schemas.AppendKeyValues(nil, t.keyTypes, key))
+		i, ok := t.keys[canonical]
+		if !ok || !t.Rereads[i].Above.Less(point) {
+			continue
+		}
+		last := len(t.Rereads) - 1
+		t.Rereads[i] = t.Rereads[last]
+		t.keys[string(schemas.AppendKeyValues(nil, t.keyTypes, t.Rereads[i].Key))] = i
+		t.Rereads = t.Rereads[:last]
+		delete(t.keys, canonical)
+	}
+}
+
+// waits reports whether the table's watermarks must wait: rows that were
+// called for are not there yet, or the stream has not passed the point at which
+// they were read.
+func (s *session) waits(t *table) bool {
+	return t.halted != nil || t.Dropped || t.Snapshot.Running || len(t.Rereads) > 0 || s.Complete.Pos.Less(t.Snapshot.High)
+}

@@ -1,0 +1,216 @@
+package producers
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/schemas"
+)
+
+// batch sends what the source has read.
+func (s *session) batch(b *Batch) error {
+	for i := range b.Tables {
+		if err := s.raise(b.Tables[i].Since.Epoch); err != nil {
+			return err
+		}
+		if err := s.version(&b.Tables[i]); err != nil {
+			return err
+		}
+	}
+	for i := range b.Changes {
+		c := &b.Changes[i]
+		if err := s.raise(c.Position.Epoch); err != nil {
+			return err
+		}
+		s.boundary = false
+		if err := s.change(c); err != nil {
+			return err
+		}
+		if s.txn.overflows(s.o) {
+			if err := s.commit(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.raise(b.Complete.Pos.Epoch); err != nil {
+		return err
+	}
+	if b.Resume != "" {
+		s.Token, s.boundary = []byte(b.Resume), true
+		for _, t := range s.tables {
+			t.held = false
+		}
+	}
+	if s.Complete.Pos.Less(b.Complete.Pos) {
+		s.Complete.Pos = b.Complete.Pos
+	}
+	// The clock was read when the log had been drained; what was committed a
+	// little earlier may have become visible a little later.
+	if at := b.Complete.Time.Add(-clockSlack); !b.Complete.Time.IsZero() && s.Complete.Time.Before(at) {
+		s.Complete.Time = at
+	}
+	return nil
+}
+
+// raise begins a new epoch: it is in a checkpoint of its own before the first
+// record that has it, so that no crash lets two histories share a number.
+func (s *session) raise(epoch uint32) error {
+	if epoch <= s.Epoch {
+		return nil
+	}
+	if s.txn.pending {
+		if err := s.commit(); err != nil {
+			return err
+		}
+	}
+	s.Epoch = epoch
+	if err := s.commit(); err != nil {
+		return err
+	}
+	if !s.o.Kafka.Embedded {
+		return nil
+	}
+	// The last transaction before a kill may not count: the one with the epoch
+	// must not be that one.
+	return s.commit()
+}
+
+// change sends one change of the stream.
+func (s *session) change(c *schemas.Change) error {
+	t, err := s.of(c.Table)
+	if err != nil {
+		return err
+	}
+	if t.halted != nil || t.Dropped {
+		return nil
+	}
+	again := !s.Last.Less(c.Position)
+	unset := len(c.After) > 0 && slices.ContainsFunc(c.After, func(c schemas.Cell) bool { return c.Kind == schemas.Unset })
+	if unset {
+		c.Since = t.Since
+		if c.Op == schemas.Create && len(t.Table.Key) > 0 {
+			// Also for one that was sent already: the crash may have forgotten the call.
+			s.callFor(t, c)
+		}
+	}
+	if again {
+		return nil
+	}
+	switch {
+	case c.Op == schemas.Truncate:
+		err = s.control(t, c.Op, c.Position, c.TsUs)
+	case len(t.Table.Key) > 0:
+		err = s.send(t, c)
+	case c.Op != schemas.Create:
+		err = s.bury(t, c, "an update or delete of a table without a key")
+	case t.Snapshot.Running || t.Snapshot.Low.Less(c.Position):
+		err = s.send(t, c)
+	}
+	if err != nil {
+		return err
+	}
+	t.changed = true
+	s.Last = c.Position
+	return nil
+}
+
+// send produces a change of one row. A change that cannot be encoded halts its
+// table; the error is for what ends the session.
+func (s *session) send(t *table, c *schemas.Change) error {
+	image := c.After
+	if c.Op == schemas.Delete {
+		image = c.Before
+	}
+	r, err := s.encode(t, c, image)
+	if err != nil {
+		s.halt(t, &HaltError{Table: t.id, Err: fmt.Errorf("change at %v: %w", c.Position, err), Hint: "correct the row or the column's type at the source, and start again"})
+		return nil
+	}
+	t.sent[c.Op].Inc()
+	return s.produce(r)
+}
+
+func (s *session) encode(t *table, c *schemas.Change, image schemas.Row) (*kgo.Record, error) {
+	r := s.txn.arena.record()
+	r.Topic = t.Table.Topic
+	scratch := s.txn.scratch[:0]
+	var err error
+	if len(t.Table.Key) > 0 {
+		if scratch, err = schemas.AppendKey(scratch, t.Table, image); err != nil {
+			return nil, err
+		}
+		r.Partition = schemas.Partition(scratch, t.Partitions)
+		if scratch, err = t.enc.AppendKey(scratch[:0], image); err != nil {
+			return nil, err
+		}
+		r.Key = s.txn.arena.keep(scratch)
+	} else {
+		scratch, _ = c.Position.AppendText(scratch) // never fails
+		r.Partition = schemas.Partition(scratch, t.Partitions)
+	}
+	if scratch, err = t.enc.AppendValue(scratch[:0], c); err != nil {
+		return nil, err
+	}
+	r.Value = s.txn.arena.keep(scratch)
+	if c.OtherKey == nil {
+		r.Headers = s.headers(2, c.Op, c.Position)
+	} else {
+		if scratch, err = t.enc.AppendKey(scratch[:0], c.OtherKey); err != nil {
+			return nil, fmt.Errorf("other key: %w", err)
+		}
+		r.Headers = s.headers(3, c.Op, c.Position)
+		r.Headers[2] = kgo.RecordHeader{Key: "oldkey", Value: s.txn.arena.keep(scratch)}
+		if c.Op == schemas.Delete {
+			r.Headers[2].Key = "newkey"
+		}
+	}
+	s.txn.scratch = scratch
+	return r, nil
+}
+
+// headers returns n of them, the first two being op and pos.
+func (s *session) headers(n int, op schemas.Op, pos schemas.Position) []kgo.RecordHeader {
+	h := s.txn.arena.header(n)
+	var text [schemas.PositionLen]byte
+	at, _ := pos.AppendText(text[:0]) // never fails
+	h[0] = kgo.RecordHeader{Key: "op", Value: s.txn.arena.keep([]byte{byte(op)})}
+	h[1] = kgo.RecordHeader{Key: "pos", Value: s.txn.arena.keep(at)}
+	return h
+}
+
+// control produces a control record to every partition.
+func (s *session) control(t *table, op schemas.Op, pos schemas.Position, tsUs int64) error {
+	value, err := t.enc.AppendValue(s.txn.scratch[:0], &schemas.Change{Table: t.Table, Op: op, Position: pos, TsUs: tsUs})
+	if err != nil {
+		return fmt.Errorf("encode op %s: %w", op, err)
+	}
+	s.txn.scratch = value
+	value = s.txn.arena.keep(value)
+	for p := range t.Partitions {
+		r := s.txn.arena.record()
+		r.Topic, r.Partition, r.Value, r.Headers = t.Table.Topic, p, value, s.headers(2, op, pos)
+		if err := s.produce(r); err != nil {
+			return err
+		}
+	}
+	t.sent[op].Inc()
+	return nil
+}
+
+// bury sends a change that has no place in the table's topic to its
+// dead-letter topic, with the reason (G12).
+func (s *session) bury(t *table, c *schemas.Change, reason string) error {
+	if err := s.deadLetters(s.work, t); err != nil {
+		return fmt.Errorf("bury a change of %s: %w", t.id, err)
+	}
+	r, err := s.encode(t, c, c.After)
+	if err != nil {
+		s.halt(t, &HaltError{Table: t.id, Err: err, Hint: "give the table a key, and start again"})
+		return nil
+	}
+	r.Topic, r.Partition = t.deadLetter, 0
+	r.Headers = append(r.Headers, kgo.RecordHeader{Key: "reason", Value: []byte(reason)})
+	return s.produce(r)
+}
