@@ -33,7 +33,9 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 	if n.Spec.Window != nil && n.Spec.Window.Grid.Size == "hour" {
 		kind = schemas.Timestamp
 	}
-	for {
+	// The parameters have the type of the window's column, which may in turn be a
+	// parameter: twice is enough.
+	for range 2 {
 		columns, err := b.dialect.Columns(ctx, b.sample(n, kind), over)
 		var refused *warehouse.QueryError
 		if errors.As(err, &refused) {
@@ -43,18 +45,11 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 		if err != nil {
 			return err
 		}
-		n.Columns = columns
-		// The parameters have the type of the window's column, which may in turn
-		// be a parameter: once is enough.
-		if n.Window = windowColumn(n); n.Window.Kind == kind || n.Window.Kind == 0 || !n.Query.UsesParameters() {
+		n.Columns, n.Window = columns, windowColumn(n.Spec, columns)
+		if n.Window.Kind == kind || !n.Window.Kind.IsEventTime() || !n.Query.UsesParameters() {
 			break
 		}
 		kind = n.Window.Kind
-		if columns, err = b.dialect.Columns(ctx, b.sample(n, kind), over); err == nil {
-			n.Columns = columns
-			n.Window = windowColumn(n)
-		}
-		break
 	}
 	b.resultColumns(n)
 	b.contract(n)
@@ -92,12 +87,12 @@ func (b *builder) sampleKeys(n *Node) string {
 }
 
 // windowColumn is the column that the spec names, or the first that can be one.
-func windowColumn(n *Node) Column {
-	if n.Spec.Window == nil {
+func windowColumn(s *spec.Spec, columns []warehouse.ResultColumn) Column {
+	if s.Window == nil {
 		return Column{}
 	}
-	for _, c := range n.Columns {
-		if name := n.Spec.Window.Column; name == c.Name || name == "" && c.Type.Kind.IsEventTime() {
+	for _, c := range columns {
+		if name := s.Window.Column; name == c.Name || name == "" && c.Type.Kind.IsEventTime() {
 			return Column{c.Name, c.Type.Kind}
 		}
 	}
@@ -160,7 +155,7 @@ func (b *builder) contract(n *Node) {
 		switch {
 		case !ok:
 			b.column(s, field, "the result", n.Columns, want.Name)
-		case got.Type != want.Type && !(got.Type.Kind == want.Type.Kind && want.Type.Kind != schemas.Decimal):
+		case got.Type != want.Type && (got.Type.Kind != want.Type.Kind || want.Type.Kind == schemas.Decimal):
 			b.fault(s, field, fmt.Sprintf("the result's %s is a %s, not %s", want.Name, got.SQLType, want.Type), "cast it in the query, or change the contract")
 		}
 	}

@@ -37,8 +37,8 @@ func (r *Runner) Commit(ctx context.Context, s *warehouse.Step) (schemas.LoadCom
 
 func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.LoadComplete, err error) {
 	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
+	case r.runs <- struct{}{}:
+		defer func() { <-r.runs }()
 	case <-ctx.Done():
 		return done, ctx.Err()
 	}
@@ -126,8 +126,12 @@ func (x *run) do(ctx context.Context) error {
 		do    func(context.Context) error
 		point string
 	}{
-		{x.takeKeys, ""}, {x.stage, PointRunStaged}, {x.advance, PointRunHead}, {x.publish, PointRunPublished},
-		{x.dirt, ""}, {x.announce, PointRunLogged},
+		{x.takeKeys, ""},
+		{x.stage, PointRunStaged},
+		{x.advance, PointRunHead},
+		{x.publish, PointRunPublished},
+		{x.dirt, ""},
+		{x.announce, PointRunLogged},
 	} {
 		if err := act.do(ctx); err != nil {
 			return err
