@@ -171,10 +171,15 @@ func (b *builder) rows(n *Node) {
 			in.Mappings = []Mapping{{Kind: Adds}}
 		}
 	}
-	if len(drivers) != 1 {
-		b.queryFault(n.Spec, 0, fmt.Sprintf("append adds the rows of one append-only input, and the query reads %d: %s", len(drivers), strings.Join(drivers, ", ")),
-			"read one history (history: in the table's configuration) or append table")
+	if len(drivers) == 1 {
+		return
 	}
+	found := "none"
+	if len(drivers) > 1 {
+		found = strings.Join(drivers, " and ")
+	}
+	b.queryFault(n.Spec, 0, "append adds the rows of one append-only input, and the query reads "+found,
+		"read one history (history: in the table's configuration) or append table")
 }
 
 func (b *builder) appendOnly(table string) bool {

@@ -53,7 +53,45 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 	}
 	b.resultColumns(n)
 	b.contract(n)
+	return b.askedColumns(ctx, n, over)
+}
+
+// askedColumns checks that the dirty queries give what the scope owns: one
+// event time, or the owning key.
+func (b *builder) askedColumns(ctx context.Context, n *Node, over []warehouse.Relation) error {
+	for _, in := range n.Inputs {
+		for _, m := range in.Mappings {
+			if m.Kind != Asked {
+				continue
+			}
+			text := m.Dirty.Render(nil, func(t query.Table) string {
+				if t.Dataset == "" {
+					return b.all(in.Table)
+				}
+				return b.all(t.ID())
+			})
+			columns, err := b.dialect.Columns(ctx, text, over)
+			var refused *warehouse.QueryError
+			field := "inputs." + in.Table + ".dirty"
+			switch want := n.Spec.KeyWidth(); {
+			case errors.As(err, &refused):
+				b.fault(n.Spec, field, refused.Message, "mend the SQL")
+			case err != nil:
+				return err
+			case n.Spec.Scope == spec.ScopeKeys && len(columns) != want:
+				b.fault(n.Spec, field, fmt.Sprintf("gives %d columns, and %d own rows", len(columns), want), "give "+strings.Join(n.OwningKey(), ", "))
+			case n.Spec.Scope == spec.ScopeWindow && (len(columns) != 1 || !columns[0].Type.Kind.IsEventTime()):
+				b.fault(n.Spec, field, "does not give one DATE, TIMESTAMP or DATETIME column", "give the event times whose windows are dirty")
+			}
+		}
+	}
 	return nil
+}
+
+// all is the whole of a table.
+func (b *builder) all(table string) string {
+	dataset, name, _ := strings.Cut(table, ".")
+	return "(SELECT * FROM " + b.dialect.Ident(dataset) + "." + b.dialect.Ident(name) + ")"
 }
 
 // sample is the query over whole inputs, with parameters of the kind.
@@ -62,7 +100,7 @@ func (b *builder) sample(n *Node, kind schemas.Kind) string {
 	params := map[string]string{query.WindowStart: b.dialect.Literal(kind, at), query.WindowEnd: b.dialect.Literal(kind, at)}
 	return n.Query.Render(params, func(t query.Table) string {
 		if t.Dataset != "" {
-			return "(SELECT * FROM " + b.dialect.Ident(t.Dataset) + "." + b.dialect.Ident(t.Name) + ")"
+			return b.all(t.ID())
 		}
 		return b.sampleKeys(n)
 	})
