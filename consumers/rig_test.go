@@ -71,9 +71,7 @@ func newRig(t *testing.T) *rig {
 // testRegistry is the embedded registry behind its client.
 func testRegistry(t *testing.T, cluster kafka.Cluster) *registry.Client {
 	t.Helper()
-	reg, err := registry.Open(t.Context(), "_schemas", func(opts ...kgo.Opt) (*kgo.Client, error) {
-		return kgo.NewClient(append(cluster.ClientOpts("registry", nil, nil), opts...)...)
-	})
+	reg, err := registry.Open(t.Context(), cluster, registry.DefaultTopic)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,9 +45,9 @@ type Deriver struct {
 
 	// Owned by the loop.
 	state       *state
-	needed      map[string]bool // inputs whose needs are written down
+	needed      map[string]bool  // inputs whose needs are written down
 	failed      []warehouse.Dirt // windows whose run failed are to be held
-	keyHold     *warehouse.Dirt // keys whose run failed are to be held
+	keyHold     *warehouse.Dirt  // keys whose run failed are to be held
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 
@@ -202,7 +202,10 @@ func (d *Deriver) cycle(ctx context.Context) (again time.Time, err error) {
 		return again, nil
 	}
 	if !d.state.started() {
-		return now, d.start(ctx, states, now)
+		if err := d.start(ctx, states, now); err != nil || !d.state.started() {
+			return again, err
+		}
+		return now, nil
 	}
 	if err := d.drain(ctx, states, now); err != nil {
 		return again, err

@@ -266,11 +266,11 @@ func (s *state) next(done []warehouse.Dirt) warehouse.DerivedHead {
 		live = live || !d.Backfill && d.RetryAt.IsZero() && !s.incomplete(d)
 		backfill = backfill || d.Backfill && d.Error == ""
 	}
-	if through := s.through(); !live && h.Complete.Before(through) {
-		h.Complete = through
-	}
 	if s.started() && !live && !backfill {
 		h.Ready = true
+	}
+	if through := s.through(); h.Ready && !live && h.Complete.Before(through) {
+		h.Complete = through
 	}
 	return h
 }

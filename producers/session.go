@@ -34,7 +34,8 @@ type session struct {
 
 	checkpoint // as the next commit will write it
 	durable    schemas.Token
-	saved      json.RawMessage // the last that was committed
+	floor      schemas.Progress // watermarks below it were sent already
+	saved      json.RawMessage  // the last that was committed
 	n, base    int64
 	tables     map[string]*table
 	byVersion  map[*schemas.Table]*table
@@ -133,7 +134,7 @@ func (s *session) topic(schema, name string, generation int) (string, error) {
 // load takes up the state that was read.
 func (s *session) load(at *resumed) error {
 	s.checkpoint, s.saved, s.durable = at.checkpoint, at.saved, schemas.Token(at.Token)
-	s.n, s.base = at.n, at.base
+	s.n, s.base, s.floor = at.n, at.base, at.floor
 	s.boundary = true
 	s.tables, s.byVersion, s.waiters = make(map[string]*table), make(map[*schemas.Table]*table), make(map[*table]bool)
 	s.idle.quiet = s.o.IdleMin

@@ -79,7 +79,10 @@ type resumed struct {
 	base   int64  // the state is as of it
 	writer string // of n
 	checkpoint
-	saved  json.RawMessage // of the checkpoint
+	saved json.RawMessage // of the checkpoint
+	// floor is up to where the newest checkpoint was complete, whether or not it
+	// counts: watermarks below it would fall back.
+	floor  schemas.Progress
 	tables map[string]tableState
 	raw    map[string]json.RawMessage // of the tables; null for one that does not count yet
 	undone []string                   // tables whose newest record does not count
@@ -116,6 +119,13 @@ func resume(position *record, tables map[string]*record, torn bool) (*resumed, e
 		if err := json.Unmarshal(out.saved, &out.checkpoint); err != nil {
 			return nil, fmt.Errorf("read checkpoint %d: %w", position.N, err)
 		}
+	}
+	if position != nil && len(position.Value) > 0 {
+		var newest checkpoint
+		if err := json.Unmarshal(position.Value, &newest); err != nil {
+			return nil, fmt.Errorf("read checkpoint %d: %w", position.N, err)
+		}
+		out.floor = newest.Complete
 	}
 	for id, r := range tables {
 		if r.N > out.base {

@@ -2,7 +2,6 @@ package producers
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -110,7 +109,7 @@ func (s *session) release() {
 }
 
 func (s *session) markDue(t *table, now time.Time) bool {
-	return !now.Before(t.markAt) && !s.waits(t) && (t.mark.Pos.Less(s.Complete.Pos) || t.mark.Time.Before(s.Complete.Time))
+	return !now.Before(t.markAt) && !s.waits(t) && !s.below() && (t.mark.Pos.Less(s.Complete.Pos) || t.mark.Time.Before(s.Complete.Time))
 }
 
 // commit ends the transaction: watermarks, the states that changed and the
@@ -135,7 +134,11 @@ func (s *session) commit() error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(s.cl.Flush(s.work), s.txn.failed.Err())
+	// The promises are all kept only if Flush succeeds, and it succeeds also if
+	// records failed.
+	if err = s.cl.Flush(s.work); err == nil {
+		err = s.txn.failed.Err()
+	}
 	if err == nil {
 		err = s.cl.EndTransaction(s.work, kgo.TryCommit)
 	}
@@ -177,10 +180,15 @@ func (s *session) rest(now time.Time, busy bool) {
 	s.idle.at = now.Add(s.idle.quiet)
 }
 
+// below reports whether a watermark would fall back behind an earlier one.
+func (s *session) below() bool {
+	return s.Complete.Pos.Less(s.floor.Pos) || s.Complete.Time.Before(s.floor.Time)
+}
+
 // watermarks sends them to the tables that changed, and to those that have
 // been quiet for long enough.
 func (s *session) watermarks(now time.Time) error {
-	if s.Complete.Pos.IsZero() {
+	if s.Complete.Pos.IsZero() || s.below() {
 		return nil
 	}
 	for _, t := range s.tables {

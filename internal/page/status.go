@@ -78,7 +78,7 @@ type Derived struct {
 	LoadedAt time.Time `json:"loaded_at,omitzero"`
 	Complete time.Time `json:"complete,omitzero"`
 	Waits    string    `json:"waits,omitempty"` // what it waits for; empty when it is up to date
-	Dirty    int       `json:"dirty"`           // windows or keys to be computed
+	Dirty    int64     `json:"dirty"`           // windows or keys to be computed
 	Held     int       `json:"held"`            // those that failed and wait to be tried again
 	Error    string    `json:"error,omitempty"`
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
 	"millrace/consumers"
+	"millrace/deriver"
 	"millrace/internal/page"
 	"millrace/producers"
 )
@@ -26,7 +28,48 @@ func (p *process) status(ctx context.Context) page.Status {
 			s.Core = append(s.Core, coreStatus(t, p.count(ctx, t.Table)))
 		}
 	}
+	if p.derivers != nil {
+		s.Derived = p.derivers.status(ctx)
+	}
 	return s
+}
+
+// status is in the order of the specs.
+func (d *derivers) status(ctx context.Context) []page.Derived {
+	d.mu.Lock()
+	running, waiting := d.running, d.waiting
+	broken := maps.Clone(d.broken)
+	d.mu.Unlock()
+	known := map[string]deriver.Status{}
+	for _, table := range running {
+		s := table.Status()
+		known[s.Table] = s
+	}
+	out := []page.Derived{}
+	for _, s := range d.specs {
+		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
+		if k, ok := known[s.Name]; ok {
+			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error
+			t.LoadedAt = d.ranAt(ctx, s.Name, k.Load)
+			if len(k.Held) > 0 && t.Error == "" {
+				t.Error = k.Held[0].Error
+			}
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// ranAt is when the run was committed; zero if that cannot be told now.
+func (d *derivers) ranAt(ctx context.Context, table string, load int64) time.Time {
+	if load == 0 {
+		return time.Time{}
+	}
+	events, err := d.duck.Loads(ctx, table, load-1, 1)
+	if err != nil || len(events) == 0 {
+		return time.Time{}
+	}
+	return events[0].CommittedAt
 }
 
 func sourceStatus(s producers.Status, kind string) page.Source {

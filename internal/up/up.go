@@ -62,9 +62,10 @@ type process struct {
 	duck     *duckdb.Warehouse // nil if only producers run
 
 	producers []*producers.Producer
-	kinds     []string // of the producers' sources
+	kinds     []string     // of the producers' sources
 	halted    atomic.Int32 // producers that have ended for good
 	consumer  *consumers.Consumer
+	derivers  *derivers
 
 	closers []func() error
 }
@@ -123,11 +124,15 @@ func (p *process) check() error {
 
 // run starts the parts and waits for all of them. Producers begin last: the
 // offsets of a torn log must have been set back before anything is repeated.
-func (p *process) run(ctx context.Context) error {
+func (p *process) run(ctx context.Context) (err error) {
 	if err := p.makeProducers(); err != nil {
 		return err
 	}
 	if err := p.makeConsumer(ctx); err != nil {
+		return err
+	}
+	// Before the first load: what specs need kept is kept from then on.
+	if p.derivers, err = p.openDerivers(ctx); err != nil {
 		return err
 	}
 	if err := p.writeRunFile(); err != nil {
@@ -137,6 +142,9 @@ func (p *process) run(ctx context.Context) error {
 	if p.consumer != nil {
 		group.Go(func() error { return p.consumer.Run(ctx) })
 	}
+	if p.derivers != nil {
+		group.Go(func() error { return p.derivers.run(ctx) })
+	}
 	for _, source := range p.producers {
 		group.Go(func() error { return p.produce(ctx, source) })
 	}
@@ -145,7 +153,7 @@ func (p *process) run(ctx context.Context) error {
 	if p.Started != nil {
 		p.Started(p.runFile())
 	}
-	err := group.Wait()
+	err = group.Wait()
 	p.ops.SetReady("stopping")
 	return err
 }

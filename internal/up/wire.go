@@ -127,10 +127,7 @@ const registryPath = "/registry"
 func (p *process) openRegistry(ctx context.Context) (err error) {
 	url := p.Config.Registry.URL
 	if url == "" {
-		p.schemas, err = registry.Open(ctx, registry.DefaultTopic, func(opts ...kgo.Opt) (*kgo.Client, error) {
-			return kgo.NewClient(append(p.cluster.ClientOpts("registry", p.Log, nil), opts...)...)
-		})
-		if err != nil {
+		if p.schemas, err = registry.Open(ctx, p.cluster, registry.DefaultTopic); err != nil {
 			return fmt.Errorf("open the embedded registry: %w", err)
 		}
 		p.ops.Handle(registryPath+"/", http.StripPrefix(registryPath, p.schemas))

@@ -67,6 +67,9 @@ func (s *source) readRows(ctx context.Context, t *schemas.Table, clause func([]k
 		return producers.Chunk{}, 0, fmt.Errorf("read %s: %w", t.ID(), err)
 	}
 	defer rollback(conn)
+	if s.readPointTaken != nil {
+		s.readPointTaken()
+	}
 	r := reader{table: t, at: at, point: at.after(s.epoch), emit: emit}
 	r.values.zeroNull = slices.ContainsFunc(s.cfg.Tables, func(cfg Table) bool { return cfg.Name == t.ID() && cfg.ZeroDates == "null" })
 	if r.columns, err = s.presentColumns(ctx, conn, t); err == nil {

@@ -57,6 +57,8 @@ type source struct {
 	probe  probe
 	probed time.Time // when the last probe was taken, by our clock
 	spoken time.Time // the greatest Complete.Time so far
+
+	readPointTaken func() // a test's, between a chunk's read point and its rows
 }
 
 // log is where the stream stands.

@@ -27,6 +27,9 @@ func (a *arena) reset() {
 
 // bytes returns n bytes; what they hold is not defined.
 func (a *arena) bytes(n int) []byte {
+	if n == 0 {
+		return []byte{} // present and empty is not nil
+	}
 	a.used += n
 	if n > arenaBlock/4 { // a large value has its own memory, which goes with the batch
 		return make([]byte, n)

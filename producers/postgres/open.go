@@ -100,7 +100,7 @@ func (c *Config) Open(ctx context.Context, from producers.Start, env producers.E
 	}
 	s.passed = s.token.lsn
 	s.complete.Pos = schemas.Position{Epoch: s.epoch, Major: s.passed}
-	s.snapshots = &snapshots{dsn: c.DSN, slot: name, epoch: s.epoch, configured: c.Tables, types: s.types, publication: name}
+	s.snapshots = &snapshots{dsn: c.DSN, slot: name, epoch: s.epoch, configured: c.Tables, types: s.types, publication: name, wait: slotWait}
 	if err := s.start(ctx, repl); err != nil {
 		return nil, err
 	}
@@ -291,7 +291,7 @@ func newSlot(ctx context.Context, conn *pgx.Conn, repl *pgconn.PgConn, name stri
 			return 0, fmt.Errorf("drop the old slot %s: %w", name, err)
 		}
 	}
-	lsn, _, err := createSlot(ctx, repl, name, false)
+	lsn, _, err := createSlot(ctx, repl, name, false, slotWait)
 	return lsn, err
 }
 
@@ -312,7 +312,7 @@ func (s *Source) firstVersions(ctx context.Context, conn *pgx.Conn, from produce
 			if t.version, err = loadVersion(v); err != nil {
 				return err
 			}
-			if t.version.state.Halted == "" && t.version.state.PubRel == cat.PubRel {
+			if from.Token != "" && t.version.state.Halted == "" && t.version.state.PubRel == cat.PubRel {
 				s.tables[c.Name] = t
 				continue // the log says what else changed, and where
 			}

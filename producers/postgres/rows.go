@@ -133,14 +133,9 @@ func (s *Source) change(rel *relation, start uint64) error {
 		if after[i].Kind == schemas.Unset {
 			if before != nil && before[i].Kind != schemas.Unset {
 				after[i] = before[i] // an unchanged TOASTed value stands in the old tuple, if that is logged
-			} else {
-				unset = true
+			} else if unset = true; !t.version.table.Columns[i].Unsettable {
+				return s.refuse(rel, m.new, -1, fmt.Errorf("does not carry column %q, which it always should", t.version.table.Columns[i].Name))
 			}
-		}
-	}
-	for _, k := range t.version.table.Key {
-		if after != nil && after[k].Kind == schemas.Unset {
-			return s.refuse(rel, m.new, -1, fmt.Errorf("does not carry key column %q", t.version.table.Columns[k].Name))
 		}
 	}
 	moved := false
@@ -207,17 +202,13 @@ func (s *Source) emit(c schemas.Change, start uint64) (err error) {
 }
 
 // emitFrom emits a change whose missing values may come from an older one:
-// none below since. A change that the log had before the DDL that since stands
-// for was known speaks for itself alone.
+// none from below since.
 func (s *Source) emitFrom(c schemas.Change, start uint64, t *captured, since bool) error {
 	if err := s.emit(c, start); err != nil || !since {
 		return err
 	}
 	last := &s.batch.Changes[len(s.batch.Changes)-1]
-	last.Since = t.version.state.Since
-	if last.Position.Less(last.Since) {
-		last.Since = last.Position
-	}
+	last.Since = t.version.state.sinceAt(last.Position)
 	return nil
 }
 

@@ -2,9 +2,9 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 
 	"github.com/jackc/pglogrepl"
@@ -33,19 +33,19 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 	}
 	cat := cats[t.config.Name]
 	var next *version
-	reason, raise := "more DDL may have come in between", pos.Major < t.unsettled
+	reason, raise := "more DDL may have come in between", pos.Major < prev.state.Unsettled
 	if cat != nil && cat.OID == rel.oid && cat.Identity == string(rel.identity) && slices.Equal(cat.described(), rel.columns) {
 		key, err := cat.check(t.config)
 		if err == nil {
 			next, err = s.types.build(ctx, conn, s.who, t.config, rel.columns, key, cat, prev)
 		}
 		if err != nil {
-			return s.haltOr(t, err)
+			return s.refused(ctx, t, cat, err)
 		}
 		next.at = now
 		why, differ := s.differ(ctx, cat, prev, next)
 		if differ {
-			reason, raise, t.unsettled = why, true, now
+			reason, raise, next.state.Unsettled = why, true, now
 		}
 	} else {
 		key, err := rel.key(prev)
@@ -53,17 +53,25 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 			next, err = s.types.build(ctx, conn, s.who, t.config, rel.columns, key, nil, prev)
 		}
 		if err != nil {
-			return s.haltOr(t, err)
+			return s.refused(ctx, t, nil, err)
 		}
 		next.state.OID = rel.oid
+		next.state.Full = rel.identity == 'f'
+		if prev.state.Full && !next.state.Full { // what was always logged no longer is
+			for i := range next.table.Columns {
+				next.table.Columns[i].Unsettable = next.types[i].mayBeStoredApart() && !slices.Contains(next.table.Key, i)
+			}
+		}
 		next.at = prev.at
 		if why, differ := next.rowsMayDiffer(prev, func(uint32) bool { return true }); differ {
 			reason, raise = why, true
 		} else if len(next.state.Columns) != len(prev.state.Columns) {
 			reason, raise = "a column was added", true // with which default, the catalog no longer says
+		} else if !prev.untouched(cat, rel.oid) {
+			reason, raise = "the catalog is ahead of the log", true // this message may stand behind the DDL that it shows
 		}
 		if raise {
-			t.unsettled = max(t.unsettled, now)
+			next.state.Unsettled = max(next.state.Unsettled, now)
 		}
 	}
 	since := schemas.Position{}
@@ -116,6 +124,9 @@ func (s *Source) adopt(t *captured, next *version, since schemas.Position, why s
 	}
 	next.state.Since = schemas.MaxPosition(t.version.state.Since, since)
 	silent := since.IsZero() && next.same(t.version)
+	if reflect.DeepEqual(next.table, t.version.table) {
+		next.table = t.version.table
+	}
 	t.version = next
 	if silent {
 		return nil
@@ -126,15 +137,6 @@ func (s *Source) adopt(t *captured, next *version, since schemas.Position, why s
 	}
 	s.pending = append(s.pending, v)
 	return nil
-}
-
-// haltOr halts the table if the error is its own, else returns it.
-func (s *Source) haltOr(t *captured, err error) error {
-	var h *producers.HaltError
-	if errors.As(err, &h) && h.Table != "" {
-		return s.halt(t, h)
-	}
-	return err
 }
 
 // halt leaves out the changes of one table from here on. That they were left

@@ -18,18 +18,18 @@ const slotWait = time.Minute
 
 // createSlot makes a slot. A temporary one exports its snapshot, which can be
 // imported until the next command on conn.
-func createSlot(ctx context.Context, conn *pgconn.PgConn, name string, temporary bool) (lsn uint64, snapshot string, err error) {
+func createSlot(ctx context.Context, conn *pgconn.PgConn, name string, temporary bool, wait time.Duration) (lsn uint64, snapshot string, err error) {
 	opts := pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT"}
 	if temporary {
 		opts.Temporary, opts.SnapshotAction = true, "EXPORT_SNAPSHOT"
 	}
-	bound, cancel := context.WithTimeout(ctx, slotWait)
+	bound, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	res, err := pglogrepl.CreateReplicationSlot(bound, conn, name, "pgoutput", opts)
 	switch {
 	case err == nil:
 	case bound.Err() != nil && ctx.Err() == nil:
-		return 0, "", &slowSlotError{name: name, waited: slotWait}
+		return 0, "", &slowSlotError{name: name, waited: wait}
 	case code(err) == codeTooManySlots:
 		return 0, "", &producers.HaltError{
 			Err:  fmt.Errorf("create slot %s: %w", name, err),

@@ -33,6 +33,8 @@ type snapshots struct {
 	epoch       uint32
 	configured  []TableConfig
 	types       *types
+	wait        time.Duration // for a slot
+	exported    func()        // what a test does between the slot and the lock; nil otherwise
 
 	mu     sync.Mutex
 	idle   []*reader
@@ -98,9 +100,12 @@ func (sn *snapshots) read(ctx context.Context, t *schemas.Table, rest string, em
 	if err != nil {
 		return producers.Chunk{}, 0, err
 	}
-	lsn, snapshot, err := createSlot(ctx, r.repl, r.slot, true)
+	lsn, snapshot, err := createSlot(ctx, r.repl, r.slot, true, sn.wait)
 	if err != nil {
 		return producers.Chunk{}, 0, err
+	}
+	if sn.exported != nil {
+		sn.exported()
 	}
 	tx, err := r.begin(ctx, snapshot)
 	if err != nil {
@@ -217,8 +222,19 @@ func (sn *snapshots) describe(ctx context.Context, tx pgx.Tx, t *schemas.Table, 
 	if err != nil {
 		return d, rewritten(err)
 	}
+	var oid uint32 // of what the name means now, which the lock keeps
+	if err := tx.QueryRow(ctx, "SELECT coalesce(to_regclass($1)::oid, 0)", quoteName(t.Schema, t.Name)).Scan(&oid); err != nil {
+		return d, fmt.Errorf("look the table up: %w", err)
+	}
+	if oid != cat.OID {
+		return d, producers.ErrRewritten
+	}
 	for i, f := range now.Fields {
-		if f.DataTypeOID != cat.Columns[i].TypeOID || f.TypeModifier != cat.Columns[i].Typmod {
+		oid, typmod, err := sn.types.base(ctx, tx, cat.Columns[i].TypeOID, cat.Columns[i].Typmod)
+		if err != nil {
+			return d, err
+		}
+		if f.DataTypeOID != oid || f.TypeModifier != typmod {
 			return d, producers.ErrRewritten
 		}
 	}

@@ -34,10 +34,6 @@ type captured struct {
 	config  TableConfig
 	version *version
 	halted  bool // its changes are left out
-	// unsettled is the end of the log when the catalog last showed that rows may
-	// have changed. A relation message from below it may stand behind a DDL that
-	// the version has already taken in: it counts as one more.
-	unsettled uint64
 }
 
 // relation is what a relation message said, by which rows are decoded.
@@ -160,13 +156,17 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 			return err
 		}
 	}
+	began, from := time.Now(), s.passed
 	var since time.Time // the first wait of a batch that could be returned
 	for {
+		if !s.tx.open && *probed {
+			return nil
+		}
 		if len(s.batch.Changes) >= batchRows || s.arena.used >= batchBytes {
 			return nil
 		}
 		deadline := s.nextTick
-		if s.wire.drained() {
+		if s.wire.waits() {
 			now := time.Now()
 			if !now.Before(s.nextTick) {
 				if err := s.tick(ctx, now); err != nil {
@@ -175,8 +175,6 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 			}
 			deadline = s.nextTick
 			switch {
-			case *probed && !s.tx.open:
-				return nil
 			case s.probe.lsn != 0 && !s.tx.open && len(s.batch.Changes) == 0:
 				if s.probe.next.Before(deadline) {
 					deadline = s.probe.next
@@ -234,6 +232,9 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 					}
 				}
 			}
+		}
+		if !s.tx.open && s.passed > from && (p.keepalive || s.msg.kind == msgCommit) && time.Since(began) > tickEvery {
+			return nil // progress through a log that holds nothing of ours
 		}
 		if len(s.pending) > 0 {
 			if len(s.batch.Changes) > 0 {

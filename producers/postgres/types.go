@@ -155,6 +155,21 @@ func (t *types) resolve(ctx context.Context, q querier, oid uint32, typmod int32
 	return textType, nil
 }
 
+// base is the type under a domain, as which the server describes results.
+func (t *types) base(ctx context.Context, q querier, oid uint32, typmod int32) (uint32, int32, error) {
+	for range 32 {
+		if oid < firstUserOID {
+			break
+		}
+		info, err := t.lookup(ctx, q, oid)
+		if err != nil || info.base == 0 {
+			return oid, typmod, err
+		}
+		oid, typmod = info.base, info.typmod
+	}
+	return oid, typmod, nil
+}
+
 func (t *types) lookup(ctx context.Context, q querier, oid uint32) (typeInfo, error) {
 	t.mu.Lock()
 	info, ok := t.info[oid]

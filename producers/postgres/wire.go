@@ -20,6 +20,7 @@ type wire struct {
 	conn     net.Conn
 	frontend *pgproto3.Frontend
 	buffer   *bufio.Reader
+	timedOut bool
 
 	write sync.Mutex
 	acked uint64 // what Ack named last: no reply ever says more (G1)
@@ -46,12 +47,17 @@ type packet struct {
 // errWait is the reason when nothing came before the deadline.
 var errWait = errors.New("nothing came")
 
-// drained reports whether the next receive would have to wait.
-func (w *wire) drained() bool { return w.buffer.Buffered() == 0 && w.frontend.ReadBufferLen() == 0 }
+// waits reports whether the next receive has to wait, as far as is known: part
+// of a packet may be here, and the deadline of the last receive has passed.
+func (w *wire) waits() bool {
+	return w.timedOut || w.buffer.Buffered() == 0 && w.frontend.ReadBufferLen() == 0
+}
 
-// receive returns the next packet, or errWait at the deadline.
+// receive returns the next packet, or errWait at the deadline. The deadline
+// counts if waits is true; else setting it would cost more than the packet.
 func (w *wire) receive(ctx context.Context, deadline time.Time) (packet, error) {
-	if w.drained() {
+	if w.waits() {
+		w.timedOut = false
 		if err := w.conn.SetReadDeadline(deadline); err != nil {
 			return packet{}, fmt.Errorf("set read deadline: %w", err)
 		}
@@ -64,6 +70,7 @@ func (w *wire) receive(ctx context.Context, deadline time.Time) (packet, error) 
 		if err != nil {
 			var ne net.Error
 			if errors.As(err, &ne) && ne.Timeout() {
+				w.timedOut = true
 				if ctx.Err() != nil {
 					return packet{}, ctx.Err()
 				}

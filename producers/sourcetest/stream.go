@@ -20,7 +20,7 @@ func testChanges(t *testing.T, h *Harness) {
 		"UPDATE items SET amount = 7 WHERE id = 2",
 		"DELETE FROM items WHERE id = 1",
 		"INSERT INTO items VALUES (1, 'again', 0)",
-		"UPDATE items SET name = 'x' WHERE id >= 2")
+		"UPDATE items SET name = 'x' WHERE id = 2", "UPDATE items SET name = 'x' WHERE id = 3")
 	r.sync(t)
 	got := describe(r.changes())
 	want := "c 1|one|1.10\nc 2|NULL|NULL\nc 3|it's|-0.05\nu 2|NULL|7.00\nd 1\nc 1|again|0.00\nu 2|x|7.00\nu 3|x|-0.05\n"

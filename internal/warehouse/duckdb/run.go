@@ -126,8 +126,12 @@ func (x *run) do(ctx context.Context) error {
 		do    func(context.Context) error
 		point string
 	}{
-		{x.takeKeys, ""}, {x.stage, PointRunStaged}, {x.advance, PointRunHead}, {x.publish, PointRunPublished},
-		{x.dirt, ""}, {x.announce, PointRunLogged},
+		{x.takeKeys, ""},
+		{x.stage, PointRunStaged},
+		{x.advance, PointRunHead},
+		{x.publish, PointRunPublished},
+		{x.dirt, ""},
+		{x.announce, PointRunLogged},
 	} {
 		if err := act.do(ctx); err != nil {
 			return err

@@ -268,7 +268,11 @@ func everyType(t *testing.T, h *Harness) {
 
 func badValues(t *testing.T, h *Harness) {
 	kinds := []schemas.Type{
-		{Kind: schemas.String}, {Kind: schemas.JSON}, {Kind: schemas.Time}, {Kind: schemas.Date}, {Kind: schemas.Timestamp},
+		{Kind: schemas.String},
+		{Kind: schemas.JSON},
+		{Kind: schemas.Time},
+		{Kind: schemas.Date},
+		{Kind: schemas.Timestamp},
 		decimal(4, 2), decimal(30, 2),
 	}
 	bad := []schemas.Cell{
