@@ -17,7 +17,6 @@ import (
 	"github.com/linkedin/goavro/v2"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
 )
 
 // Topics is where the change events are.
@@ -363,4 +362,3 @@ func (f *fieldSchema) text(v any) (*string, error) {
 	}
 	return &text, nil
 }
-
