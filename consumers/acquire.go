@@ -11,6 +11,7 @@ import (
 
 	"millrace/consumers/deadletter"
 	"millrace/internal/kafka"
+	"millrace/internal/warehouse"
 	"millrace/schemas"
 	"millrace/schemas/avro"
 )
@@ -55,10 +56,11 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := newTopic(s, conf, log.id)
+	t := newTopic(s, conf, log)
 	t.keys = map[uint32]*avro.KeyDecoder{}
 	for _, g := range t.targets {
-		if g.head, err = s.opts.Loader.Acquire(ctx, g.table.Name, conf.Topic, log.id); err != nil {
+		g.head, err = s.opts.Loader.Acquire(ctx, g.table.Name, conf.Topic, log.id)
+		if g.owned = err == nil; err != nil && !errors.Is(err, warehouse.ErrNoTable) {
 			return nil, fmt.Errorf("acquire %s: %w", g.table.Name, err)
 		}
 		if g.head.Offsets, err = log.check(g.table.Name, g.head.TopicID, g.head.Offsets); err != nil {
@@ -99,6 +101,7 @@ func (t *topic) announceLast(ctx context.Context, g *target) error {
 type topicLog struct {
 	conf       Table
 	id         string
+	partitions int32
 	start, end map[int32]int64
 }
 
@@ -111,11 +114,7 @@ func (s *session) describe(ctx context.Context, conf Table) (*topicLog, error) {
 	if !ok || d.Err != nil {
 		return nil, fmt.Errorf("describe topic %s: %w", conf.Topic, errors.Join(d.Err, errors.New("it is not there")))
 	}
-	if len(d.Partitions) != int(conf.Partitions) {
-		return nil, halt(&kafka.PartitionsError{Topic: conf.Topic, Have: int32(len(d.Partitions)), Want: conf.Partitions},
-			"the number of partitions of a table's topic must not change")
-	}
-	log := &topicLog{conf: conf, id: d.ID.String(), start: map[int32]int64{}, end: map[int32]int64{}}
+	log := &topicLog{conf: conf, id: d.ID.String(), partitions: int32(len(d.Partitions)), start: map[int32]int64{}, end: map[int32]int64{}}
 	for _, part := range []struct {
 		list func(context.Context, ...string) (kadm.ListedOffsets, error)
 		into map[int32]int64
@@ -140,7 +139,7 @@ func (l *topicLog) check(table, headID string, have map[int32]int64) (map[int32]
 		return nil, halt(fmt.Errorf("take over %s: topic %s has id %s and the table was loaded from %s", table, l.conf.Topic, l.id, headID), cure)
 	}
 	out := map[int32]int64{}
-	for p := range l.conf.Partitions {
+	for p := range l.partitions {
 		next, ok := have[p]
 		switch {
 		case !ok && l.start[p] > 0:
@@ -185,6 +184,9 @@ func (c *Consumer) Clip(ctx context.Context) error {
 
 func (c *Consumer) clip(ctx context.Context, table string, log *topicLog) error {
 	head, err := c.opts.Loader.Acquire(ctx, table, log.conf.Topic, log.id)
+	if errors.Is(err, warehouse.ErrNoTable) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -213,7 +215,12 @@ func (s *session) prepareLoads(ctx context.Context) (err error) {
 	}); err != nil {
 		return err
 	}
-	return s.retry(ctx, "make topic "+s.loads, func() error { return kafka.EnsureTopics(ctx, s.client, s.opts.Cluster.Loads(s.loads)) })
+	client, err := kgo.NewClient(s.opts.Cluster.ClientOpts("consumer.prepare", s.opts.Log, nil)...)
+	if err != nil {
+		return fmt.Errorf("make a Kafka client: %w", err)
+	}
+	defer client.Close()
+	return s.retry(ctx, "make topic "+s.loads, func() error { return kafka.EnsureTopics(ctx, client, s.opts.Cluster.Loads(s.loads)) })
 }
 
 // announce returns when Kafka has acknowledged the event. Its data is readable

@@ -20,23 +20,15 @@ import (
 	"millrace/consumers/batch"
 	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
+	"millrace/schemas/registry"
 )
 
 // Table says where a topic goes.
 type Table struct {
-	Topic      string
-	Partitions int32
+	Topic      string   // whose partitions never change in number
 	Core       string   // the merged table, dataset.table
 	History    string   // the append table of every change; empty for none
 	EventTimes []string // columns; the first is the partition column
-}
-
-// Registry is what a consumer needs of a schema registry.
-type Registry interface {
-	// Schema returns the schema of the id. ErrUnknown of package registry says
-	// that there is none; any other error may pass.
-	Schema(ctx context.Context, id uint32) (string, error)
-	Register(ctx context.Context, subject, schema string) (uint32, error)
 }
 
 // Options configure a Consumer. All fields but Metrics are required.
@@ -46,7 +38,7 @@ type Options struct {
 	Group    string
 	Tables   []Table
 	Loader   warehouse.Loader
-	Registry Registry
+	Registry *registry.Client
 	Limits   batch.Limits // of one load
 	Memory   int          // bytes of records held over all topics, beyond one poll (G13)
 	Log      *slog.Logger

@@ -71,6 +71,11 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 		}
 		g.ensured = true
 	}
+	if !g.owned {
+		if err := t.retry(ctx, "acquire "+g.table.Name, func() error { return t.acquireNew(ctx, g) }); err != nil {
+			return nil, err
+		}
+	}
 	l, err := t.batch.Load(t.conf.Topic, g.table, g.head.Offsets)
 	if err != nil {
 		return nil, halt(err, "load the topic into another table with as:")
@@ -79,10 +84,24 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 		return nil, nil
 	}
 	return &warehouse.Batch{
-		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.conf.Partitions,
+		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.log.partitions,
 		Rows: l.Rows, Counts: l.Counts, PosMin: l.PosMin, PosMax: l.PosMax, Truncate: l.Truncate, Snapshotting: l.Snapshotting,
 		Blocked: t.letters.Len() > 0, SchemaVersion: t.schemaVersion(), StartedAt: started,
 	}, nil
+}
+
+// acquireNew takes over a table that was not there when the topic was assigned.
+func (t *topic) acquireNew(ctx context.Context, g *target) error {
+	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.log.id)
+	if err != nil {
+		return err
+	}
+	if head.Load > 0 || len(head.Offsets) > 0 {
+		return permanent(fmt.Errorf("take over %s, which another writer has made: %w", g.table.Name, warehouse.ErrFenced))
+	}
+	head.Offsets = g.head.Offsets
+	g.head, g.owned = head, true
+	return nil
 }
 
 // schemaVersion is the newest of the topic's schemas that was seen: its id.
@@ -130,7 +149,7 @@ func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, ev
 		return false, permanent(fmt.Errorf("confirm membership: %w", err))
 	}
 	before := g.head
-	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.id)
+	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.log.id)
 	if err != nil {
 		return false, err
 	}
@@ -214,7 +233,7 @@ func (t *topic) progress(ctx context.Context) error {
 		if !g.ensured || g.head.Load == 0 {
 			continue
 		}
-		through := complete(mergeMarks(g.head.Marks, t.batch.Marks()), t.conf.Partitions)
+		through := complete(mergeMarks(g.head.Marks, t.batch.Marks()), t.log.partitions)
 		if !g.shown.Time.Before(through.Time) {
 			continue
 		}

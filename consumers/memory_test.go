@@ -57,6 +57,9 @@ func (m *memory) Ensure(_ context.Context, t warehouse.CoreTable) error {
 func (m *memory) Acquire(_ context.Context, table, topic, topicID string) (warehouse.Head, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.tables[table] == nil {
+		return warehouse.Head{}, warehouse.ErrNoTable
+	}
 	t := m.table(table)
 	if err := m.fault("acquire", table, t.head.Load); err != nil {
 		return warehouse.Head{}, err

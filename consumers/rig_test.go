@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
@@ -66,6 +68,26 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// testRegistry is the embedded registry behind its client.
+func testRegistry(t *testing.T, cluster kafka.Cluster) *registry.Client {
+	t.Helper()
+	reg, err := registry.Open(t.Context(), cluster, registry.DefaultTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(reg)
+	client, err := registry.New(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Close()
+		reg.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return client
+}
+
 func (r *rig) ctx() context.Context { return r.t.Context() }
 
 // table makes a topic with an integer key and a text, feeding core.<name>.
@@ -82,7 +104,7 @@ func (r *rig) table(name string, partitions int32) *sourceTable {
 	}
 	r.register(s)
 	r.sources[name] = s
-	r.tables = append(r.tables, Table{Topic: s.Topic, Partitions: partitions, Core: "core." + name})
+	r.tables = append(r.tables, Table{Topic: s.Topic, Core: "core." + name})
 	return s
 }
 

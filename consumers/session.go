@@ -55,10 +55,15 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
+	if err := s.prepareLoads(inner); err != nil {
+		return err
+	}
+	joined := make(chan struct{}) // the group's callbacks may come before NewClient returns
 	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
 	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
 	opts = append(opts, kgo.ConsumeTopics(names...),
 		kgo.AdjustFetchOffsetsFn(func(_ context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			<-joined
 			return s.assigned(inner, asked)
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.dropped(gone) }),
@@ -67,10 +72,7 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 		return fmt.Errorf("make a Kafka client: %w", err)
 	}
 	s.admin = kadm.NewClient(s.client)
-	if err := s.prepareLoads(inner); err != nil {
-		s.client.Close()
-		return err
-	}
+	close(joined)
 	s.group.Go(func() error { return s.poll(inner) })
 	err = s.group.Wait()
 	s.client.CloseAllowingRebalance()
@@ -154,10 +156,10 @@ func (s *session) start(ctx context.Context, t *topic) {
 	s.mu.Lock()
 	s.topics[t.conf.Topic] = r
 	s.mu.Unlock()
-	t.owned(true)
+	t.showOwned(true)
 	s.group.Go(func() error {
 		defer close(r.done)
-		defer t.owned(false)
+		defer t.showOwned(false)
 		err := t.run(ctx)
 		var h *haltError
 		switch {
@@ -187,7 +189,7 @@ func (s *session) haltTopic(name string, err error) {
 	}
 }
 
-func (t *topic) owned(is bool) {
+func (t *topic) showOwned(is bool) {
 	for _, g := range t.targets {
 		t.status.update(g.table.Name, func(st *TableStatus) { st.Owned = is })
 	}
@@ -262,8 +264,8 @@ func (s *session) retry(ctx context.Context, what string, do func() error) error
 
 func permanent(err error) error { return backoff.Permanent(err) }
 
-func newTopic(s *session, conf Table, id string) *topic {
-	t := &topic{session: s, conf: conf, id: id, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
+func newTopic(s *session, conf Table, log *topicLog) *topic {
+	t := &topic{session: s, conf: conf, log: log, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
 	t.wake = make(chan struct{}, 1)
 	t.targets = []*target{{}}
 	t.targets[0].table.Name, t.targets[0].table.Mode = conf.Core, schemas.ModeMerge

@@ -34,6 +34,7 @@ func halt(err error, cure string) error { return &haltError{err, cure} }
 type target struct {
 	table   warehouse.CoreTable
 	head    warehouse.Head
+	owned   bool             // the head is ours; false until a new table's first load
 	ensured bool             // the warehouse's table has table.Columns
 	shown   schemas.Progress // the last that was announced
 }
@@ -42,7 +43,7 @@ type target struct {
 type topic struct {
 	*session
 	conf    Table
-	id      string // Kafka's
+	log     *topicLog
 	targets []*target
 	letters *deadletter.Queue
 	schemas map[uint32]*batch.Schema

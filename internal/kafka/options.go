@@ -96,7 +96,12 @@ func (c Cluster) ConsumerOpts() []kgo.Opt {
 // (G5). Offsets are committed by hand, and the group moves only while nothing
 // polled is being handed over.
 func (c Cluster) GroupOpts(group string) []kgo.Opt {
+	refresh := 30 * time.Second // a topic that is made later is found then
+	if c.Embedded {
+		refresh = time.Second
+	}
 	return append(c.ConsumerOpts(),
+		kgo.MetadataMaxAge(refresh),
 		kgo.ConsumerGroup(group),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),

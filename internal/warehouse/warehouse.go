@@ -20,6 +20,9 @@ import (
 // a new Acquire (G5).
 var ErrFenced = errors.New("another writer has taken the table over")
 
+// ErrNoTable is the reason when a table is not in the warehouse.
+var ErrNoTable = errors.New("the table is not in the warehouse")
+
 // CoreTable is what a core table is to be like.
 type CoreTable struct {
 	Name    string           // dataset.table
@@ -130,7 +133,8 @@ type Loader interface {
 	// Acquire takes the table over for a new writer: it raises the head's epoch,
 	// so that every earlier writer is fenced, and returns the head. The topic is
 	// recorded in the head if it has none. The caller compares the topic and its
-	// id, and moves the offsets with Rewind where that is right.
+	// id, and moves the offsets with Rewind where that is right. A table that
+	// Ensure has never made is ErrNoTable.
 	Acquire(ctx context.Context, table, topic, topicID string) (Head, error)
 
 	// Rewind sets the offsets of the named partitions, under the epoch. It is

@@ -136,6 +136,23 @@ func (c *Client) Schema(ctx context.Context, id uint32) (string, error) {
 	return text, nil
 }
 
+// Latest returns the newest schema of the subject. If there is none, the error
+// is ErrUnknown.
+func (c *Client) Latest(ctx context.Context, subject string) (text string, err error) {
+	err = c.retry(ctx, func() error {
+		s, err := c.sr.SchemaByVersion(ctx, subject, -1)
+		text = s.Schema.Schema
+		return err
+	})
+	if status(err) == http.StatusNotFound {
+		err = ErrUnknown
+	}
+	if err != nil {
+		return "", fmt.Errorf("look up the newest schema of %s: %w", subject, err)
+	}
+	return text, nil
+}
+
 // retry repeats what failed because the registry could not be reached or is in
 // trouble itself. What it refuses is final.
 func (c *Client) retry(ctx context.Context, do func() error) error {

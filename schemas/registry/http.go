@@ -63,6 +63,10 @@ type levelAnswer struct {
 	Level avro.Level `json:"compatibilityLevel"`
 }
 
+type compatibilityBody struct {
+	Compatibility string `json:"compatibility"`
+}
+
 type compatibleAnswer struct {
 	Is       bool     `json:"is_compatible"`
 	Messages []string `json:"messages"`
@@ -77,7 +81,9 @@ func (r *Registry) routes() http.Handler {
 			return answer(r.state, req)
 		}))
 	}
-	on := func(pattern string, answer func(*http.Request) (any, error)) { mux.HandleFunc(pattern, r.answer(answer)) }
+	on := func(pattern string, answer func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, r.answer(answer))
+	}
 
 	get("/{$}", func(*state, *http.Request) (any, error) { return struct{}{}, nil })
 	get("/schemas/types", func(*state, *http.Request) (any, error) { return []string{"AVRO"}, nil })
@@ -339,7 +345,7 @@ func (r *Registry) postCompatible(req *http.Request) (any, error) {
 		}
 	}
 	if err := r.state.checkAgainst(subject, schema, versions); err != nil {
-		return compatibleAnswer{false, []string{err.Error()}}, nil //nolint:nilerr // it is the answer
+		return compatibleAnswer{false, []string{err.Error()}}, nil
 	}
 	return compatibleAnswer{true, []string{}}, nil
 }
@@ -357,9 +363,7 @@ func getLevel(s *state, req *http.Request) (any, error) {
 }
 
 func (r *Registry) putLevel(req *http.Request) (any, error) {
-	var b struct {
-		Compatibility string `json:"compatibility"`
-	}
+	var b compatibilityBody
 	if err := readBody(req, &b); err != nil {
 		return nil, err
 	}
@@ -370,7 +374,6 @@ func (r *Registry) putLevel(req *http.Request) (any, error) {
 	err = r.change(req.Context(), func(*state) ([]record, error) {
 		return []record{configRecord(req.PathValue("subject"), level)}, nil
 	})
-	b.Compatibility = string(level)
 	return b, err
 }
 
@@ -386,7 +389,7 @@ func (r *Registry) deleteLevel(req *http.Request) (any, error) {
 		was = level
 		return []record{configRecord(subject, "")}, nil
 	})
-	return levelAnswer{was}, err
+	return compatibilityBody{string(was)}, err
 }
 
 func modeAnswer() any {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"millrace/internal/kafka"
 	"millrace/schemas/avro"
 )
 
@@ -31,15 +32,15 @@ type Registry struct {
 
 // Open reads the topic up to its end, after making it if it is not there. The
 // caller sees to it that no other process has it open.
-func Open(ctx context.Context, topic string, newClient NewClient) (*Registry, error) {
-	log, err := openLog(ctx, topic, newClient)
+func Open(ctx context.Context, cluster kafka.Cluster, topic string) (*Registry, error) {
+	log, err := openLog(ctx, cluster, topic)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open registry: %w", err)
 	}
 	r := &Registry{log: log, writing: make(chan struct{}, 1), state: newState()}
-	if err := r.log.read(ctx, r.apply); err != nil {
+	if err := r.reload(ctx); err != nil {
 		log.close()
-		return nil, err
+		return nil, fmt.Errorf("open registry: %w", err)
 	}
 	r.Handler = r.routes()
 	return r, nil
@@ -48,10 +49,22 @@ func Open(ctx context.Context, topic string, newClient NewClient) (*Registry, er
 // Close lets go of Kafka. No request may be under way.
 func (r *Registry) Close() { r.log.close() }
 
-func (r *Registry) apply(rec record) error {
+// reload takes the state from the log. What was answered stays true: a log that
+// contradicts it is not the one that was written.
+func (r *Registry) reload(ctx context.Context) error {
+	s, err := r.log.read(ctx)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.state.apply(rec)
+	for id, text := range r.state.texts {
+		if s.texts[id] != text {
+			return fmt.Errorf("topic %s no longer has schema %d: it was deleted or is written by another registry", r.log.topic, id)
+		}
+	}
+	r.state = s
+	return nil
 }
 
 func (r *Registry) has(rec record) bool {
@@ -94,7 +107,10 @@ func (r *Registry) settle(ctx context.Context) error {
 		return nil
 	}
 	rec := *r.pending
-	if err := r.log.read(ctx, r.apply); err != nil {
+	if err := r.log.idle(ctx); err != nil {
+		return err
+	}
+	if err := r.reload(ctx); err != nil {
 		return err
 	}
 	if r.has(rec) {
@@ -113,7 +129,7 @@ func (r *Registry) write(ctx context.Context, rec record) error {
 		// The request may be over, but the record is not.
 		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if readErr := r.log.read(look, r.apply); readErr != nil {
+		if readErr := r.reload(look); readErr != nil {
 			return errors.Join(err, readErr)
 		}
 		if !r.has(rec) {
@@ -122,15 +138,22 @@ func (r *Registry) write(ctx context.Context, rec record) error {
 		r.pending = nil
 		return nil
 	}
-	if offset == r.log.next {
-		if err := r.apply(rec); err != nil {
+	if offset != r.log.next { // an earlier attempt came late, or somebody else writes
+		if err := r.reload(ctx); err != nil {
 			return err
 		}
-		r.log.next++
-	} else if err := r.log.read(ctx, r.apply); err != nil { // an earlier attempt came late
+		if !r.has(rec) {
+			return fmt.Errorf("topic %s has a record at offset %d and does not show it", r.log.topic, offset)
+		}
+		r.pending = nil
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.state.apply(rec); err != nil {
 		return err
 	}
-	r.pending = nil
+	r.log.next, r.pending = offset+1, nil
 	return nil
 }
 

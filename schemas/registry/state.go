@@ -136,7 +136,7 @@ func (s *state) applyConfig(subject *string, value []byte) error {
 		name = *subject
 	}
 	if value == nil {
-		if subject == nil {
+		if name == "" {
 			s.levels[""] = avro.Backward
 		} else {
 			delete(s.levels, name)

@@ -7,32 +7,30 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-)
 
-// NewClient makes a Kafka client: what reaches the brokers, and the given
-// options beside it.
-type NewClient func(opts ...kgo.Opt) (*kgo.Client, error)
+	"millrace/internal/kafka"
+)
 
 // topicLog is the topic as a log of records with one writer.
 type topicLog struct {
-	topic     string
-	newClient NewClient
-	producer  *kgo.Client
-	next      int64 // the offset up to which the log was read
+	topic    string
+	cluster  kafka.Cluster
+	producer *kgo.Client
+	next     int64          // where the next record will stand if nobody else writes
+	given    <-chan outcome // of a record that append gave up; nil if there is none
 }
 
-func openLog(ctx context.Context, topic string, newClient NewClient) (*topicLog, error) {
+func openLog(ctx context.Context, cluster kafka.Cluster, topic string) (*topicLog, error) {
+	opts := append(cluster.ClientOpts("registry", nil, nil), cluster.PlainProducerOpts()...)
 	// A record may be given up while its request is under way: its outcome is
 	// then unknown, and the same record is written again. Twice is as once.
-	producer, err := newClient(
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.AllowIdempotentProduceCancellation(),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+	opts = append(opts, kgo.AllowIdempotentProduceCancellation(), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	producer, err := kgo.NewClient(opts...)
 	if err != nil {
-		return nil, fmt.Errorf("make registry's producer: %w", err)
+		return nil, fmt.Errorf("make registry's Kafka client: %w", err)
 	}
-	l := &topicLog{topic: topic, newClient: newClient, producer: producer}
+	l := &topicLog{topic: topic, cluster: cluster, producer: producer}
 	if err := l.ensure(ctx); err != nil {
 		producer.Close()
 		return nil, err
@@ -44,113 +42,79 @@ func (l *topicLog) close() { l.producer.Close() }
 
 // ensure makes the topic, or checks that it will lose nothing.
 func (l *topicLog) ensure(ctx context.Context) error {
-	adm := kadm.NewClient(l.producer)
-	compact := "compact"
-	res, err := adm.CreateTopic(ctx, 1, -1, map[string]*string{"cleanup.policy": &compact}, l.topic)
-	if err == nil {
-		err = res.Err
+	if err := kafka.EnsureTopics(ctx, l.producer, l.cluster.Compacted(l.topic, 0)); err != nil {
+		return err
 	}
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("create topic %s: %w", l.topic, err)
-	}
-	topics, err := adm.ListTopics(ctx, l.topic)
-	if err == nil {
-		err = topics.Error()
-	}
+	configs, err := kadm.NewClient(l.producer).DescribeTopicConfigs(ctx, l.topic)
 	if err != nil {
 		return fmt.Errorf("describe topic %s: %w", l.topic, err)
 	}
-	if n := len(topics[l.topic].Partitions); n != 1 {
-		return fmt.Errorf("topic %s has %d partitions: the registry needs one: name another topic", l.topic, n)
-	}
-	configs, err := adm.DescribeTopicConfigs(ctx, l.topic)
-	if err != nil {
+	topic, err := configs.On(l.topic, nil)
+	if err = errors.Join(err, topic.Err); err != nil {
 		return fmt.Errorf("describe topic %s: %w", l.topic, err)
 	}
-	config, err := configs.On(l.topic, nil)
-	if err == nil {
-		err = config.Err
-	}
-	if err != nil {
-		return fmt.Errorf("describe topic %s: %w", l.topic, err)
-	}
-	for _, c := range config.Configs {
-		if c.Key == "cleanup.policy" && c.MaybeValue() != compact {
+	for _, c := range topic.Configs {
+		if c.Key == "cleanup.policy" && c.MaybeValue() != "compact" {
 			return fmt.Errorf("topic %s has cleanup.policy=%s and would lose schemas: set it to compact", l.topic, c.MaybeValue())
 		}
 	}
 	return nil
 }
 
+type outcome struct {
+	offset int64
+	err    error
+}
+
+// idle waits until the client has made up its mind about a record that was given
+// up. What is produced before would fail along with it.
+func (l *topicLog) idle(ctx context.Context) error {
+	if l.given == nil {
+		return nil
+	}
+	select {
+	case <-l.given:
+		l.given = nil
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the last write to topic %s: %w", l.topic, ctx.Err())
+	}
+}
+
 // append writes a record and returns its offset. After an error it may be
-// written or not, or be written yet.
+// written or not, or be written yet: a request under way outlives the context.
 func (l *topicLog) append(ctx context.Context, r record) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	res, err := l.producer.ProduceSync(ctx, &kgo.Record{Topic: l.topic, Key: r.key, Value: r.value}).First()
-	if err != nil {
-		return 0, fmt.Errorf("write to topic %s: %w", l.topic, err)
+	if err := l.idle(ctx); err != nil {
+		return 0, err
 	}
-	return res.Offset, nil
+	done := make(chan outcome, 1)
+	l.producer.Produce(ctx, &kgo.Record{Topic: l.topic, Key: r.key, Value: r.value}, func(r *kgo.Record, err error) {
+		done <- outcome{r.Offset, err}
+	})
+	var o outcome
+	select {
+	case o = <-done:
+	case <-ctx.Done():
+		l.given, o.err = done, ctx.Err()
+	}
+	if o.err != nil {
+		return 0, fmt.Errorf("write to topic %s: %w", l.topic, o.err)
+	}
+	return o.offset, nil
 }
 
-// read hands over what stands between next and the end of the log as it is now.
-func (l *topicLog) read(ctx context.Context, apply func(record) error) error {
-	ends, err := kadm.NewClient(l.producer).ListEndOffsets(ctx, l.topic)
-	if err == nil {
-		err = ends.Error()
-	}
+// read returns what the log says from its start to its end as it is now.
+func (l *topicLog) read(ctx context.Context) (*state, error) {
+	s := newState()
+	end, err := l.cluster.Replay(ctx, l.topic, func(r *kgo.Record) error { return s.apply(record{r.Key, r.Value}) })
 	if err != nil {
-		return fmt.Errorf("find end of topic %s: %w", l.topic, err)
+		return nil, err
 	}
-	end, ok := ends.Lookup(l.topic, 0)
-	if !ok {
-		return fmt.Errorf("find end of topic %s: no partition 0", l.topic)
+	if end < l.next {
+		return nil, fmt.Errorf("topic %s ends at %d, but there were %d records: it was deleted or truncated: stop, and restore it", l.topic, end, l.next)
 	}
-	if end.Offset < l.next {
-		return fmt.Errorf("topic %s ends at %d, but was read up to %d: it was deleted or truncated: stop, and restore it before anything else registers", l.topic, end.Offset, l.next)
-	}
-	if end.Offset == l.next {
-		return nil
-	}
-	starts, err := kadm.NewClient(l.producer).ListStartOffsets(ctx, l.topic)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("find start of topic %s: %w", l.topic, err)
-	}
-	from := l.next
-	if start, ok := starts.Lookup(l.topic, 0); ok && start.Offset > from {
-		if l.next > 0 {
-			return fmt.Errorf("topic %s starts at %d, but was read up to %d: records were lost", l.topic, start.Offset, l.next)
-		}
-		from = start.Offset
-	}
-	consumer, err := l.newClient(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.topic: {0: kgo.NewOffset().At(from)}}),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchMaxWait(100*time.Millisecond), kgo.FetchMinBytes(1))
-	if err != nil {
-		return fmt.Errorf("make registry's consumer: %w", err)
-	}
-	defer consumer.Close()
-	// The last record of a compacted log always stays, so the end is reached.
-	for from < end.Offset {
-		fetches := consumer.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("read topic %s at %d: %w", l.topic, from, err)
-		}
-		for it := fetches.RecordIter(); !it.Done(); {
-			r := it.Next()
-			if err := apply(record{r.Key, r.Value}); err != nil {
-				return fmt.Errorf("topic %s at offset %d: %w", l.topic, r.Offset, err)
-			}
-			from = r.Offset + 1
-			l.next = from
-		}
-	}
-	return nil
+	l.next = end
+	return s, nil
 }

@@ -140,6 +140,9 @@ func (l *load) run(ctx context.Context) (err error) {
 	if l.was, err = l.readHead(ctx, l.conn, l.core.Name); err != nil {
 		return err
 	}
+	if l.was.Epoch != l.batch.Epoch || l.was.Load != l.batch.Load-1 {
+		return fmt.Errorf("the head is at load %d of epoch %d: %w", l.was.Load, l.was.Epoch, warehouse.ErrFenced)
+	}
 	if l.next, err = l.was.after(l.batch, l.core.Horizons()); err != nil {
 		return err
 	}

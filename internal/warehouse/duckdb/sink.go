@@ -8,6 +8,7 @@ import (
 
 	dk "github.com/duckdb/duckdb-go/v2"
 
+	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
 
@@ -54,10 +55,13 @@ type chunkSink struct {
 	err   error
 	wide  big.Int
 	buf   []byte
+	// nullKeys says that a key column was null in some row.
+	nullKeys bool
 }
 
 type sinkColumn struct {
 	name  string
+	key   bool
 	t     schemas.Type
 	chunk int // the vector
 	set   int // the row that was set last, counted from 1
@@ -65,8 +69,8 @@ type sinkColumn struct {
 	limit *big.Int
 }
 
-func newSinkColumn(name string, t schemas.Type, chunk int) sinkColumn {
-	c := sinkColumn{name: name, t: t, chunk: chunk}
+func newSinkColumn(col sqlgen.Column, t schemas.Type, chunk int) sinkColumn {
+	c := sinkColumn{name: col.Name, key: col.Key, t: t, chunk: chunk}
 	if t.Kind != schemas.Decimal {
 		return c
 	}
@@ -107,9 +111,13 @@ func (s *chunkSink) fault(c *sinkColumn, format string, args ...any) {
 
 // Null implements warehouse.Sink.
 func (s *chunkSink) Null(col int) {
-	s.cols[col].set = s.row + 1
-	set[any](s, s.cols[col].chunk, nil)
+	c := &s.cols[col]
+	c.set = s.row + 1
+	s.nullKeys = s.nullKeys || c.key
+	s.null(c.chunk)
 }
+
+func (s *chunkSink) null(vector int) { set[any](s, vector, nil) }
 
 const (
 	dayUs = 24 * 3_600_000_000

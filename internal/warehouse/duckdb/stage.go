@@ -34,7 +34,8 @@ func registerStage(conn *sql.Conn) error {
 	})
 }
 
-// stage fills a new stage from the batch and returns how many rows it holds.
+// stage fills a new stage from the batch, returns how many rows it holds, and
+// notes in c whether a key is null.
 func (w *Warehouse) stage(ctx context.Context, conn *sql.Conn, c *sqlgen.Core, b *warehouse.Batch) (int64, error) {
 	if _, err := conn.ExecContext(ctx, c.CreateStage()); err != nil {
 		return 0, fmt.Errorf("make the stage: %w", err)
@@ -54,6 +55,7 @@ func (w *Warehouse) stage(ctx context.Context, conn *sql.Conn, c *sqlgen.Core, b
 	if err != nil {
 		return 0, fmt.Errorf("fill the stage: %w", err)
 	}
+	c.NullKeys = src.sink.nullKeys
 	w.metrics.stagedRows.Add(float64(src.rows))
 	return src.rows, nil
 }
@@ -89,7 +91,7 @@ func newStageSource(c *sqlgen.Core, b *warehouse.Batch) (*stageSource, error) {
 		i := batchColumn(b, col.Name)
 		// The batch may have a narrower type than the table: DuckDB casts it.
 		types[chunk] = b.Table.Columns[i].Type
-		s.sink.cols[i] = newSinkColumn(col.Name, types[chunk], chunk)
+		s.sink.cols[i] = newSinkColumn(col, types[chunk], chunk)
 		if !col.Key {
 			s.values = append(s.values, i)
 			if !col.Unsettable {
@@ -178,15 +180,14 @@ func (s *stageSource) finish(f *warehouse.Folded) error {
 		}
 	}
 	for _, a := range s.at {
-		var pos schemas.Position
 		switch {
 		case f.Op == schemas.Delete:
-		case f.At == nil:
-			pos = f.Pos
+			s.sink.position(a.chunk, schemas.Position{})
+		case f.At == nil || f.At[a.batch] == f.Pos:
+			s.sink.null(a.chunk) // its own position, which need not be written twice
 		default:
-			pos = f.At[a.batch]
+			s.sink.position(a.chunk, f.At[a.batch])
 		}
-		s.sink.position(a.chunk, pos)
 	}
 	s.sink.text(s.meta, f.Op.String())
 	s.sink.position(s.meta+1, f.Pos)

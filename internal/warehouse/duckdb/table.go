@@ -72,7 +72,7 @@ func (w *Warehouse) hold(ctx context.Context, conn *sql.Conn, name string) (t *t
 	t.mu.Lock()
 	def, err := w.readDefinition(ctx, conn, t.name)
 	if err == nil && len(def.columns) == 0 {
-		err = errors.New("it is not in the warehouse")
+		err = warehouse.ErrNoTable
 	}
 	if err != nil {
 		t.mu.Unlock()

@@ -188,21 +188,24 @@ func tx(ctx context.Context, conn *sql.Conn, do func() error) (err error) {
 		return err
 	}
 	if _, err := conn.ExecContext(steady, "COMMIT"); err != nil {
-		// A COMMIT that fails has ended the transaction or not: this connection
-		// is not used again, which ends it.
-		discard(conn)
+		// A COMMIT that fails has most likely ended the transaction; whatever is
+		// left of it goes with the ROLLBACK.
+		if _, rollback := conn.ExecContext(steady, "ROLLBACK"); rollback != nil && !isConflict(rollback) {
+			discard(conn)
+		}
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
 
-// discard takes the connection out of the pool.
+// discard takes the connection out of the pool, and with it what it has open.
 func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 }
 
-// isConflict reports whether DuckDB refused a write because another transaction
-// has written the same row or entry of the catalog.
+// isConflict reports whether DuckDB refused a statement because of the state of
+// transactions: another one has written the same row or entry of the catalog,
+// or none is open.
 func isConflict(err error) bool {
 	var e *dk.Error
 	return errors.As(err, &e) && e.Type == dk.ErrorTypeTransaction

@@ -34,6 +34,9 @@ type Core struct {
 	EventTimes []int
 	Changed    []int
 	KeepImages bool
+	// NullKeys says that a staged key holds a null, which finds its row only by
+	// a comparison that is slower than equality on a large table.
+	NullKeys bool
 }
 
 // Horizons says whether truncates and ends of snapshots remove rows: a history
@@ -150,8 +153,12 @@ func (c *Core) imageColumns() []int { return append(c.keys(), c.Changed...) }
 // joinKeys is the condition that t and s are of one key.
 func (c *Core) joinKeys() string {
 	var on []string
+	equal := "="
+	if c.NullKeys {
+		equal = c.nullSafe
+	}
 	for _, i := range c.keys() {
-		on = append(on, fmt.Sprintf("t.%s %s %s", c.col(i), c.nullSafe, val(i)))
+		on = append(on, fmt.Sprintf("t.%s %s %s", c.col(i), equal, val(i)))
 	}
 	if c.Mode == schemas.ModeAppend {
 		on = append(on, fmt.Sprintf("t.%s = s.pos", ColPos))

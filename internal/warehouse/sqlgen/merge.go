@@ -15,10 +15,11 @@ const (
 	born  = "GREATEST(t." + ColBorn + ", s.born)"
 )
 
-// at is the position at which the fold carried column i, ” if it did not.
+// at is the position at which the fold carried column i, ” if it did not. The
+// stage says it only where it is not the fold's own, with null.
 func (c *Core) at(i int) string {
 	if c.Columns[i].hasAt() {
-		return fmt.Sprintf("s.at%d", i)
+		return fmt.Sprintf("COALESCE(s.at%d, s.pos)", i)
 	}
 	return "CASE WHEN s.op = 'd' THEN '' ELSE s.pos END"
 }

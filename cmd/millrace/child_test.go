@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"millrace/internal/page"
+	"millrace/internal/up"
+)
+
+// install is a folder with a configuration, on which millrace runs as a child.
+type install struct {
+	t      *testing.T
+	dir    string
+	child  *exec.Cmd
+	exited chan struct{}
+	log    lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Buffer.String()
+}
+
+func newInstall(t *testing.T, config string, files map[string]string) *install {
+	t.Helper()
+	i := &install{t: t, dir: t.TempDir()}
+	i.write("millrace.yaml", config)
+	for name, text := range files {
+		i.write(name, text)
+	}
+	t.Cleanup(func() {
+		i.kill()
+		if t.Failed() {
+			t.Log(i.log.String())
+		}
+	})
+	return i
+}
+
+func (i *install) write(name, text string) {
+	i.t.Helper()
+	path := filepath.Join(i.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		i.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+func (i *install) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Dir = i.dir
+	cmd.Env = append(os.Environ(), "MILLRACE_TEST_MAIN=1")
+	return cmd
+}
+
+// start runs `millrace up` and waits until it answers.
+func (i *install) start() {
+	i.t.Helper()
+	i.child = i.command("up", "--config", "millrace.yaml")
+	i.child.Stdout, i.child.Stderr = &i.log, &i.log
+	if err := i.child.Start(); err != nil {
+		i.t.Fatal(err)
+	}
+	i.exited = make(chan struct{})
+	go func(child *exec.Cmd, exited chan struct{}) {
+		_ = child.Wait() // the way it ends is the tests' doing
+		close(exited)
+	}(i.child, i.exited)
+	i.await("millrace answers", func() bool {
+		select {
+		case <-i.exited:
+			i.t.Fatalf("millrace ended:\n%s", i.log.String())
+		default:
+		}
+		_, err := i.client().Status(i.t.Context())
+		return err == nil && i.pid() == i.child.Process.Pid
+	})
+}
+
+func (i *install) pid() int {
+	f, err := up.Find(filepath.Join(i.dir, "data"))
+	if err != nil {
+		return 0
+	}
+	return f.PID
+}
+
+// kill ends the child as a power cut would end the process.
+func (i *install) kill() { i.end(syscall.SIGKILL) }
+
+// stop ends the child as a person would.
+func (i *install) stop() { i.end(syscall.SIGTERM) }
+
+func (i *install) end(sig syscall.Signal) {
+	if i.child == nil {
+		return
+	}
+	_ = i.child.Process.Signal(sig) // it may have ended
+	<-i.exited
+	i.child = nil
+}
+
+func (i *install) client() *page.Client {
+	f, err := up.Find(filepath.Join(i.dir, "data"))
+	if err != nil {
+		return &page.Client{Addr: "127.0.0.1:1"}
+	}
+	return &page.Client{Addr: f.HTTP}
+}
+
+// rows runs a query and returns one text a row, values between bars.
+func (i *install) rows(sql string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(i.t.Context(), 20*time.Second)
+	defer cancel()
+	table, err := i.client().Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	out := []string{}
+	for _, row := range table.Rows {
+		var parts []string
+		for _, v := range row {
+			if v == nil {
+				parts = append(parts, "NULL")
+			} else {
+				parts = append(parts, *v)
+			}
+		}
+		out = append(out, strings.Join(parts, "|"))
+	}
+	return out, nil
+}
+
+// await fails the test if something does not come about at all.
+func (i *install) await(what string, ok func() bool) {
+	i.t.Helper()
+	for end := time.Now().Add(90 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			i.t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}

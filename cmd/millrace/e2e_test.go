@@ -1,0 +1,187 @@
+package main
+
+import (
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/internal/testkit"
+)
+
+// shop is a table in a database, and how its rows are read there and in the
+// warehouse as the same text.
+type shop struct {
+	db           *sql.DB
+	name         string
+	days         bool // it has a column day
+	source, core string
+}
+
+func (s *shop) rows(t *testing.T) []string {
+	t.Helper()
+	rows, err := s.db.QueryContext(t.Context(), s.source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	out := []string{}
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, text)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (s *shop) exec(t *testing.T, statements ...string) {
+	t.Helper()
+	for _, statement := range statements {
+		if _, err := s.db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+// write makes a few random changes in one transaction.
+func (s *shop) write(t *testing.T, rng *rand.Rand) {
+	t.Helper()
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1 + rng.IntN(4) {
+		id := rng.IntN(200)
+		amount := fmt.Sprintf("%d.%02d", rng.IntN(1000), rng.IntN(100))
+		statement := fmt.Sprintf("UPDATE %s SET amount = %s WHERE id = %d", s.name, amount, id)
+		switch n := rng.IntN(10); {
+		case n == 9 && s.days: // the row moves to another day
+			statement = fmt.Sprintf("UPDATE %s SET day = DATE '2026-02-01' + %d WHERE id = %d", s.name, rng.IntN(9), id)
+		case n < 2:
+			statement = fmt.Sprintf("DELETE FROM %s WHERE id = %d", s.name, id)
+		case n == 2: // a key change
+			statement = fmt.Sprintf("UPDATE %s SET id = %d WHERE id = %d AND NOT EXISTS (SELECT 1 FROM (SELECT id FROM %s) AS x WHERE x.id = %d)",
+				s.name, 200+id, id, s.name, 200+id)
+		case n < 6:
+			statement = fmt.Sprintf("INSERT INTO %s (id, amount, note) SELECT %d, %s, 'n%d' WHERE NOT EXISTS (SELECT 1 FROM (SELECT id FROM %s) AS x WHERE x.id = %d)",
+				s.name, id, amount, rng.IntN(1e6), s.name, id)
+		}
+		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	end := tx.Commit
+	if rng.IntN(8) == 0 {
+		end = tx.Rollback
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func shops(t *testing.T) (postgres, mariadb *shop, config string) {
+	t.Helper()
+	pgDSN, myDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t)
+	myName := myDSN[strings.LastIndex(myDSN, "/")+1:]
+	postgres = &shop{
+		db: testkit.Open(t, pgDSN), name: "public.orders", days: true,
+		source: "SELECT id || '|' || amount || '|' || coalesce(note, 'NULL') FROM public.orders ORDER BY id",
+		core:   "SELECT id, amount, note FROM core.orders ORDER BY id",
+	}
+	mariadb = &shop{
+		db: testkit.Open(t, myDSN), name: "payments",
+		source: "SELECT concat(id, '|', amount, '|', coalesce(note, 'NULL')) FROM payments ORDER BY id",
+		core:   "SELECT id, amount, note FROM core.payments ORDER BY id",
+	}
+	postgres.exec(t, "CREATE TABLE public.orders (id bigint PRIMARY KEY, amount numeric(12,2) NOT NULL, note text, day date NOT NULL DEFAULT '2026-02-01')",
+		"INSERT INTO public.orders SELECT g, g * 1.25, repeat('long ', g * 7), DATE '2026-02-01' + g % 9 FROM generate_series(0, 150) g")
+	mariadb.exec(t, "CREATE TABLE payments (id bigint PRIMARY KEY, amount decimal(12,2) NOT NULL, note text)",
+		"INSERT INTO payments SELECT seq, seq * 1.25, concat('p', seq) FROM seq_0_to_150")
+	config = fmt.Sprintf(`
+prefix: e2e
+data: ./data
+http: 127.0.0.1:0
+sources:
+  orders_db:
+    kind: postgres
+    dsn: %s
+    tables:
+      public.orders: {event_time: day}
+  payments_db:
+    kind: mariadb
+    dsn: %s
+    tables:
+      %s.payments: {}
+derived: ./derived
+`, pgDSN, myDSN, myName)
+	return postgres, mariadb, config
+}
+
+func (i *install) awaitEqual(t *testing.T, s *shop) {
+	t.Helper()
+	want := s.rows(t)
+	var got []string
+	var err error
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s: %v\n got %q\nwant %q", s.name, err, got, want)
+		}
+	}()
+	i.await(s.name+" equals its core table", func() bool {
+		got, err = i.rows(s.core)
+		return err == nil && slices.Equal(got, want)
+	})
+}
+
+// The process is killed at random moments while both databases are written to,
+// and while they are snapshotted. At the end each core table is its source, and
+// the derived table its recomputation.
+func TestKilledAtRandomMoments(t *testing.T) {
+	postgres, mariadb, config := shops(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	i := newInstall(t, config, map[string]string{"derived/daily.yaml": `
+name: analytics.daily
+owner: team-test
+window: day
+inputs:
+  core.orders: day
+query: SELECT day, COUNT(*) AS orders, SUM(amount) AS amount FROM core.orders GROUP BY 1
+`})
+	daily := &shop{
+		db: postgres.db, name: "analytics.daily", core: "SELECT day, orders, amount FROM analytics.daily ORDER BY day",
+		source: "SELECT day || '|' || count(*) || '|' || sum(amount) FROM public.orders GROUP BY day ORDER BY day",
+	}
+	for round := range 8 {
+		i.start()
+		for end := time.Now().Add(time.Duration(rng.IntN(1500)) * time.Millisecond); time.Now().Before(end); {
+			postgres.write(t, rng)
+			mariadb.write(t, rng)
+		}
+		if round == 3 {
+			postgres.exec(t, "ALTER TABLE public.orders ADD COLUMN extra int NOT NULL DEFAULT 5")
+		}
+		i.kill()
+	}
+	i.start()
+	i.awaitEqual(t, postgres)
+	i.awaitEqual(t, mariadb)
+	i.awaitEqual(t, daily)
+	// And a process that was asked to end has nothing to repeat.
+	i.stop()
+	postgres.write(t, rng)
+	mariadb.write(t, rng)
+	i.start()
+	i.awaitEqual(t, postgres)
+	i.awaitEqual(t, mariadb)
+	i.awaitEqual(t, daily)
+}

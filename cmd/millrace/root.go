@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"millrace/internal/config"
+	"millrace/internal/invalid"
+	"millrace/internal/page"
+	"millrace/internal/up"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func newRoot(out, errs io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "millrace",
+		Short:         "Keep a warehouse a faithful, fresh copy of many databases, and derive tables from it",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetOut(out)
+	root.SetErr(errs)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(
+		newUp(), newProduce(), newConsume(), newDerive(), newCheck(), newStatus(), newSQL(), newVersion(),
+	)
+	return root
+}
+
+// printError prints faults one a line, as their files' editors want them, and
+// any other error as one line.
+func printError(errs io.Writer, err error) {
+	var faults invalid.Faults
+	if errors.As(err, &faults) {
+		fmt.Fprintln(errs, faults.Error())
+		return
+	}
+	fmt.Fprintln(errs, "millrace: "+err.Error())
+}
+
+// configFlag adds --config.
+func configFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("config", "millrace.yaml", "the configuration")
+}
+
+func loadConfig(path string) (*config.Config, error) { return config.Load(path, os.LookupEnv) }
+
+// logFlag adds --log.
+func logFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("log", "info", "how much is logged: debug, info, warn or error")
+}
+
+func newLog(errs io.Writer, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log %s: write debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: l})), nil
+}
+
+// running finds the process that runs on the configuration's data folder.
+func running(path string) (*page.Client, error) {
+	conf, err := loadConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := up.Find(conf.Data)
+	if err != nil {
+		return nil, err
+	}
+	return &page.Client{Addr: f.HTTP}, nil
+}

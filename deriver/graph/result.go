@@ -1,0 +1,191 @@
+package graph
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"millrace/deriver/query"
+	"millrace/deriver/spec"
+	"millrace/internal/warehouse"
+	"millrace/schemas"
+)
+
+type queryTable = query.Table
+
+// result asks the dialect for the columns of the query's result and checks
+// everything that names them. Without the columns of all inputs it does
+// nothing: the table is among the unchecked.
+func (b *builder) result(ctx context.Context, n *Node) error {
+	if slices.ContainsFunc(n.Inputs, func(in *Input) bool { return in.Columns == nil }) {
+		return nil
+	}
+	over := make([]warehouse.Relation, len(n.Inputs))
+	for i, in := range n.Inputs {
+		over[i] = warehouse.Relation{Name: in.Table, Columns: in.Columns}
+	}
+	kind := schemas.Date
+	if n.Spec.Window != nil && n.Spec.Window.Grid.Size == "hour" {
+		kind = schemas.Timestamp
+	}
+	for {
+		columns, err := b.dialect.Columns(ctx, b.sample(n, kind), over)
+		var refused *warehouse.QueryError
+		if errors.As(err, &refused) {
+			b.queryFault(n.Spec, 0, refused.Message, "mend the SQL")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		n.Columns = columns
+		// The parameters have the type of the window's column, which may in turn
+		// be a parameter: once is enough.
+		if n.Window = windowColumn(n); n.Window.Kind == kind || n.Window.Kind == 0 || !n.Query.UsesParameters() {
+			break
+		}
+		kind = n.Window.Kind
+		if columns, err = b.dialect.Columns(ctx, b.sample(n, kind), over); err == nil {
+			n.Columns = columns
+			n.Window = windowColumn(n)
+		}
+		break
+	}
+	b.resultColumns(n)
+	b.contract(n)
+	return nil
+}
+
+// sample is the query over whole inputs, with parameters of the kind.
+func (b *builder) sample(n *Node, kind schemas.Kind) string {
+	at := map[schemas.Kind]string{schemas.Date: "2024-01-01", schemas.Timestamp: "2024-01-01T00:00:00Z", schemas.DateTime: "2024-01-01T00:00:00"}[kind]
+	params := map[string]string{query.WindowStart: b.dialect.Literal(kind, at), query.WindowEnd: b.dialect.Literal(kind, at)}
+	return n.Query.Render(params, func(t query.Table) string {
+		if t.Dataset != "" {
+			return "(SELECT * FROM " + b.dialect.Ident(t.Dataset) + "." + b.dialect.Ident(t.Name) + ")"
+		}
+		return b.sampleKeys(n)
+	})
+}
+
+// sampleKeys is a relation like dirty, without rows.
+func (b *builder) sampleKeys(n *Node) string {
+	for _, in := range n.Inputs {
+		for _, m := range in.Mappings {
+			if m.Kind != Keys {
+				continue
+			}
+			cols := make([]string, len(m.Key))
+			for i, c := range m.Key {
+				cols[i] = b.dialect.Ident(c) + " AS " + b.dialect.Ident(n.Spec.UniqueKey[i])
+			}
+			dataset, table, _ := strings.Cut(in.Table, ".")
+			return "(SELECT " + strings.Join(cols, ", ") + " FROM " + b.dialect.Ident(dataset) + "." + b.dialect.Ident(table) + ")"
+		}
+	}
+	return "(SELECT 1)"
+}
+
+// windowColumn is the column that the spec names, or the first that can be one.
+func windowColumn(n *Node) Column {
+	if n.Spec.Window == nil {
+		return Column{}
+	}
+	for _, c := range n.Columns {
+		if name := n.Spec.Window.Column; name == c.Name || name == "" && c.Type.Kind.IsEventTime() {
+			return Column{c.Name, c.Type.Kind}
+		}
+	}
+	return Column{}
+}
+
+func (b *builder) resultColumns(n *Node) {
+	s := n.Spec
+	seen := make(map[string]string)
+	for _, c := range n.Columns {
+		lower := strings.ToLower(c.Name)
+		switch {
+		case strings.HasPrefix(c.Name, "_"):
+			b.queryFault(s, 0, fmt.Sprintf("the result's column %s starts with _, which the platform keeps for its own", c.Name), "give it another name with AS")
+		case seen[lower] != "":
+			b.queryFault(s, 0, fmt.Sprintf("the result has the column %s twice", c.Name), "give one of them another name with AS")
+		}
+		seen[lower] = c.Name
+	}
+	named := func(field string, names ...string) {
+		for _, name := range names {
+			if name != "" {
+				b.column(s, field, "the result", n.Columns, name)
+			}
+		}
+	}
+	named("unique_key", s.UniqueKey...)
+	named("partition_by", s.PartitionBy)
+	named("cluster_by", s.ClusterBy...)
+	for _, a := range s.Audits {
+		named(a.Field, a.Columns...)
+	}
+	if s.Window == nil {
+		return
+	}
+	partitioned := func(in *Input) bool {
+		return slices.ContainsFunc(in.Mappings, func(m Mapping) bool { return m.Kind == Partitions })
+	}
+	if s.Window.Begin.IsZero() && !slices.ContainsFunc(n.Inputs, partitioned) {
+		b.fault(s, "window.begin", "is missing, and no input has an event time that could say it", "write begin: 2024-01-31")
+	}
+	switch {
+	case n.Window.Name == "" && s.Window.Column != "":
+		b.column(s, "window.column", "the result", n.Columns, s.Window.Column)
+	case n.Window.Name == "":
+		b.fault(s, "window", "the result has no DATE, TIMESTAMP or DATETIME column", "add the window's column to the query")
+	case !n.Window.Kind.IsEventTime():
+		b.fault(s, "window.column", fmt.Sprintf("%s is not a DATE, TIMESTAMP or DATETIME", n.Window.Name), "cast it in the query, or name another column")
+	case s.Window.Grid.Size == "hour" && n.Window.Kind == schemas.Date:
+		b.fault(s, "window", fmt.Sprintf("the window's column %s is a DATE, which has no hours", n.Window.Name), "use a longer window, or name another column")
+	}
+}
+
+// contract compares the result with the columns that the spec promises.
+func (b *builder) contract(n *Node) {
+	s := n.Spec
+	for i, want := range s.Columns {
+		field := fmt.Sprintf("columns[%d]", i)
+		got, ok := find(n.Columns, want.Name)
+		switch {
+		case !ok:
+			b.column(s, field, "the result", n.Columns, want.Name)
+		case got.Type != want.Type && !(got.Type.Kind == want.Type.Kind && want.Type.Kind != schemas.Decimal):
+			b.fault(s, field, fmt.Sprintf("the result's %s is a %s, not %s", want.Name, got.SQLType, want.Type), "cast it in the query, or change the contract")
+		}
+	}
+	if len(s.Columns) == 0 {
+		return
+	}
+	for _, c := range n.Columns {
+		if !slices.ContainsFunc(s.Columns, func(o spec.Column) bool { return o.Name == c.Name }) {
+			b.fault(s, "columns", fmt.Sprintf("the result's %s is not in the contract", c.Name), "add it, or leave it out of the query")
+		}
+	}
+}
+
+// hash is over everything that decides the table's rows but its inputs' rows,
+// so that another hash means that all of it has to be computed again.
+func hash(n *Node) string {
+	s := n.Spec
+	h := sha256.New()
+	zone, size := "", ""
+	if s.Window != nil {
+		zone, size = s.Window.Grid.Zone.String(), string(s.Window.Grid.Size)
+	}
+	text := n.Query.Render(nil, func(t query.Table) string { return t.ID() })
+	// What only describes the table, or says when it runs, is not among them.
+	parts := []any{s.Query, text, s.Strategy, s.Scope, s.UniqueKey, n.Window, size, zone, s.Inputs, n.Columns}
+	_ = json.NewEncoder(h).Encode(parts) // values of plain types: it cannot fail
+	return hex.EncodeToString(h.Sum(nil))[:16]
+}

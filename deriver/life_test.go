@@ -1,0 +1,292 @@
+package deriver
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"millrace/schemas"
+)
+
+func (p *platform) status(table string) Status { return p.derived[table].Status() }
+
+// restart gives every deriver of the specs a new life, as a new process would.
+func (p *platform) restart(specs ...string) {
+	p.t.Helper()
+	clear(p.derived)
+	p.derive(specs...)
+}
+
+func TestFirstRunWaitsForTheSnapshots(t *testing.T) {
+	p := newPlatform(t)
+	orders := p.table("core.orders", "id int, item text, customer int", schemas.ModeMerge)
+	payments := p.table("core.payments", "id int, order_id int, amount int, paid_at ts", schemas.ModeMerge)
+	p.derive(revenue, "name: analytics.counts\nquery: SELECT count(*) AS n FROM analytics.revenue")
+	p.quiet()
+	if s := p.status("analytics.revenue"); s.Waiting != "for the snapshot of core.orders, core.payments" {
+		t.Errorf("status %+v", s)
+	}
+	orders.loads("2024-03-05T10:00:00Z", put(1, "tea", 7))
+	p.quiet()
+	if s := p.status("analytics.revenue"); s.Waiting != "for the snapshot of core.payments" {
+		t.Errorf("status %+v", s)
+	}
+	if s := p.status("analytics.counts"); s.Waiting != "for the snapshot of analytics.revenue" {
+		t.Errorf("status %+v", s)
+	}
+	payments.loads("2024-03-05T10:00:00Z", put(10, 1, 5, "2024-03-01T09:00:00Z"))
+	p.quiet()
+	p.want("FROM analytics.revenue", "2024-03-01T00:00 tea 5")
+	p.want("FROM analytics.counts", "1")
+}
+
+// An input without a row says that it is ready all the same.
+func TestEmptyInputs(t *testing.T) {
+	p := newPlatform(t)
+	p.table("core.orders", "id int, item text, customer int", schemas.ModeMerge).loads("2024-03-02T10:00:00Z")
+	p.table("core.payments", "id int, order_id int, amount int, paid_at ts", schemas.ModeMerge).loads("2024-03-02T10:00:00Z")
+	p.derive(revenue, customers, "name: analytics.counts\nquery: SELECT count(*) AS n FROM analytics.revenue, analytics.customers")
+	p.quiet()
+	p.want("FROM analytics.counts", "0")
+}
+
+func TestBeginIsTheLeastEventTime(t *testing.T) {
+	p := shop(t)
+	unwritten := strings.Replace(revenue, "{size: day, begin: 2024-03-01}", "day", 1)
+	p.core["core.payments"].loads("2024-03-05T10:00:00Z", put(13, 1, 1, "2024-02-11T10:00:00Z"), put(14, 1, 1, nil))
+	p.derive(unwritten)
+	p.quiet()
+	p.want("SELECT min(day), max(day) FROM analytics.revenue", "2024-02-11T00:00 2024-03-03T00:00")
+	if s := p.status("analytics.revenue"); !s.Begin.Equal(at("2024-02-11")) {
+		t.Errorf("status %+v", s)
+	}
+	// Once found it stays: an earlier row lies outside.
+	p.core["core.payments"].loads("2024-03-05T10:00:01Z", put(15, 1, 1, "2024-02-01T10:00:00Z"))
+	p.quiet()
+	if s := p.status("analytics.revenue"); s.Outside != 1 || s.Dirty != 0 {
+		t.Errorf("status %+v", s)
+	}
+	// A begin that is written later, and earlier, brings its windows in.
+	p.restart(strings.Replace(revenue, "2024-03-01", "2024-01-15", 1))
+	p.quiet()
+	p.want("SELECT min(day) FROM analytics.revenue", "2024-02-01T00:00")
+}
+
+func TestTooManyWindowsWithoutAWrittenBegin(t *testing.T) {
+	p := shop(t)
+	p.core["core.payments"].loads("2024-03-05T10:00:00Z", put(13, 1, 1, "1970-01-01T00:00:00Z"))
+	p.derive(strings.Replace(revenue, "{size: day, begin: 2024-03-01}", "day", 1))
+	p.quiet()
+	if s := p.status("analytics.revenue"); !strings.Contains(s.Waiting, "write window.begin") {
+		t.Errorf("status %+v", s)
+	}
+	p.want("SELECT count(*) FROM analytics.revenue", "0")
+}
+
+func TestNewCodeComputesEverything(t *testing.T) {
+	p := shop(t)
+	p.derive(revenue)
+	p.quiet()
+	p.want("SELECT sum(total) FROM analytics.revenue", "18")
+	for _, c := range []struct{ name, from, to, query, want string }{
+		{"another expression", "sum(p.amount)", "sum(2 * p.amount)", "SELECT sum(total) FROM analytics.revenue", "36"},
+		{"another column", "AS item,", "AS item, count(*) AS n,", "SELECT sum(n) FROM analytics.revenue", "3"},
+		{"another type", "CAST(sum(p.amount) AS BIGINT) AS total", "CAST(sum(p.amount) AS VARCHAR) AS total", "SELECT max(total) FROM analytics.revenue", "7"},
+		{"another grid", "CAST(p.paid_at AS DATE) AS day", "CAST(date_trunc('month', p.paid_at) AS DATE) AS day", "SELECT day, sum(total) FROM analytics.revenue GROUP BY 1", "2024-03-01T00:00 18"},
+		{"only columns that were not there", "CAST(p.paid_at AS DATE) AS day, o.item AS item, CAST(sum(p.amount) AS BIGINT) AS total",
+			"CAST(p.paid_at AS DATE) AS d, o.item AS i, CAST(sum(p.amount) AS BIGINT) AS t", "SELECT sum(t) FROM analytics.revenue", "18"},
+	} {
+		text := strings.Replace(revenue, c.from, c.to, 1)
+		if c.name == "another grid" {
+			text = strings.Replace(text, "size: day", "size: month", 1)
+		}
+		p.restart(text)
+		p.quiet()
+		if got := p.rows(c.query); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+		if s := p.status("analytics.revenue"); s.Dirty != 0 {
+			t.Errorf("%s: status %+v", c.name, s)
+		}
+	}
+	// Another scope has another kind of dirt.
+	p.restart("name: analytics.revenue\nquery: SELECT sum(amount)::BIGINT AS total FROM core.payments")
+	p.quiet()
+	p.want("FROM analytics.revenue", "18")
+	p.restart(strings.Replace(customers, "analytics.customers", "analytics.revenue", 1))
+	p.quiet()
+	p.want("FROM analytics.revenue", "7 1 11", "8 1 7")
+	p.restart(revenue)
+	p.quiet()
+	p.want("SELECT sum(total) FROM analytics.revenue", "18")
+}
+
+// Windows of a day in New York: a row belongs to the local day, on the day on
+// which the clocks jump too.
+func TestLocalDays(t *testing.T) {
+	p := newPlatform(t)
+	payments := p.table("core.payments", "id int, paid_at ts", schemas.ModeMerge)
+	payments.loads("2024-03-12T12:00:00Z",
+		put(1, "2024-03-10T04:59:59Z"), put(2, "2024-03-10T05:00:00Z"), put(3, "2024-03-11T03:59:59Z"), put(4, "2024-03-11T04:00:00Z"))
+	p.derive(`
+name: analytics.days
+window: {size: day, timezone: America/New_York, begin: 2024-03-09, column: day}
+query: SELECT CAST(@window_start AS DATE) AS day, count(*) AS n, CAST(@window_end AS DATE) AS next FROM core.payments
+`)
+	p.quiet()
+	p.want("FROM analytics.days", "2024-03-09T00:00 1 2024-03-10T00:00", "2024-03-10T00:00 2 2024-03-11T00:00", "2024-03-11T00:00 1 2024-03-12T00:00", "2024-03-12T00:00 0 2024-03-13T00:00")
+	payments.loads("2024-03-12T13:00:00Z", gone(3))
+	p.quiet()
+	if got := touched(p.last("analytics.days")); got != "2024-03-10..2024-03-11" {
+		t.Errorf("touched %s", got)
+	}
+}
+
+func TestRebuildAndDirtyQuery(t *testing.T) {
+	p := shop(t)
+	rates := p.table("core.rates", "item text, rate int", schemas.ModeMerge)
+	rates.loads("2024-03-05T10:00:00Z", put("tea", 2), put("cup", 3))
+	p.derive(`
+name: analytics.valued
+freshness: 0
+window: {size: day, begin: 2024-03-01}
+inputs:
+  core.payments: paid_at
+  core.orders:
+    dirty: SELECT p.paid_at FROM core.payments p JOIN changes c ON p.order_id = c.id
+  core.rates: {on_change: rebuild}
+query: |
+  SELECT p.paid_at, p.id, p.amount * r.rate AS value
+  FROM core.payments p JOIN core.orders o ON o.id = p.order_id JOIN core.rates r ON upper(r.item) = upper(o.item)
+`)
+	p.quiet()
+	p.want("SELECT id, value FROM analytics.valued", "10 10", "11 12", "12 21")
+	p.core["core.orders"].loads("2024-03-05T11:00:00Z", put(1, "CUP", 7))
+	p.quiet()
+	p.want("SELECT id, value FROM analytics.valued", "10 15", "11 18", "12 21")
+	if got := touched(p.last("analytics.valued")); got != "2024-03-01T09:00:00Z..2024-03-01T10:00:00Z 2024-03-03T23:00:00Z..2024-03-04T00:00:00Z" {
+		t.Errorf("touched %s", got)
+	}
+	rates.loads("2024-03-05T11:00:00Z", put("cup", 4))
+	p.quiet()
+	p.want("SELECT id, value FROM analytics.valued", "10 20", "11 24", "12 28")
+}
+
+func TestPace(t *testing.T) {
+	p := shop(t)
+	p.derive(strings.Replace(revenue, "window:", "freshness: 10m\nwindow:", 1))
+	p.quiet()
+	late := func(id int) {
+		p.core["core.payments"].loads("2024-03-05T11:00:00Z", put(id, 1, 1, "2024-03-02T00:00:00Z"))
+		p.quiet()
+	}
+	late(20)
+	p.want("SELECT sum(total) FROM analytics.revenue", "18")
+	if again, err := p.derived["analytics.revenue"].cycle(t.Context()); err != nil || again.Sub(p.now) != 10*time.Minute {
+		t.Errorf("it comes again at %s, %v", again, err)
+	}
+	late(21)
+	p.now = p.now.Add(10 * time.Minute)
+	p.quiet()
+	p.want("SELECT sum(total) FROM analytics.revenue", "20")
+	p.now = p.now.Add(time.Hour) // it was idle: at once
+	late(22)
+	p.want("SELECT sum(total) FROM analytics.revenue", "21")
+}
+
+func TestCron(t *testing.T) {
+	p := shop(t)
+	p.now = at("2024-03-05T12:00:00Z")
+	morning := strings.NewReplacer("window: {size: day,", "schedule: \"0 6 * * *\"\nwindow: {size: day, timezone: Europe/Berlin,",
+		"p.paid_at AS DATE", "p.paid_at AT TIME ZONE 'Europe/Berlin' AS DATE").Replace(revenue)
+	p.derive(morning)
+	p.quiet()
+	// The first computation too waits for its hour, 6 in Berlin.
+	p.want("SELECT count(*) FROM analytics.revenue", "0")
+	p.now = at("2024-03-06T04:59:59Z")
+	p.quiet()
+	p.want("SELECT count(*) FROM analytics.revenue", "0")
+	p.now = at("2024-03-06T05:00:00Z")
+	p.quiet()
+	p.want("SELECT count(*) FROM analytics.revenue", "3")
+	if s := p.status("analytics.revenue"); !s.Frontier.Equal(at("2024-03-07")) {
+		t.Errorf("the frontier is not by the clock: %+v", s)
+	}
+	p.core["core.payments"].loads("2024-03-06T06:00:00Z", gone(10))
+	p.now = at("2024-03-06T23:00:00Z")
+	p.restart(morning)
+	p.quiet()
+	p.want("SELECT count(*) FROM analytics.revenue", "3")
+	p.now = at("2024-03-07T05:00:01Z")
+	p.quiet()
+	p.want("SELECT count(*) FROM analytics.revenue", "2")
+}
+
+func TestCompleteWaits(t *testing.T) {
+	p := shop(t)
+	p.derive(strings.Replace(revenue, "window:", "complete: true\nwindow:", 1))
+	p.core["core.payments"].loads("2024-03-05T11:00:00Z", put(20, 1, 1, "2024-03-05T00:00:00Z"))
+	p.quiet()
+	p.want("SELECT max(day) FROM analytics.revenue", "2024-03-03T00:00")
+	if s := p.status("analytics.revenue"); s.Dirty != 1 || !strings.Contains(s.Waiting, "complete") {
+		t.Errorf("status %+v", s)
+	}
+	for _, table := range []string{"core.payments", "core.orders"} {
+		p.derived["analytics.revenue"].Notify(schemas.LoadComplete{Table: table, CompleteThrough: schemas.Progress{Time: at("2024-03-06T00:00:00Z")}})
+	}
+	p.quiet()
+	p.want("SELECT max(day) FROM analytics.revenue", "2024-03-05T00:00")
+}
+
+func TestBackfill(t *testing.T) {
+	p := shop(t)
+	p.derive(revenue)
+	p.quiet()
+	// Damage that no load explains is mended by a backfill alone.
+	before := p.last("analytics.revenue").Load
+	p.damage("UPDATE analytics.revenue SET total = 0")
+	p.quiet()
+	p.want("SELECT sum(total) FROM analytics.revenue", "0")
+	p.derived["analytics.revenue"].Backfill(at("2024-03-02"), at("2030-01-01"))
+	p.quiet()
+	p.want("SELECT sum(total) FROM analytics.revenue", "13")
+	if got := p.last("analytics.revenue").Load; got != before+1 {
+		t.Errorf("load %d follows %d", got, before)
+	}
+}
+
+// A load that did not keep what a mapping needs dirties everything.
+func TestLoadsBeforeTheNeeds(t *testing.T) {
+	p := shop(t)
+	p.derive(revenue)
+	p.quiet()
+	if err := p.runner.SetNeeds(t.Context(), "core.orders", "analytics.revenue", Needs(p.nodes[0])["core.payments"]); err != nil {
+		t.Fatal(err) // as a writer that has not taken them up
+	}
+	p.core["core.orders"].loads("2024-03-05T11:00:00Z", put(1, "pot", 7))
+	p.quiet()
+	p.want("SELECT count(*) FROM analytics.revenue WHERE item = 'pot'", "2")
+}
+
+// Eighty windows take three runs, and what is live goes first.
+func TestLiveDirtGoesBeforeBackfill(t *testing.T) {
+	p := shop(t)
+	p.derive(strings.Replace(revenue, "2024-03-01", "2023-12-15", 1))
+	d := p.derived["analytics.revenue"]
+	for range 2 { // the start, and the first 32 windows
+		if _, err := d.cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.core["core.payments"].loads("2024-03-05T11:00:00Z", put(20, 1, 1, "2024-03-04T00:00:00Z"))
+	if s := d.Status(); s.Dirty != 82-32 {
+		t.Fatalf("status %+v", s)
+	}
+	for range 3 {
+		if _, err := d.cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.quiet()
+	p.want("SELECT sum(total) FROM analytics.revenue", "19")
+}

@@ -1,0 +1,89 @@
+package deriver
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/deriver/spec"
+)
+
+// Status says how far a table is, and what it waits for.
+type Status struct {
+	Table    string           `json:"table"`
+	Load     int64            `json:"load"`
+	Waiting  string           `json:"waiting,omitempty"` // empty: it runs, or is up to date
+	Error    string           `json:"error,omitempty"`   // why the last cycle ended early
+	Dirty    int64            `json:"dirty"`             // windows or keys to compute
+	Held     []Held           `json:"held,omitempty"`
+	Absorbed map[string]int64 `json:"absorbed,omitempty"`
+	Begin    time.Time        `json:"begin,omitzero"`
+	Frontier time.Time        `json:"frontier,omitzero"`
+	Complete time.Time        `json:"complete,omitzero"`
+	// Outside counts touched ranges that lie outside of all windows.
+	Outside int64 `json:"outside,omitempty"`
+}
+
+// Held is a window whose computation has failed. Its published rows are those
+// of before.
+type Held struct {
+	Window   time.Time `json:"window,omitzero"`
+	Error    string    `json:"error"`
+	Failures int       `json:"failures"`
+	RetryAt  time.Time `json:"retry_at"`
+}
+
+// Status returns the state after the last cycle. It may be called at any time.
+func (d *Deriver) Status() Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.status
+}
+
+func (d *Deriver) wait(what string) {
+	d.mu.Lock()
+	d.status.Waiting = what
+	d.mu.Unlock()
+}
+
+func (d *Deriver) fail(err error) {
+	d.mu.Lock()
+	d.status.Error = err.Error()
+	d.mu.Unlock()
+}
+
+// report writes the status at the end of a cycle.
+func (d *Deriver) report() {
+	s := d.state
+	if s == nil {
+		return
+	}
+	now := Status{
+		Table: d.table.Name, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed,
+		Begin: s.begin, Frontier: s.frontier, Complete: s.head.Complete, Outside: s.outside,
+	}
+	for _, w := range s.dirt {
+		if w.Error != "" && !w.RetryAt.IsZero() {
+			now.Held = append(now.Held, Held{w.Window, w.Error, w.Failures, w.RetryAt})
+		}
+	}
+	if s.keys.Error != "" {
+		now.Held = append(now.Held, Held{Error: s.keys.Error, Failures: d.keyFailures, RetryAt: s.keys.RetryAt})
+	}
+	slices.SortFunc(now.Held, func(a, b Held) int { return a.Window.Compare(b.Window) })
+	switch blocked := s.blocked(); {
+	case len(blocked) > 0:
+		now.Waiting = "for the snapshot of " + strings.Join(blocked, ", ")
+	case !s.started():
+		now.Waiting = d.Status().Waiting // begin has said why
+	case len(now.Held) > 0 && now.Dirty == int64(len(now.Held)):
+		now.Waiting = fmt.Sprintf("for %d that failed", len(now.Held))
+	case now.Dirty > 0 && d.opts.Node.Spec.Complete && s.scope() == spec.ScopeWindow:
+		now.Waiting = "for the inputs to be complete; they are through " + s.through().Format(time.RFC3339)
+	}
+	d.opts.Metrics.state(now)
+	d.mu.Lock()
+	d.status = now
+	d.mu.Unlock()
+}

@@ -1,0 +1,84 @@
+// Package page shows what a running process does: as JSON for the command
+// line, and as a page for people.
+package page
+
+import "time"
+
+// Status is what a process knows of all that it runs.
+type Status struct {
+	Version string    `json:"version"`
+	Now     time.Time `json:"now"`
+	Started time.Time `json:"started"`
+	Sources []Source  `json:"sources"`
+	Core    []Core    `json:"core"`
+	Derived []Derived `json:"derived"`
+}
+
+// Source is a captured database.
+type Source struct {
+	Source   string        `json:"source"`
+	Kind     string        `json:"kind"`
+	Halted   string        `json:"halted,omitempty"` // why it is not captured, and what to do
+	Position string        `json:"position,omitempty"`
+	Complete time.Time     `json:"complete,omitzero"` // everything up to it was captured
+	Tables   []SourceTable `json:"tables"`
+}
+
+// SourceTable is a captured table.
+type SourceTable struct {
+	Table    string `json:"table"`
+	Topic    string `json:"topic,omitempty"`
+	Halted   string `json:"halted,omitempty"`
+	Rows     int64  `json:"rows"`     // changes sent by this process
+	Snapshot string `json:"snapshot"` // empty, or how far it is
+}
+
+// Core is a core table.
+type Core struct {
+	Table    string    `json:"table"`
+	Topic    string    `json:"topic"`
+	Owned    bool      `json:"owned"`
+	Halted   string    `json:"halted,omitempty"`
+	Rows     int64     `json:"rows"` // that readers see; -1 if not counted
+	Load     int64     `json:"load"`
+	LoadedAt time.Time `json:"loaded_at,omitzero"`
+	Complete Progress  `json:"complete"`
+	Snapshot Snapshot  `json:"snapshot"`
+	Lag      int64     `json:"lag"` // records that are not loaded yet
+	Letters  int       `json:"letters"`
+	Counts   Counts    `json:"counts"`
+}
+
+// Progress is up to where a table is complete.
+type Progress struct {
+	Pos  string    `json:"pos,omitempty"`
+	Time time.Time `json:"time,omitzero"`
+}
+
+// Snapshot is how far the snapshot of a table is.
+type Snapshot struct {
+	Running bool `json:"running"`
+	Done    bool `json:"done"`
+}
+
+// Counts are change events by what became of them, since the process started.
+type Counts struct {
+	Read        int64 `json:"read"`
+	Applied     int64 `json:"applied"`
+	Folded      int64 `json:"folded"`
+	Stale       int64 `json:"stale"`
+	Quarantined int64 `json:"quarantined"`
+}
+
+// Derived is a derived table.
+type Derived struct {
+	Table    string    `json:"table"`
+	Rows     int64     `json:"rows"` // -1 if not counted
+	Load     int64     `json:"load"`
+	LoadedAt time.Time `json:"loaded_at,omitzero"`
+	Complete time.Time `json:"complete,omitzero"`
+	Waits    string    `json:"waits,omitempty"` // what it waits for; empty when it is up to date
+	Dirty    int64     `json:"dirty"`           // windows or keys to be computed
+	Held     int       `json:"held"`            // those that failed and wait to be tried again
+	Error    string    `json:"error,omitempty"`
+}

@@ -1,0 +1,100 @@
+package page
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+func newBody(s string) io.Reader { return strings.NewReader(s) }
+
+// Write prints the status for a terminal.
+func (s *Status) Write(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(w, "millrace %s, up since %s\n\n", s.Version, s.Started.UTC().Format("2006-01-02 15:04:05 MST"))
+	fmt.Fprintln(w, "SOURCE\tKIND\tCOMPLETE\tPOSITION\tSTATE")
+	for _, src := range s.Sources {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", src.Source, src.Kind, since(s.Now, src.Complete), src.Position, src.state())
+	}
+	fmt.Fprintln(w, "\nCORE TABLE\tROWS\tLOAD\tLOADED\tCOMPLETE\tLAG\tSTATE")
+	for _, c := range s.Core {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", c.Table, count(c.Rows), c.Load, since(s.Now, c.LoadedAt), since(s.Now, c.Complete.Time), c.Lag, c.state())
+	}
+	fmt.Fprintln(w, "\nDERIVED TABLE\tROWS\tRUN\tCOMPUTED\tCOMPLETE\tDIRTY\tSTATE")
+	for _, d := range s.Derived {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", d.Table, count(d.Rows), d.Load, since(s.Now, d.LoadedAt), since(s.Now, d.Complete), d.Dirty, d.state())
+	}
+	return w.Flush()
+}
+
+func count(n int64) string {
+	if n < 0 {
+		return "-"
+	}
+	return fmt.Sprint(n)
+}
+
+func (s *Source) state() string {
+	if s.Halted != "" {
+		return "HALTED: " + s.Halted
+	}
+	var parts []string
+	for _, t := range s.Tables {
+		if t.Halted != "" {
+			parts = append(parts, "HALTED "+t.Table+": "+t.Halted)
+		} else if t.Snapshot != "" {
+			parts = append(parts, t.Table+": "+t.Snapshot)
+		}
+	}
+	if len(parts) == 0 {
+		return "streaming"
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (c *Core) state() string {
+	switch {
+	case c.Halted != "":
+		return "HALTED: " + c.Halted
+	case c.Letters > 0:
+		return fmt.Sprintf("%d dead letters: completeness stands still", c.Letters)
+	case c.Load == 0:
+		return "nothing loaded yet"
+	case c.Snapshot.Running:
+		return "snapshot running"
+	}
+	return "ok"
+}
+
+func (d *Derived) state() string {
+	switch {
+	case d.Error != "":
+		return fmt.Sprintf("%d held: %s", d.Held, d.Error)
+	case d.Waits != "":
+		return "waits for " + d.Waits
+	}
+	return "up to date"
+}
+
+// Write prints the result of a query for a terminal.
+func (t *Table) Write(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(t.Columns, "\t"))
+	for _, row := range t.Rows {
+		for i, v := range row {
+			if i > 0 {
+				fmt.Fprint(w, "\t")
+			}
+			if v == nil {
+				fmt.Fprint(w, "NULL")
+			} else {
+				fmt.Fprint(w, clean.Replace(*v))
+			}
+		}
+		fmt.Fprintln(w)
+	}
+	return w.Flush()
+}
+
+var clean = strings.NewReplacer("\n", `\n`, "\t", `\t`, "\r", `\r`)

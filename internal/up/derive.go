@@ -1,0 +1,285 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"millrace/deriver"
+	"millrace/deriver/graph"
+	"millrace/deriver/spec"
+	"millrace/internal/invalid"
+	"millrace/internal/kafka"
+	"millrace/internal/warehouse/duckdb"
+	"millrace/schemas"
+	"millrace/schemas/avro"
+	"millrace/schemas/registry"
+)
+
+// derivers runs the derived tables of a folder of specs.
+type derivers struct {
+	*process
+	dialect *duckdb.Dialect
+	specs   []*spec.Spec
+	client  *kgo.Client
+	loads   string // the topic of load-complete events
+	loadsID uint32 // of their schema
+	metrics *deriver.Metrics
+
+	mu      sync.Mutex
+	running []*deriver.Deriver
+	waiting string // why nothing runs yet
+	broken  map[string]string
+}
+
+// freshness is how often a derived table is computed at most, by default.
+const freshness = 0
+
+// openDerivers reads the specs and refuses those with faults, before anything
+// else has started.
+func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
+	if !p.Parts.Derive || p.Config.Derived == "" {
+		return nil, nil
+	}
+	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}}
+	var faults invalid.Faults
+	var err error
+	if d.specs, faults, err = spec.Load(os.DirFS(p.Config.Derived)); err != nil {
+		return nil, err
+	}
+	if d.dialect, err = duckdb.OpenDialect(ctx); err != nil {
+		return nil, err
+	}
+	p.closers = append(p.closers, d.dialect.Close)
+	tables, err := p.graphTables(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	g, more, err := graph.Build(ctx, d.dialect, d.specs, tables)
+	if err != nil {
+		return nil, fmt.Errorf("read the specs: %w", err)
+	}
+	if err := inFolder(p.Config.Derived, append(faults, more...)).Err(); err != nil {
+		return nil, err
+	}
+	for _, n := range g.Nodes {
+		for table, kept := range deriver.Needs(n) {
+			if err := p.duck.SetNeeds(ctx, table, n.Spec.Name, kept); err != nil {
+				return nil, fmt.Errorf("write down what %s needs of %s: %w", n.Spec.Name, table, err)
+			}
+		}
+	}
+	d.metrics, err = deriver.NewMetrics(p.metrics)
+	return d, err
+}
+
+// graphTables are the core tables, with their columns where the dialect is
+// given: then the schemas of all topics must be known, or the error is
+// registry.ErrUnknown.
+func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) ([]graph.Table, error) {
+	tables, err := p.tables()
+	if err != nil {
+		return nil, err
+	}
+	var out []graph.Table
+	for _, t := range tables {
+		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes}
+		history := graph.Table{Name: t.History, EventTimes: t.EventTimes, Append: true}
+		if dialect != nil {
+			value, err := p.registry.Latest(ctx, t.Topic+"-value")
+			if err != nil {
+				return nil, err
+			}
+			columns, err := avro.ParseValueSchema(value)
+			if err != nil {
+				return nil, fmt.Errorf("read the schema of %s: %w", t.Topic, err)
+			}
+			switch key, err := p.registry.Latest(ctx, t.Topic+"-key"); {
+			case errors.Is(err, registry.ErrUnknown):
+				core.Append = true // rows without a key are only added
+			case err != nil:
+				return nil, err
+			default:
+				keys, err := avro.ParseKeySchema(key)
+				if err != nil {
+					return nil, fmt.Errorf("read the key's schema of %s: %w", t.Topic, err)
+				}
+				for _, c := range keys {
+					core.Key = append(core.Key, c.Name)
+				}
+			}
+			core.Columns = dialect.CoreColumns(modeOf(core), columns)
+			history.Columns = dialect.CoreColumns(schemas.ModeAppend, columns)
+		}
+		out = append(out, core)
+		if t.History != "" {
+			out = append(out, history)
+		}
+	}
+	return out, nil
+}
+
+func modeOf(t graph.Table) schemas.Mode {
+	if t.Append {
+		return schemas.ModeAppend
+	}
+	return schemas.ModeMerge
+}
+
+// run waits until the columns of all core tables are known, and then keeps the
+// derived tables up to date. A table whose spec does not fit the columns is
+// shown and left out; the others run.
+func (d *derivers) run(ctx context.Context) error {
+	var tables []graph.Table
+	for {
+		var err error
+		if tables, err = d.graphTables(ctx, d.dialect); err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to end
+		}
+		d.wait("the schemas of the core tables: " + err.Error())
+		if !errors.Is(err, registry.ErrUnknown) {
+			d.Log.Warn("derivers wait for the schemas of the core tables", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	g, faults, err := graph.Build(ctx, d.dialect, d.specs, tables)
+	if err != nil {
+		return fmt.Errorf("read the specs: %w", err)
+	}
+	if err := faults.Err(); err != nil {
+		d.Log.Error("derived tables left out", "err", err)
+	}
+	d.leaveOut(g, faults)
+	if err := d.open(ctx); err != nil {
+		return err
+	}
+	defer d.client.Close()
+	group, inner := errgroup.WithContext(ctx)
+	for _, n := range g.Nodes {
+		table, err := deriver.New(deriver.Options{
+			Node: n, Runner: d.duck.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
+			Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
+		})
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		d.running = append(d.running, table)
+		d.mu.Unlock()
+		group.Go(func() error {
+			if err := table.Run(inner); err != nil {
+				d.Log.Error("derived table stays out", "table", n.Spec.Name, "err", err)
+			}
+			return nil
+		})
+	}
+	d.wait("")
+	group.Go(func() error { return d.listen(inner) })
+	return group.Wait()
+}
+
+func (d *derivers) wait(why string) {
+	d.mu.Lock()
+	d.waiting = why
+	d.mu.Unlock()
+}
+
+// leaveOut remembers why specs are not among the graph's nodes.
+func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.specs {
+		if slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Spec == s }) {
+			continue
+		}
+		d.broken[s.Name] = "a table that it reads is left out"
+		for _, f := range faults {
+			if f.File == s.File || f.File == s.QueryFile {
+				d.broken[s.Name] = f.String()
+				break
+			}
+		}
+	}
+}
+
+// open makes the topic of load-complete events and the client that reads and
+// writes it. Reading begins at its end: the warehouse's logs have what came
+// before.
+func (d *derivers) open(ctx context.Context) (err error) {
+	if d.loads, err = d.names.Loads(); err != nil {
+		return err
+	}
+	if d.loadsID, err = d.registry.Register(ctx, d.loads+"-value", avro.LoadCompleteSchema); err != nil {
+		return err
+	}
+	opts := append(d.cluster.ClientOpts("deriver", d.Log, nil), d.cluster.ConsumerOpts()...)
+	opts = append(opts, d.cluster.PlainProducerOpts()...)
+	opts = append(opts, kgo.ConsumeTopics(d.loads), kgo.ConsumeStartOffset(kgo.NewOffset().AtEnd()), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	if d.client, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("make a Kafka client: %w", err)
+	}
+	if err := kafka.EnsureTopics(ctx, d.client, d.cluster.Loads(d.loads)); err != nil {
+		d.client.Close()
+		return err
+	}
+	return nil
+}
+
+// listen wakes the derivers. What it misses they find by themselves.
+func (d *derivers) listen(ctx context.Context) error {
+	for {
+		fetches := d.client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to end
+		}
+		for _, e := range fetches.Errors() {
+			d.Log.Warn("poll load-complete events", "topic", e.Topic, "err", e.Err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			event, err := decodeLoad(r.Value)
+			if err != nil {
+				d.Log.Warn("load-complete event cannot be read", "partition", r.Partition, "offset", r.Offset, "err", err)
+				return
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			for _, table := range d.running {
+				table.Notify(event)
+			}
+		})
+	}
+}
+
+func decodeLoad(value []byte) (schemas.LoadComplete, error) {
+	_, body, err := avro.SplitHeader(value)
+	if err != nil {
+		return schemas.LoadComplete{}, err
+	}
+	return avro.DecodeLoadComplete(body)
+}
+
+// announce returns when Kafka has acknowledged the event.
+func (d *derivers) announce(ctx context.Context, e schemas.LoadComplete) error {
+	value, err := avro.AppendLoadComplete(avro.AppendHeader(nil, d.loadsID), &e)
+	if err != nil {
+		return fmt.Errorf("encode run %d of %s: %w", e.Load, e.Table, err)
+	}
+	if err := d.client.ProduceSync(ctx, &kgo.Record{Topic: d.loads, Key: []byte(e.Table), Value: value}).FirstErr(); err != nil {
+		return fmt.Errorf("announce run %d of %s: %w", e.Load, e.Table, err)
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package up
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/consumers"
+	"millrace/consumers/batch"
+	"millrace/internal/config"
+	"millrace/internal/kafka"
+	"millrace/producers"
+	"millrace/producers/mysql"
+	"millrace/producers/postgres"
+	"millrace/schemas/registry"
+)
+
+// partitions is the number of partitions of a table's topic.
+const partitions = 4
+
+// sources makes a source's section of the configuration, by kind.
+func sources(kind string, s config.Source) (producers.Config, error) {
+	names := slices.Sorted(maps.Keys(s.Tables))
+	switch kind {
+	case config.KindPostgres:
+		c := &postgres.Config{DSN: s.DSN}
+		for _, name := range names {
+			c.Tables = append(c.Tables, postgres.TableConfig{Name: name, Key: s.Tables[name].Key})
+		}
+		return c, c.Validate()
+	case config.KindMariaDB:
+		c := &mysql.Config{DSN: s.DSN}
+		for _, name := range names {
+			c.Tables = append(c.Tables, mysql.Table{Name: name, Key: s.Tables[name].Key})
+		}
+		return c, c.Validate()
+	}
+	return nil, fmt.Errorf("kind %s cannot be captured yet: use postgres or mariadb", kind)
+}
+
+func (p *process) makeProducers() error {
+	if !p.Parts.Produce {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Config.Sources)) {
+		s := p.Config.Sources[name]
+		section, err := sources(s.Kind, s)
+		if err != nil {
+			return fmt.Errorf("source %s: %w", name, err)
+		}
+		producer, err := producers.New(producers.Options{
+			Prefix: p.Config.Prefix, Source: name, Connector: s.Kind, Config: section, Kafka: p.cluster,
+			Registry: p.registry, Partitions: partitions, Log: p.Log, Metrics: p.metrics,
+		})
+		if err != nil {
+			return err
+		}
+		p.producers = append(p.producers, producer)
+		p.kinds = append(p.kinds, s.Kind)
+	}
+	return nil
+}
+
+// tables says which topic feeds which core table.
+func (p *process) tables() ([]consumers.Table, error) {
+	var out []consumers.Table
+	for _, source := range slices.Sorted(maps.Keys(p.Config.Sources)) {
+		s := p.Config.Sources[source]
+		for _, id := range slices.Sorted(maps.Keys(s.Tables)) {
+			schema, table, _ := strings.Cut(id, ".")
+			topic, err := p.names.Table(kafka.TopicName{Source: source, Schema: schema, Table: table, Generation: 1})
+			if err != nil {
+				return nil, err
+			}
+			t := s.Tables[id]
+			out = append(out, consumers.Table{Topic: topic, Core: t.Core, History: t.History, EventTimes: t.EventTime})
+		}
+	}
+	return out, nil
+}
+
+// makeConsumer makes the topics that it reads, so that it finds them at once,
+// and on the embedded broker sets offsets back to the ends of a torn log.
+func (p *process) makeConsumer(ctx context.Context) error {
+	if !p.Parts.Consume {
+		return nil
+	}
+	tables, err := p.tables()
+	if err != nil {
+		return err
+	}
+	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: 5 * time.Second}
+	if p.cluster.Embedded {
+		limits.Age = 100 * time.Millisecond
+	}
+	p.consumer, err = consumers.New(consumers.Options{
+		Cluster: p.cluster, Names: p.names, Group: p.Config.Prefix + ".consumers", Tables: tables, Loader: p.duck,
+		Registry: p.registry, Limits: limits, Memory: 64 << 20, Log: p.Log, Metrics: p.metrics,
+	})
+	if err != nil || !p.cluster.Embedded {
+		return err
+	}
+	client, err := kgo.NewClient(p.cluster.ClientOpts("up", p.Log, nil)...)
+	if err != nil {
+		return fmt.Errorf("make a Kafka client: %w", err)
+	}
+	defer client.Close()
+	topics := make([]kafka.Topic, 0, len(tables))
+	for _, t := range tables {
+		topics = append(topics, p.cluster.Data(t.Topic, partitions, 1))
+	}
+	if err := kafka.EnsureTopics(ctx, client, topics...); err != nil {
+		return err
+	}
+	return p.consumer.Clip(ctx)
+}
+
+// registryPath is where the embedded registry stands below the HTTP port.
+const registryPath = "/registry"
+
+func (p *process) openRegistry(ctx context.Context) (err error) {
+	url := p.Config.Registry.URL
+	if url == "" {
+		if p.schemas, err = registry.Open(ctx, p.cluster, registry.DefaultTopic); err != nil {
+			return fmt.Errorf("open the embedded registry: %w", err)
+		}
+		p.ops.Handle(registryPath+"/", http.StripPrefix(registryPath, p.schemas))
+		p.closers = append(p.closers, func() error {
+			p.schemas.Close()
+			return nil
+		})
+		url = p.registryURL()
+	}
+	p.registry, err = registry.New(url)
+	return err
+}
+
+func (p *process) registryURL() string {
+	if url := p.Config.Registry.URL; url != "" {
+		return url
+	}
+	return "http://" + p.ops.Addr() + registryPath
+}

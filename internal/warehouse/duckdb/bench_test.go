@@ -1,0 +1,117 @@
+package duckdb
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"millrace/internal/warehouse"
+	"millrace/schemas"
+)
+
+// synthetic makes rows of ten columns without allocating, so that what is
+// measured is the loader.
+type synthetic struct {
+	first, n, at int
+	pos          uint64
+	out          warehouse.Folded
+	name         []byte
+	amount       []byte
+}
+
+func (r *synthetic) Reset() { r.at = 0 }
+
+func (r *synthetic) Next(sink warehouse.Sink) (*warehouse.Folded, error) {
+	if r.at == r.n {
+		return nil, io.EOF
+	}
+	id := int64(r.first + r.at)
+	r.name = fmt.Appendf(r.name[:0], "customer number %d", id%1000)
+	r.amount = schemas.AppendTwos(r.amount[:0], id*7)
+	sink.Int(0, id)
+	sink.Bytes(1, r.name)
+	sink.Bytes(2, r.amount)
+	sink.Int(3, 1_700_000_000_000_000+id*1_000_000)
+	sink.Int(4, id%20000)
+	sink.Int(5, id%2)
+	sink.Float(6, float64(id)/3)
+	sink.Bytes(7, []byte(`{"a": 1}`))
+	sink.Bytes(8, r.name)
+	sink.Null(9)
+	r.at++
+	r.out = warehouse.Folded{Op: schemas.Update, Pos: schemas.Position{Epoch: 1, Major: r.pos, Seq: uint32(r.at)}} //nolint:gosec // small
+	return &r.out, nil
+}
+
+func syntheticTable(unsettable bool) warehouse.CoreTable {
+	k := func(k schemas.Kind) schemas.Type { return schemas.Type{Kind: k} }
+	t := warehouse.CoreTable{Name: "core.bench", Mode: schemas.ModeMerge, Key: []string{"id"}, EventTimes: []string{"at"}, Columns: []schemas.Column{
+		{Name: "id", Type: k(schemas.Int)},
+		{Name: "name", Type: k(schemas.String), Unsettable: unsettable},
+		{Name: "amount", Type: schemas.Type{Kind: schemas.Decimal, Precision: 12, Scale: 2}},
+		{Name: "at", Type: k(schemas.Timestamp)},
+		{Name: "day", Type: k(schemas.Date)},
+		{Name: "ok", Type: k(schemas.Bool)},
+		{Name: "ratio", Type: k(schemas.Float)},
+		{Name: "doc", Type: k(schemas.JSON), Unsettable: unsettable},
+		{Name: "note", Type: k(schemas.String), Unsettable: unsettable},
+		{Name: "extra", Type: k(schemas.String), Unsettable: unsettable},
+	}}
+	return t
+}
+
+// BenchmarkLoad measures whole loads of ten columns, committed: of new rows, and
+// of as many updates of a table of a million.
+func BenchmarkLoad(b *testing.B) {
+	for _, unsettable := range []bool{false, true} {
+		for _, rows := range []int{1, 1000, 100_000} {
+			for _, update := range []bool{false, true} {
+				b.Run(fmt.Sprintf("unsettable=%v/update=%v/rows=%d", unsettable, update, rows), func(b *testing.B) {
+					benchmarkLoad(b, syntheticTable(unsettable), rows, update)
+				})
+			}
+		}
+	}
+}
+
+func benchmarkLoad(b *testing.B, table warehouse.CoreTable, rows int, update bool) {
+	w, err := Open(b.Context(), filepath.Join(b.TempDir(), FileName), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close() //nolint:errcheck // measured, not kept
+	if err := w.Ensure(b.Context(), table); err != nil {
+		b.Fatal(err)
+	}
+	head, err := w.Acquire(b.Context(), table.Name, "t", "i")
+	if err != nil {
+		b.Fatal(err)
+	}
+	load := func(first, n int) {
+		head.Load++
+		batch := &warehouse.Batch{
+			Table: table, Epoch: head.Epoch, Load: head.Load, Partitions: 1, StartedAt: time.Now(),
+			Rows:   &synthetic{first: first, n: n, pos: uint64(head.Load)}, //nolint:gosec // small
+			Counts: schemas.RowCounts{Read: int64(n)},
+		}
+		if _, err := w.Load(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	const million = 1_000_000
+	if update {
+		load(0, million)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if first := i * rows; update {
+			load(first*17%(million-rows), rows)
+		} else {
+			load(first, rows)
+		}
+	}
+	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+}

@@ -1,0 +1,347 @@
+package duckdb
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
+)
+
+// maxRuns is how many runs of derived tables go on at the same time. Loads of
+// core tables share their connections and must not wait behind long queries.
+const maxRuns = 2
+
+// Runner keeps the derived tables of a Warehouse.
+type Runner struct {
+	*Warehouse
+	slots chan struct{}
+}
+
+var _ warehouse.Runner = (*Runner)(nil)
+
+// Runner returns what keeps derived tables in w. It is closed with w.
+func (w *Warehouse) Runner() *Runner {
+	return &Runner{w, make(chan struct{}, maxRuns)}
+}
+
+// derived is the table for the generator of SQL.
+func (r *Runner) derived(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
+	n, err := r.dialect.ParseName(t.Name)
+	if err != nil {
+		return nil, err
+	}
+	d := &sqlgen.Derived{Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Append: t.Append}
+	for _, c := range t.Columns {
+		d.Columns, d.Types = append(d.Columns, c.Name), append(d.Types, c.SQLType)
+	}
+	return d, nil
+}
+
+// Acquire is described at warehouse.Runner. The table is changed only after the
+// revision was found to be no earlier than the head's.
+func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision int64) (h warehouse.DerivedHead, err error) {
+	d, err := r.derived(t)
+	if err != nil {
+		return h, err
+	}
+	conn, leave, err := r.writer(ctx)
+	if err != nil {
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+	}
+	defer leave()
+	if err := r.beside(ctx, conn, d); err != nil {
+		return h, fmt.Errorf("acquire %s: make its head: %w", t.Name, err)
+	}
+	if h, err = r.takeOverDerived(ctx, conn, d.Name, revision); err != nil {
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+	}
+	if err := r.shape(ctx, conn, d); err != nil {
+		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, err)
+	}
+	return h, r.opts.Fault.At(ctx, PointRunAcquired)
+}
+
+// beside makes what stands beside the table.
+func (r *Runner) beside(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+	r.ddl.Lock()
+	defer r.ddl.Unlock()
+	n := d.Name
+	return execAll(ctx, conn, r.dialect.CreateDerivedHead(n), r.dialect.InsertDerivedHead(n), r.dialect.CreateLoads(n), r.dialect.CreateNeeds(n), d.CreateDirty())
+}
+
+// shape makes the table, or gives it the columns that it is to have.
+func (r *Runner) shape(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+	r.ddl.Lock()
+	defer r.ddl.Unlock()
+	if err := execAll(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+r.dialect.Ident(d.Name.Dataset), d.CreateTable()); err != nil {
+		return err
+	}
+	if err := r.evolve(ctx, conn, d); err != nil {
+		return err
+	}
+	return r.redirt(ctx, conn, d)
+}
+
+// takeOverDerived raises the epoch. It waits for a run that is being committed.
+func (r *Runner) takeOverDerived(ctx context.Context, conn *sql.Conn, n sqlgen.Name, revision int64) (h warehouse.DerivedHead, err error) {
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		err = tx(ctx, conn, func() error {
+			if err := exactlyOne(conn.ExecContext(ctx, r.dialect.TakeOverDerived(n), revision)); errors.Is(err, errNotOne) {
+				return warehouse.ErrRevision
+			} else if err != nil {
+				return fmt.Errorf("raise the epoch: %w", err)
+			}
+			h, err = readDerivedHead(ctx, conn, r.dialect, n)
+			return err
+		})
+		if err == nil || !isConflict(err) {
+			return h, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return h, errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// evolve gives the table the columns that it is to have. A column of another
+// type is made anew: its values come with the runs that the new code causes.
+func (r *Runner) evolve(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+	have, types, err := columnsOf(ctx, conn, d.Name.Dataset, d.Name.Table)
+	if err != nil {
+		return err
+	}
+	var add, drop []string
+	for i, name := range d.Columns {
+		at := slices.Index(have, name)
+		if at >= 0 && types[at] == d.Types[i] {
+			continue
+		}
+		if at >= 0 {
+			drop = append(drop, d.DropColumn(name))
+		}
+		add = append(add, d.AddColumn(name, d.Types[i]))
+	}
+	for _, name := range have {
+		if !slices.Contains(d.Columns, name) && !(d.Append && name == sqlgen.ColLoad) {
+			drop = append(drop, d.DropColumn(name))
+		}
+	}
+	if d.Append && !slices.Contains(have, sqlgen.ColLoad) {
+		add = append(add, d.AddColumn(sqlgen.ColLoad, "BIGINT"))
+	}
+	if len(drop) == len(have) && len(have) > 0 { // a table keeps at least one column
+		return execAll(ctx, conn, "DROP TABLE "+r.dialect.View(d.Name), d.CreateTable())
+	}
+	return execAll(ctx, conn, append(drop, add...)...)
+}
+
+// redirt drops a dirty table that holds something else than it is to hold: the
+// scope has changed, and with it the code hash, which dirties everything.
+func (r *Runner) redirt(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+	have, _, err := columnsOf(ctx, conn, sqlgen.Schema, d.Name.Own("dirty"))
+	if err != nil || len(have) == 0 {
+		return err
+	}
+	want := d.Owning
+	if len(want) == 0 {
+		want = []string{"window_start"}
+	}
+	if slices.Equal(have[:min(len(want), len(have))], want) && have[min(len(want), len(have)-1)] == "mark" {
+		return nil
+	}
+	return execAll(ctx, conn, "DROP TABLE "+r.dialect.Dirty(d.Name), d.CreateDirty())
+}
+
+func readDerivedHead(ctx context.Context, conn *sql.Conn, d *sqlgen.Dialect, n sqlgen.Name) (h warehouse.DerivedHead, err error) {
+	var absorbed string
+	var begin, frontier, complete sql.NullTime
+	err = conn.QueryRowContext(ctx, d.ReadDerivedHead(n)).Scan(&h.Epoch, &h.Load, &h.Revision, &h.CodeHash, &absorbed, &begin, &frontier, &complete, &h.Ready)
+	if err != nil {
+		return h, fmt.Errorf("read the head of %s: %w", n, err)
+	}
+	h.Begin, h.Frontier, h.Complete = utc(begin), utc(frontier), utc(complete)
+	if err := json.Unmarshal([]byte(absorbed), &h.Absorbed); err != nil {
+		return h, fmt.Errorf("decode the head of %s: %w", n, err)
+	}
+	return h, nil
+}
+
+func utc(t sql.NullTime) time.Time {
+	if !t.Valid {
+		return time.Time{}
+	}
+	return t.Time.UTC()
+}
+
+// Dirt is described at warehouse.Runner.
+func (r *Runner) Dirt(ctx context.Context, t warehouse.DerivedTable) (dirt []warehouse.Dirt, keys warehouse.KeyDirt, err error) {
+	d, err := r.derived(t)
+	if err != nil {
+		return nil, keys, err
+	}
+	conn, leave, err := r.writer(ctx)
+	if err != nil {
+		return nil, keys, fmt.Errorf("read the dirt of %s: %w", t.Name, err)
+	}
+	defer leave()
+	if len(d.Owning) > 0 {
+		var due bool
+		var retry, since sql.NullTime
+		err = conn.QueryRowContext(ctx, d.SumDirty()).Scan(&keys.Keys, &keys.Mark, &due, &retry, &since, &keys.Error)
+		if !due {
+			keys.RetryAt = utc(retry)
+		}
+		keys.Since = utc(since)
+	} else {
+		err = each(ctx, conn, d.ReadDirty(), func(rows *sql.Rows) error {
+			var w warehouse.Dirt
+			var since, retry sql.NullTime
+			var cause string
+			if err := rows.Scan(&w.Window, &w.Mark, &w.Backfill, &since, &cause, &w.Error, &w.Failures, &retry); err != nil {
+				return err
+			}
+			w.Window, w.Since, w.RetryAt = w.Window.UTC(), utc(since), utc(retry)
+			dirt = append(dirt, w)
+			return json.Unmarshal([]byte(cause), &dirt[len(dirt)-1].Cause)
+		})
+	}
+	if err != nil {
+		return nil, keys, fmt.Errorf("read the dirt of %s: %w", t.Name, err)
+	}
+	return dirt, keys, nil
+}
+
+// Inputs is described at warehouse.Runner.
+func (r *Runner) Inputs(ctx context.Context, tables []string) (map[string]warehouse.InputState, error) {
+	out := make(map[string]warehouse.InputState)
+	for _, table := range tables {
+		n, err := r.dialect.ParseName(table)
+		if err != nil {
+			return nil, err
+		}
+		state, there, err := r.input(ctx, n)
+		if err != nil {
+			return nil, fmt.Errorf("read the head of %s: %w", table, err)
+		}
+		if there {
+			out[table] = state
+		}
+	}
+	return out, nil
+}
+
+func (r *Runner) input(ctx context.Context, n sqlgen.Name) (state warehouse.InputState, there bool, err error) {
+	var derived sql.NullBool
+	err = r.reads.QueryRowContext(ctx, `SELECT bool_or(column_name = 'ready') FROM duckdb_columns()
+WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2`, sqlgen.Schema, n.Own("head")).Scan(&derived)
+	if err != nil || !derived.Valid {
+		return state, false, err
+	}
+	ready := "snapshot_done AND NOT snapshot_running"
+	if derived.Bool {
+		ready = "ready"
+	}
+	var complete sql.NullTime
+	err = r.reads.QueryRowContext(ctx, fmt.Sprintf("SELECT load, complete_time, %s FROM %s", ready, r.dialect.Head(n))).Scan(&state.Load, &complete, &state.Ready)
+	if errors.Is(err, sql.ErrNoRows) {
+		return state, false, nil
+	}
+	state.Complete = utc(complete)
+	return state, err == nil, err
+}
+
+// Touched is described at warehouse.Runner.
+func (r *Runner) Touched(ctx context.Context, query string) (schemas.Touched, error) {
+	columns, err := describe(ctx, r.reads, query)
+	if err != nil {
+		return schemas.Touched{}, err
+	}
+	if len(columns) != 1 || !columns[0].Type.Kind.IsEventTime() {
+		return schemas.Touched{}, &warehouse.QueryError{Offset: -1, Message: "the query does not give one DATE, TIMESTAMP or DATETIME column"}
+	}
+	c := columns[0]
+	rows, err := r.Query(ctx, r.dialect.QueryBuckets(query, c.Type.Kind))
+	if err != nil {
+		return schemas.Touched{}, fmt.Errorf("read event times: %w", err)
+	}
+	buckets, null, err := scanBuckets(rows)
+	if err != nil {
+		return schemas.Touched{}, fmt.Errorf("read event times: %w", err)
+	}
+	touched, all := warehouse.Touch(c.Name, c.Type.Kind, buckets, null)
+	if all {
+		touched.Ranges = [][2]string{spanOf(c.Type.Kind, buckets)}
+	}
+	return touched, nil
+}
+
+// spanOf is the one range from the first to the last bucket.
+func spanOf(kind schemas.Kind, buckets []int64) [2]string {
+	first, _ := warehouse.Touch("", kind, buckets[:1], false)
+	last, _ := warehouse.Touch("", kind, buckets[len(buckets)-1:], false)
+	return [2]string{first.Ranges[0][0], last.Ranges[0][1]}
+}
+
+func scanBuckets(rows *sql.Rows) (buckets []int64, null bool, err error) {
+	for rows.Next() {
+		var b sql.NullInt64
+		if err := rows.Scan(&b); err != nil {
+			return nil, false, errors.Join(err, rows.Close())
+		}
+		if b.Valid {
+			buckets = append(buckets, b.Int64)
+		} else {
+			null = true
+		}
+	}
+	return buckets, null, errors.Join(rows.Err(), rows.Close())
+}
+
+// SetNeeds is described at warehouse.Loader. Runs of a derived table take the
+// needs up from their next one on.
+func (r *Runner) SetNeeds(ctx context.Context, table, spec string, k warehouse.Kept) error {
+	n, err := r.dialect.ParseName(table)
+	if err != nil {
+		return err
+	}
+	conn, leave, err := r.writer(ctx)
+	if err != nil {
+		return fmt.Errorf("set the needs of %s in %s: %w", spec, table, err)
+	}
+	dirty, _, err := columnsOf(ctx, conn, sqlgen.Schema, n.Own("dirty"))
+	if err != nil || len(dirty) == 0 {
+		leave()
+		if err != nil {
+			return fmt.Errorf("set the needs of %s in %s: %w", spec, table, err)
+		}
+		return r.Warehouse.SetNeeds(ctx, table, spec, k)
+	}
+	defer leave()
+	var rows []string
+	for kind, columns := range map[string][]string{needEventTime: k.EventTimes, needChange: k.Changes} {
+		for _, c := range columns {
+			rows = append(rows, fmt.Sprintf("(%s, %s, %s, now())", r.dialect.Text(spec), r.dialect.Text(kind), r.dialect.Text(c)))
+		}
+	}
+	err = tx(ctx, conn, func() error {
+		statements := []string{"DELETE FROM " + r.dialect.Needs(n) + " WHERE spec = " + r.dialect.Text(spec)}
+		if len(rows) > 0 {
+			statements = append(statements, "INSERT INTO "+r.dialect.Needs(n)+" VALUES "+strings.Join(rows, ", "))
+		}
+		return execAll(ctx, conn, statements...)
+	})
+	if err != nil {
+		return fmt.Errorf("set the needs of %s in %s: %w", spec, table, err)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+-- the table
+CREATE TABLE IF NOT EXISTS "core__base"."payments" (
+  "id" BIGINT,
+  "amount" DECIMAL(10,2),
+  "paid_at" TIMESTAMP WITH TIME ZONE,
+  _pos VARCHAR,
+  _deleted BOOLEAN,
+  _born VARCHAR,
+  _load BIGINT,
+  _unset VARCHAR,
+  _loaded_at TIMESTAMP WITH TIME ZONE,
+  _extra JSON
+);
+
+CREATE OR REPLACE VIEW "core"."payments" AS
+SELECT "id", "amount", "paid_at"
+FROM "core__base"."payments"
+WHERE NOT _deleted;
+
+ALTER TABLE "core__base"."payments" ADD COLUMN "id" BIGINT;
+
+ALTER TABLE "core__base"."payments" ALTER COLUMN "id" TYPE BIGINT;
+
+CREATE TABLE IF NOT EXISTS "millrace"."core__payments__changes" (_load BIGINT, _image VARCHAR, "id" BIGINT);
+
+-- a load: before the transaction
+CREATE OR REPLACE TEMP TABLE millrace_stage (v0 BIGINT, v1 DECIMAL(10,2), v2 TIMESTAMP WITH TIME ZONE, op VARCHAR, pos VARCHAR, born VARCHAR);
+
+INSERT INTO temp.millrace_stage SELECT * FROM f();
+
+CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR, o2 TIMESTAMP WITH TIME ZONE, n2 TIMESTAMP WITH TIME ZONE);
+
+-- a load: the transaction
+SELECT max(pos) FROM temp.millrace_stage GROUP BY v0 HAVING count(*) > 1 LIMIT 1;
+
+INSERT INTO temp.millrace_effect
+SELECT TRUE, TRUE, FALSE, TRUE, '', t."paid_at", NULL
+FROM "core__base"."payments" AS t
+WHERE t._pos < '00000001/000000000000002A/0000000000000000/00000000' AND NOT t._deleted;
+
+DELETE FROM "core__base"."payments" WHERE _pos < '00000001/000000000000002A/0000000000000000/00000000';
+
+INSERT INTO temp.millrace_effect
+SELECT FALSE,
+  (NOT t._pos IS NULL AND NOT t._deleted),
+  CASE WHEN t._pos IS NULL OR s.pos > t._pos THEN s.op <> 'd' ELSE NOT t._deleted END,
+  ((NOT t._pos IS NULL AND NOT t._deleted) OR CASE WHEN t._pos IS NULL OR s.pos > t._pos THEN s.op <> 'd' ELSE NOT t._deleted END) AND NOT ((NOT t._pos IS NULL AND NOT t._deleted)
+    AND CASE WHEN t._pos IS NULL OR s.pos > t._pos THEN s.op <> 'd' ELSE NOT t._deleted END
+    AND s.v1 IS NOT DISTINCT FROM t."amount"
+    AND s.v2 IS NOT DISTINCT FROM t."paid_at"),
+  s.op,
+  t."paid_at",
+  s.v2
+FROM temp.millrace_stage AS s LEFT JOIN "core__base"."payments" AS t ON t."id" = s.v0
+WHERE t._pos IS NULL AND s.pos >= '00000001/000000000000002A/0000000000000000/00000000' OR NOT t._pos IS NULL AND s.pos > t._pos;
+
+SELECT count(*), count(*) FILTER (live AND NOT was), count(*) FILTER (live AND was),
+  count(*) FILTER (was AND NOT live), count(*) FILTER (op = 'r')
+FROM temp.millrace_effect WHERE NOT removed;
+
+MERGE INTO "core__base"."payments" AS t USING temp.millrace_stage AS s
+ON t."id" = s.v0
+WHEN MATCHED AND s.pos > t._pos THEN UPDATE SET
+  "amount" = s.v1,
+  "paid_at" = s.v2,
+  _unset = '',
+  _deleted = CASE WHEN s.pos > t._pos THEN s.op = 'd' ELSE t._deleted END,
+  _born = GREATEST(t._born, s.born),
+  _pos = GREATEST(t._pos, s.pos),
+  _load = 7,
+  _loaded_at = make_timestamptz(1700000000000000)
+WHEN NOT MATCHED AND s.pos >= '00000001/000000000000002A/0000000000000000/00000000' THEN INSERT ("id", "amount", "paid_at", _unset, _deleted, _born, _pos, _load, _loaded_at)
+VALUES (
+  s.v0,
+  s.v1,
+  s.v2,
+  '',
+  s.op = 'd',
+  GREATEST('00000001/000000000000002A/0000000000000000/00000000', s.born),
+  s.pos,
+  7,
+  make_timestamptz(1700000000000000));
+
+SELECT DISTINCT b FROM (
+  SELECT (epoch_us(o2) // 3600000000 - CASE WHEN epoch_us(o2) % 3600000000 < 0 THEN 1 ELSE 0 END) AS b FROM temp.millrace_effect WHERE was AND diff
+  UNION ALL
+  SELECT (epoch_us(n2) // 3600000000 - CASE WHEN epoch_us(n2) % 3600000000 < 0 THEN 1 ELSE 0 END) FROM temp.millrace_effect WHERE live AND diff
+) ORDER BY b NULLS FIRST;
+
+-- after it
+DROP TABLE IF EXISTS temp.millrace_stage;
+
+DROP TABLE IF EXISTS temp.millrace_effect;
+

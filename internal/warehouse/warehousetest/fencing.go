@@ -1,0 +1,162 @@
+package warehousetest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"millrace/internal/fault"
+	"millrace/internal/register"
+	"millrace/internal/warehouse"
+	"millrace/schemas"
+)
+
+func fromChangePtr(table warehouse.CoreTable, c schemas.Change) register.Change {
+	return fromChange(table, &c)
+}
+
+func zombie(t *testing.T, h *Harness) {
+	w := newWriter(t, h, payments())
+	w.put(t, change(schemas.Create, 1, payment(1, "a", 1)))
+	late := w.make(t, batch{changes: []schemas.Change{change(schemas.Update, 2, payment(1, "zombie", 1))}, truncate: pos(3)})
+	w.acquire(t)
+	_, err := h.Loader().Load(t.Context(), late)
+	wantFenced(t, err)
+	w.model.check(t, h, w.table)
+	w.put(t, change(schemas.Update, 4, payment(1, "owner", 1)))
+	_, err = h.Loader().Load(t.Context(), late)
+	wantFenced(t, err)
+	w.model.check(t, h, w.table)
+	events, err := h.Loader().Loads(t.Context(), w.table.Name, 0, 10)
+	must(t, err)
+	if len(events) != 2 {
+		t.Fatalf("%d loads are logged, want 2", len(events))
+	}
+}
+
+// zombieInFlight: the old owner writes while the new owner's load stands before
+// its commit. Whoever loses, loses whole.
+func zombieInFlight(t *testing.T, h *Harness) {
+	w := newWriter(t, h, payments())
+	late := w.make(t, batch{changes: []schemas.Change{change(schemas.Create, 2, payment(2, "zombie", 1))}})
+	w.acquire(t)
+	b := batch{changes: []schemas.Change{change(schemas.Create, 1, payment(1, "owner", 1))}}
+	own := w.make(t, b)
+	last := h.Points[len(h.Points)-2]
+	zombieErr := errors.New("the zombie did not run")
+	h.Faults.On(last, 1, func(ctx context.Context) error {
+		_, zombieErr = h.Loader().Load(ctx, late)
+		return nil
+	})
+	done, err := h.Loader().Load(t.Context(), own)
+	must(t, err)
+	if zombieErr == nil {
+		t.Fatal("the zombie's load was taken")
+	}
+	w.loaded(t, b, own, done)
+	_, err = h.Loader().Load(t.Context(), late)
+	wantFenced(t, err)
+	w.model.check(t, h, w.table)
+}
+
+// acquireInFlight: a takeover begins while the old owner's load stands before
+// its commit. It gets the head with the load, or the load fails.
+func acquireInFlight(t *testing.T, h *Harness) {
+	w := newWriter(t, h, payments())
+	b := batch{changes: []schemas.Change{change(schemas.Create, 1, payment(1, "old owner", 1))}}
+	own := w.make(t, b)
+	took := make(chan error, 1)
+	var head warehouse.Head
+	h.Faults.On(h.Points[len(h.Points)-2], 1, func(context.Context) error {
+		go func() {
+			var err error
+			head, err = h.Loader().Acquire(t.Context(), w.table.Name, "topic", "id")
+			took <- err
+		}()
+		// Time for the takeover to come to the head; the outcome must be right
+		// whether it does or not.
+		time.Sleep(20 * time.Millisecond)
+		return nil
+	})
+	done, loadErr := h.Loader().Load(t.Context(), own)
+	must(t, <-took)
+	if loadErr == nil {
+		w.loaded(t, b, own, done)
+		if head.Load != 1 {
+			t.Fatalf("the load was committed, and the new owner sees %+v", head)
+		}
+	} else if head.Load != 0 {
+		t.Fatalf("the load failed with %v, and the new owner sees %+v", loadErr, head)
+	}
+	w.model.check(t, h, w.table)
+	_, err := h.Loader().Load(t.Context(), w.make(t, batch{}))
+	wantFenced(t, err)
+}
+
+// script is a sequence of loads with everything in it.
+func script() []batch {
+	end := func(n int) map[int32]warehouse.Mark {
+		m := warehouse.Mark{Complete: schemas.Progress{Pos: pos(n)}, SnapshotDone: pos(n)}
+		return map[int32]warehouse.Mark{0: m, 1: m}
+	}
+	return []batch{
+		{changes: []schemas.Change{change(schemas.Create, 1, payment(1, "a", 1)), change(schemas.Create, 2, payment(2, "b", 2))}},
+		{changes: []schemas.Change{change(schemas.Update, 4, without(payment(1, "a2", 30), colBig)), change(schemas.Delete, 5, payment(2, "", 0)), change(schemas.Read, 3, payment(3, "c", 3))}},
+		{truncate: pos(4), changes: []schemas.Change{change(schemas.Create, 6, payment(4, "d", 4))}, marks: end(3)},
+		{changes: []schemas.Change{change(schemas.Read, 8, payment(1, "a2", 5)), change(schemas.Update, 9, payment(4, "d2", 50))}, marks: end(8), partition: 1},
+	}
+}
+
+// deaths lets the process die at every point of every load, and goes on as its
+// successor does: it acquires, compares, and loads what is missing.
+func deaths(t *testing.T, h *Harness) {
+	everyPoint(t, h, func(t *testing.T, point string) { h.Crash(t) })
+}
+
+// failures has an error at every point instead: nothing was committed, or the
+// reply was lost.
+func failures(t *testing.T, h *Harness) {
+	everyPoint(t, h, func(*testing.T, string) {})
+}
+
+func everyPoint(t *testing.T, h *Harness, after func(*testing.T, string)) {
+	for n, point := range h.Points {
+		table := payments()
+		table.Name = "core.payments_" + string(rune('a'+n))
+		must(t, h.Loader().Ensure(t.Context(), table))
+		must(t, h.Loader().SetNeeds(t.Context(), table.Name, "spec", warehouse.Kept{Changes: []string{"name"}}))
+		w := newWriter(t, h, table)
+		w.needs = []string{"name"}
+		for i, b := range script() {
+			wb := w.make(t, b)
+			h.Faults.Fail(point, 1)
+			_, err := h.Loader().Load(t.Context(), wb)
+			if !errors.Is(err, fault.ErrInjected) {
+				t.Fatalf("load %d with a fault at %s: %v", i, point, err)
+			}
+			after(t, point)
+			committed := point == h.Committed
+			epoch := w.head.Epoch
+			before := w.head.Load
+			w.acquire(t)
+			if w.head.Epoch != epoch+1 || (w.head.Load == before+1) != committed {
+				t.Fatalf("after %s: head %+v", point, w.head)
+			}
+			if committed {
+				events, err := h.Loader().Loads(t.Context(), table.Name, before, 10)
+				must(t, err)
+				if len(events) != 1 {
+					t.Fatalf("after %s: %d events", point, len(events))
+				}
+				w.loaded(t, b, wb, events[0])
+				continue
+			}
+			w.model.check(t, h, table)
+			if events, err := h.Loader().Loads(t.Context(), table.Name, before, 10); err != nil || len(events) > 0 {
+				t.Fatalf("after %s: %d events of a load that was not committed, %v", point, len(events), err)
+			}
+			w.load(t, b)
+		}
+	}
+}

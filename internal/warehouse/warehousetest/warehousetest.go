@@ -1,0 +1,95 @@
+// Package warehousetest is the suite that every warehouse.Loader passes.
+//
+// Its oracle is package register: after every load the table, the counts, what
+// was touched and the images that were kept must be those that the algebra
+// gives. What it does not test is how fast a loader is.
+package warehousetest
+
+import (
+	"testing"
+
+	"millrace/internal/fault"
+	"millrace/internal/warehouse"
+	"millrace/schemas"
+)
+
+// Harness is a warehouse of its own for one test.
+type Harness struct {
+	// Loader is the open warehouse.
+	Loader func() warehouse.Loader
+	// Crash makes the warehouse what it would be after the death of its process
+	// at this moment, and Loader the reopened one.
+	Crash func(t *testing.T)
+	// Faults stops the loader; Points are the points of a load in order, of
+	// which those from Committed on lie behind its commit.
+	Faults    *fault.Plan
+	Points    []string
+	Committed string
+	// Rows reads every row of a core table, delete markers too, in any order.
+	Rows func(t *testing.T, table warehouse.CoreTable) []Stored
+	// View reads what readers see, in any order.
+	View func(t *testing.T, table warehouse.CoreTable) []schemas.Row
+	// Images reads the images of changes that are kept of the named columns.
+	Images func(t *testing.T, table warehouse.CoreTable, columns []string) []Image
+}
+
+// Stored is a row as the warehouse holds it. V holds Null where Unset names the
+// column.
+type Stored struct {
+	V       schemas.Row
+	Unset   []string
+	Pos     schemas.Position
+	Born    schemas.Position
+	Deleted bool
+	Load    int64
+	Op      string // of a history
+}
+
+// Image is an old or new image of a row that a load changed.
+type Image struct {
+	Load int64
+	New  bool
+	V    schemas.Row // by the order of the columns asked for
+}
+
+// Run runs the suite. open makes an empty warehouse.
+func Run(t *testing.T, open func(t *testing.T) *Harness) {
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *Harness)
+	}{
+		{"FreshLoad", freshLoad},
+		{"EmptyBatchCarriesMarks", marksOnly},
+		{"ReplayIsFencedByNumberThenStale", replay},
+		{"OffsetsDoNotGoBack", offsets},
+		{"Rewind", rewind},
+		{"ZombieWritesNothing", zombie},
+		{"ZombieDuringTheCommitOfTheNewOwner", zombieInFlight},
+		{"AcquireDuringALoad", acquireInFlight},
+		{"DuplicateKeysInTheStage", duplicates},
+		{"CountsMustAddUp", countsAddUp},
+		{"TruncateReachesEveryPartition", truncate},
+		{"SnapshotEndOverPartitionsAndLoads", snapshotEnd},
+		{"BlockedStandsStill", blocked},
+		{"LateSnapshotRowFillsUnset", fills},
+		{"RevivedRowInheritsNothing", revived},
+		{"MissingColumnThatIsNeverUnset", uncarried},
+		{"TouchedOfMovedDeletedAndNull", touched},
+		{"UnchangedRowTouchesNothing", untouched},
+		{"ChangesAndNeedsSwitchedOnLater", changes},
+		{"ColumnAdded", columnAdded},
+		{"TypesWiden", widen},
+		{"EnsureRefuses", refuses},
+		{"History", history},
+		{"WithoutAKey", keyless},
+		{"OddNames", oddNames},
+		{"EveryTypeAndItsExtremes", everyType},
+		{"ValuesThatDoNotFit", badValues},
+		{"DeathAtEveryPoint", deaths},
+		{"ErrorAtEveryPoint", failures},
+		{"RandomHistories", randomHistories},
+		{"RandomFoldsMatchTheAlgebra", randomFolds},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
+	}
+}

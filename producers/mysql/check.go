@@ -1,0 +1,210 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-sql-driver/mysql"
+
+	"millrace/producers"
+)
+
+var errNoBinlog = errors.New("the server writes no binlog (log_bin is off)")
+
+// snapshotAgain is the cure for a log that does not continue.
+const snapshotAgain = "changes may be missing: start the source with a new epoch, so that every table is snapshotted again"
+
+func halt(err error, hint string) error { return &producers.HaltError{Err: err, Hint: hint} }
+
+// server is what Open learns about the server.
+type server struct {
+	id      uint32
+	account string // as whom the server knows the user
+	status  logStatus
+}
+
+// inspect checks that the server logs what the source needs.
+func inspect(ctx context.Context, db *sql.DB, addr string) (server, error) {
+	var s server
+	var version, format, image, metadata string
+	var on bool
+	err := db.QueryRowContext(ctx, `SELECT @@version, @@server_id, CURRENT_USER(), @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image`).
+		Scan(&version, &s.id, &s.account, &on, &format, &image)
+	if err != nil {
+		return s, connectError(err, addr)
+	}
+	if !strings.Contains(version, "MariaDB") {
+		return s, halt(fmt.Errorf("the server at %s is version %s", addr, version), "this source captures MariaDB 10.5 or newer")
+	}
+	if err := db.QueryRowContext(ctx, `SELECT @@global.binlog_row_metadata`).Scan(&metadata); err != nil {
+		return s, halt(fmt.Errorf("read binlog_row_metadata of %s: %w", addr, err), "this source captures MariaDB 10.5 or newer")
+	}
+	var faults []error
+	if !on {
+		faults = append(faults, halt(fmt.Errorf("%s: %w", addr, errNoBinlog),
+			"add log_bin and server_id to the [mysqld] section of its configuration and restart it"))
+	}
+	for _, v := range []struct{ name, value, want string }{
+		{"binlog_format", format, "ROW"},
+		{"binlog_row_image", image, "FULL"},
+		{"binlog_row_metadata", metadata, "FULL"},
+	} {
+		if v.value != v.want {
+			faults = append(faults, halt(fmt.Errorf("%s has %s=%s", addr, v.name, v.value),
+				fmt.Sprintf("SET GLOBAL %s = '%s', put it into the server's configuration, and let open sessions reconnect", v.name, v.want)))
+		}
+	}
+	if s.id == 0 {
+		faults = append(faults, halt(fmt.Errorf("%s has server_id=0", addr), "SET GLOBAL server_id = 1, and put it into the server's configuration"))
+	}
+	if len(faults) > 0 {
+		return s, joinHalts(faults)
+	}
+	if s.status, err = readStatus(ctx, db); err != nil {
+		return s, privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+	}
+	return s, nil
+}
+
+// joinHalts makes one HaltError of several, so that a person cures all at once.
+func joinHalts(faults []error) error {
+	if len(faults) == 1 {
+		return faults[0]
+	}
+	var hints []string
+	for _, err := range faults {
+		var h *producers.HaltError
+		if errors.As(err, &h) {
+			hints = append(hints, h.Hint)
+		}
+	}
+	return halt(errors.Join(faults...), strings.Join(hints, "; "))
+}
+
+// codeOf is the server's error number in err, of either client library.
+func codeOf(err error) uint16 {
+	var sqlErr *mysql.MySQLError
+	if errors.As(err, &sqlErr) {
+		return sqlErr.Number
+	}
+	var binlogErr *gomysql.MyError
+	if errors.As(err, &binlogErr) {
+		return binlogErr.Code
+	}
+	return 0
+}
+
+// connectError says which faults of a connection only a person can cure. A
+// server that cannot be reached may come back, so that is no HaltError.
+func connectError(err error, addr string) error {
+	err = fmt.Errorf("connect to %s: %w", addr, err)
+	switch codeOf(err) {
+	case gomysql.ER_ACCESS_DENIED_ERROR, gomysql.ER_DBACCESS_DENIED_ERROR:
+		return halt(err, "correct user and password in dsn, or create the user and grant it its privileges")
+	case gomysql.ER_BAD_DB_ERROR:
+		return halt(err, "correct the database in dsn, or leave it out")
+	}
+	return err
+}
+
+// privilegeError makes a missing privilege a HaltError with its GRANT.
+func privilegeError(err error, account, privilege string) error {
+	switch codeOf(err) {
+	case gomysql.ER_SPECIFIC_ACCESS_DENIED_ERROR, gomysql.ER_ACCESS_DENIED_ERROR,
+		gomysql.ER_TABLEACCESS_DENIED_ERROR, gomysql.ER_COLUMNACCESS_DENIED_ERROR:
+		return halt(err, fmt.Sprintf("GRANT %s TO %s", privilege, quoteAccount(account)))
+	}
+	return err
+}
+
+func quoteAccount(account string) string {
+	user, host, _ := strings.Cut(account, "@")
+	return quoteName(user) + "@" + quoteName(host)
+}
+
+// inLog checks that the log filters of the server leave the table in.
+func (s server) inLog(schema, table string) error {
+	list := func(text string) []string { return strings.Split(text, ",") }
+	if s.status.only != "" && !slices.Contains(list(s.status.only), schema) ||
+		s.status.except != "" && slices.Contains(list(s.status.except), schema) {
+		return &producers.HaltError{
+			Table: schema + "." + table,
+			Err:   fmt.Errorf("the server leaves database %q out of its binlog", schema),
+			Hint:  "change binlog_do_db or binlog_ignore_db in the server's configuration and restart it",
+		}
+	}
+	return nil
+}
+
+// continues checks that the log of the server still holds the place where the
+// token was made, with the same history before it. A number that was given away
+// again after RESET MASTER, a purged file or another server is a gap (G12).
+func (s server) continues(ctx context.Context, q querier, t token, at place) error {
+	if t.ServerID != s.id {
+		return halt(fmt.Errorf("resume at %s: the log belongs to server_id %d, and this is %d", at, t.ServerID, s.id),
+			"connect to the server that was captured before; if another one took its place, "+snapshotAgain)
+	}
+	if at.base() != s.status.end.base() {
+		return halt(fmt.Errorf("resume at %s: the binlog is called %s now", at, s.status.end.base()), snapshotAgain)
+	}
+	if s.status.end.compare(at) < 0 {
+		return halt(fmt.Errorf("resume at %s: the binlog ends at %s, before it: RESET MASTER, a restored server, or a crash that lost the log's end", at, s.status.end),
+			snapshotAgain+"; sync_binlog=1 keeps the log's end over a crash")
+	}
+	first, err := firstFile(ctx, q)
+	if err != nil {
+		return privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+	}
+	if first.number > at.number {
+		return halt(fmt.Errorf("resume at %s: the server purged it, the oldest file is %s", at, first.file),
+			snapshotAgain+"; a greater binlog_expire_logs_seconds keeps files longer")
+	}
+	want, err := parseGTIDs(t.GTIDs)
+	if err != nil {
+		return fmt.Errorf("parse resume token: %w", err)
+	}
+	got, ok, err := gtidsAt(ctx, q, at)
+	if err != nil {
+		return err
+	}
+	if !ok || got.String() != want.String() {
+		return halt(fmt.Errorf("resume at %s: the GTIDs there are %q, and were %q: the log was reset or replaced", at, got, want), snapshotAgain)
+	}
+	return nil
+}
+
+func firstFile(ctx context.Context, q querier) (place, error) {
+	rows, err := q.QueryContext(ctx, `SHOW BINARY LOGS`)
+	if err != nil {
+		return place{}, fmt.Errorf("list the binlog's files: %w", err)
+	}
+	defer rows.Close()
+	var file string
+	var size uint64
+	if rows.Next() {
+		if err := rows.Scan(&file, &size); err != nil {
+			return place{}, fmt.Errorf("list the binlog's files: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return place{}, fmt.Errorf("list the binlog's files: %w", err)
+	}
+	return parsePlace(file, 4)
+}
+
+// streamError says what ended the binlog's stream.
+func streamError(err error, account string) error {
+	err = fmt.Errorf("read the binlog: %w", err)
+	switch codeOf(err) {
+	case gomysql.ER_MASTER_FATAL_ERROR_READING_BINLOG:
+		return halt(err, snapshotAgain)
+	case gomysql.ER_SPECIFIC_ACCESS_DENIED_ERROR, gomysql.ER_ACCESS_DENIED_ERROR:
+		return privilegeError(err, account, "REPLICATION SLAVE ON *.*")
+	}
+	return err
+}
