@@ -109,6 +109,9 @@ func (b *builder) via(n *Node, in *Input, e spec.Input) {
 	on := e.On
 	if on == "" {
 		key := b.key(in.Table)
+		if len(key) == 0 && in.Columns == nil {
+			return // the key is not known yet, as the columns are not
+		}
 		if len(key) != 1 {
 			b.fault(n.Spec, field, fmt.Sprintf("the key of %s is not one column", in.Table), "say with on: which column joins")
 			return
