@@ -277,7 +277,7 @@ func (p *platform) rows(query string) string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // Err says it
+	defer r.Close()
 	columns, err := r.Columns()
 	if err != nil {
 		p.t.Fatal(err)

@@ -93,8 +93,10 @@ func TestNewCodeComputesEverything(t *testing.T) {
 		{"another column", "AS item,", "AS item, count(*) AS n,", "SELECT sum(n) FROM analytics.revenue", "3"},
 		{"another type", "CAST(sum(p.amount) AS BIGINT) AS total", "CAST(sum(p.amount) AS VARCHAR) AS total", "SELECT max(total) FROM analytics.revenue", "7"},
 		{"another grid", "CAST(p.paid_at AS DATE) AS day", "CAST(date_trunc('month', p.paid_at) AS DATE) AS day", "SELECT day, sum(total) FROM analytics.revenue GROUP BY 1", "2024-03-01T00:00 18"},
-		{"only columns that were not there", "CAST(p.paid_at AS DATE) AS day, o.item AS item, CAST(sum(p.amount) AS BIGINT) AS total",
-			"CAST(p.paid_at AS DATE) AS d, o.item AS i, CAST(sum(p.amount) AS BIGINT) AS t", "SELECT sum(t) FROM analytics.revenue", "18"},
+		{
+			"only columns that were not there", "CAST(p.paid_at AS DATE) AS day, o.item AS item, CAST(sum(p.amount) AS BIGINT) AS total",
+			"CAST(p.paid_at AS DATE) AS d, o.item AS i, CAST(sum(p.amount) AS BIGINT) AS t", "SELECT sum(t) FROM analytics.revenue", "18",
+		},
 	} {
 		text := strings.Replace(revenue, c.from, c.to, 1)
 		if c.name == "another grid" {

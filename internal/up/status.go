@@ -28,10 +28,32 @@ func (p *process) status(ctx context.Context) page.Status {
 			s.Core = append(s.Core, coreStatus(t, p.count(ctx, t.Table)))
 		}
 	}
+	p.showGenerations(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
 	}
 	return s
+}
+
+// showGenerations marks core tables whose source has a new key: what follows
+// lies on another topic, which nothing loads yet.
+func (p *process) showGenerations(core []page.Core) {
+	for _, source := range p.producers {
+		for _, t := range source.Status().Tables {
+			if t.Generation < 2 {
+				continue
+			}
+			name, _ := p.names.ParseTable(t.Topic)
+			name.Generation = 1
+			first, err := p.names.Table(name)
+			for i := range core {
+				if err == nil && core[i].Topic == first {
+					core[i].Halted = fmt.Sprintf("the key of %s has changed: its changes are kept on topic %s and are not loaded: "+
+						"capture the table under another source name to load it anew", t.ID, t.Topic)
+				}
+			}
+		}
+	}
 }
 
 // status is in the order of the specs.

@@ -373,6 +373,41 @@ func TestServerKilledInTheStream(t *testing.T) {
 	}
 }
 
+// A server that is shut down waits until its log was read, not until it was
+// acknowledged: a checkpoint may be minutes away.
+func TestServerStopsWhileNothingIsAcknowledged(t *testing.T) {
+	srv := testkit.Postgres(t)
+	c := captureOn(t, srv.DSN(""), "t", "CREATE TABLE t (id int PRIMARY KEY)").open()
+	c.exec("INSERT INTO t VALUES (1)")
+	c.sync()
+	if err := c.src.Ack(t.Context(), c.resume); err != nil {
+		t.Fatal(err)
+	}
+	c.resumeAt()
+	c.exec("INSERT INTO t VALUES (2)")
+	c.sync()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); srv.Stop() }()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		if _, err := c.next(ctx); err != nil {
+			break
+		}
+	}
+	<-stopped
+	if log := srv.Log(); strings.Contains(log, "immediate shutdown") || !strings.Contains(log, "database system is shut down") {
+		t.Fatalf("the server did not stop in order:\n%s", log)
+	}
+	c.close()
+	srv.Start()
+	c.db = newDB(t, srv.DSN(""))
+	c.changes = nil
+	c.open()
+	c.sync()
+	c.want("t", "c 2") // the shutdown acknowledged nothing
+}
+
 func TestTokenText(t *testing.T) {
 	tk := token{System: "7711275188639193737", Timeline: 2}
 	text := tk.at(0x1_2345_6789)

@@ -203,15 +203,15 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 		case err != nil:
 			return err
 		case p.keepalive:
-			if p.reply {
-				if err := s.wire.status(false); err != nil {
-					return err
-				}
-			}
 			if !s.tx.open {
 				done, err := s.pass(ctx, p.end)
 				*probed = *probed || done
 				if err != nil {
+					return err
+				}
+			}
+			if p.reply { // after the place is noted: a server that shuts down waits to hear it
+				if err := s.wire.status(false); err != nil {
 					return err
 				}
 			}
@@ -250,6 +250,7 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 // the log as of the last probe was reached.
 func (s *Source) pass(ctx context.Context, lsn uint64) (bool, error) {
 	s.passed = max(s.passed, lsn)
+	s.wire.received.Store(s.passed)
 	s.complete.Pos = schemas.MaxPosition(s.complete.Pos, schemas.Position{Epoch: s.epoch, Major: s.passed})
 	if s.watched != nil && s.passed >= s.watched.lsn {
 		w := s.watched

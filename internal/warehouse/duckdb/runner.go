@@ -15,22 +15,18 @@ import (
 	"millrace/schemas"
 )
 
-// maxRuns is how many runs of derived tables go on at the same time. Loads of
-// core tables share their connections and must not wait behind long queries.
+// maxRuns is how many runs of derived tables go on at the same time in a
+// warehouse. Loads of core tables share their connections and must not wait
+// behind long queries.
 const maxRuns = 2
 
 // Runner keeps the derived tables of a Warehouse.
-type Runner struct {
-	*Warehouse
-	slots chan struct{}
-}
+type Runner struct{ *Warehouse }
 
 var _ warehouse.Runner = (*Runner)(nil)
 
 // Runner returns what keeps derived tables in w. It is closed with w.
-func (w *Warehouse) Runner() *Runner {
-	return &Runner{w, make(chan struct{}, maxRuns)}
-}
+func (w *Warehouse) Runner() *Runner { return &Runner{w} }
 
 // derived is the table for the generator of SQL.
 func (r *Runner) derived(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
@@ -132,7 +128,7 @@ func (r *Runner) evolve(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 		add = append(add, d.AddColumn(name, d.Types[i]))
 	}
 	for _, name := range have {
-		if !slices.Contains(d.Columns, name) && !(d.Append && name == sqlgen.ColLoad) {
+		if !slices.Contains(d.Columns, name) && (!d.Append || name != sqlgen.ColLoad) {
 			drop = append(drop, d.DropColumn(name))
 		}
 	}
