@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"millrace/schemas"
 )
 
@@ -99,6 +101,10 @@ func (s *session) rows(r rows) (void, err error) {
 		return errVoid, nil
 	}
 	t := r.job.t
+	var marks []kgo.RecordHeader
+	if r.job.keys != nil {
+		marks = append(marks, kgo.RecordHeader{Key: rereadHeader})
+	}
 	for i := range r.changes {
 		if len(t.Table.Key) == 0 {
 			r.job.sent++
@@ -107,7 +113,7 @@ func (s *session) rows(r rows) (void, err error) {
 		if err := s.raise(r.changes[i].Position.Epoch); err != nil {
 			return err, err
 		}
-		if err := s.send(t, &r.changes[i]); err != nil {
+		if err := s.send(t, &r.changes[i], marks...); err != nil {
 			return err, err
 		}
 		if t.halted != nil {

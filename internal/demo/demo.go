@@ -17,7 +17,8 @@ import (
 // Options is how the demonstration is run.
 type Options struct {
 	Out io.Writer
-	// Keep leaves everything running in the end, until ctx ends.
+	// Keep leaves everything running in the end, until ctx ends; also when
+	// something went wrong, so that one can look at it.
 	Keep bool
 	// WithoutMariaDB keeps the payments in PostgreSQL beside the orders.
 	WithoutMariaDB bool
@@ -49,16 +50,26 @@ type demo struct {
 func Run(ctx context.Context, o Options) error {
 	d := &demo{Options: o, began: time.Now()}
 	err := d.run(ctx)
-	err = errors.Join(err, d.close())
+	interrupted := ctx.Err() != nil
+	if err != nil && !interrupted {
+		d.say("\n%v", err)
+	}
+	if d.Keep && !interrupted && d.install != nil && d.install.child != nil {
+		d.keep(ctx)
+	}
+	if closing := d.close(); closing != nil {
+		d.say("\n%v", closing)
+		err = errors.Join(err, closing)
+	}
 	switch {
-	case err != nil && ctx.Err() != nil:
-		d.say("demo: failed: interrupted")
-		return ctx.Err()
+	case err != nil && interrupted:
+		d.say("\ndemo: failed interrupted %s", &d.result)
+		return ErrFailed
 	case err != nil:
-		d.say("\n%v\n\ndemo: failed %s", err, &d.result)
+		d.say("\ndemo: failed %s", &d.result)
 		return ErrFailed
 	}
-	d.say("demo: ok %s", &d.result)
+	d.say("\ndemo: ok %s", &d.result)
 	return nil
 }
 
@@ -102,13 +113,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.prove(ctx); err != nil {
 		return err
 	}
-	if err := d.result.fault(); err != nil {
-		return err
-	}
-	if d.Keep {
-		d.keep(ctx)
-	}
-	return nil
+	return d.result.fault()
 }
 
 // prepare starts databases, fills them, and starts millrace on them.
