@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ func recorded(t *testing.T, dsn, database string, stmts ...string) (*source, []*
 	exec("CREATE TABLE t (id INT PRIMARY KEY, v INT)")
 	cfg := &Config{DSN: dsn, Tables: []Table{{Name: database + ".t"}}}
 	opened, err := cfg.Open(t.Context(), producers.Start{Epoch: 1}, producers.Env{
+		Log:    slog.New(slog.DiscardHandler),
 		Source: "src", Prefix: "p", Now: time.Now,
 		Topic: func(schema, table string, generation int) string { return fmt.Sprint(schema, table, generation) },
 		Halt:  func(h *producers.HaltError) { t.Error(h) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -228,7 +229,7 @@ func TestSlotInUse(t *testing.T) {
 	c := newCapture(t, "").open()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	_, err := c.cfg.Open(ctx, c.start, producers.Env{Source: "Orders-DB", Prefix: "pg", Topic: func(string, string, int) string { return "" }})
+	_, err := c.cfg.Open(ctx, c.start, producers.Env{Log: slog.New(slog.DiscardHandler), Source: "Orders-DB", Prefix: "pg", Topic: func(string, string, int) string { return "" }})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("a slot in use is waited for; got %v", err)
 	}
