@@ -74,11 +74,11 @@ func (k *killer) kafka(w *world) {
 		w.fake.KeepControl()
 		name := kmsg.Key(req.Key()).Name()
 		if k.hits("before " + name) {
-			w.live.kill()
+			w.live.Load().kill()
 			return nil, errKilled, true
 		}
 		if k.hits("after " + name) {
-			w.live.kill()
+			w.live.Load().kill()
 		}
 		return nil, nil, false
 	})
@@ -90,19 +90,16 @@ func TestCrashes(t *testing.T) {
 		seed := rand.Uint64()
 		rng := rand.New(rand.NewPCG(seed, 1))
 		w := newWorld(t, seed, embedded, "a", "b")
+		w.drain = 50 * time.Millisecond
 		var k killer
 		k.kafka(w)
 		var fired []fault
-		plans := append(slices.Clone(effects), effects...)
-		if testing.Short() {
-			plans = slices.Clone(effects)
-		}
+		plans := slices.Clone(effects)
 		rng.Shuffle(len(plans), func(i, j int) { plans[i], plans[j] = plans[j], plans[i] })
 		for _, effect := range plans {
 			f := fault{effect, 1 + rng.IntN(6)}
 			k.arm(f)
 			r := w.start(k.source)
-			r.p.drain = 50 * time.Millisecond
 			for range 150 {
 				if r.killed.Load() {
 					break
@@ -149,7 +146,7 @@ func TestFaults(t *testing.T) {
 		w.fake.Control(func(req kmsg.Request) (kmsg.Response, error, bool) {
 			w.fake.KeepControl()
 			if k.hits("after " + kmsg.Key(req.Key()).Name()) {
-				w.live.cut()
+				w.live.Load().cut()
 			}
 			return nil, nil, false
 		})
@@ -231,7 +228,7 @@ func TestTornTail(t *testing.T) {
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 3))
 	w := newWorld(t, seed, true, "a", "b")
-	w.torn = true
+	w.torn, w.drain = true, 50*time.Millisecond
 	tears := 12
 	if testing.Short() {
 		tears = 4
@@ -239,7 +236,6 @@ func TestTornTail(t *testing.T) {
 	lost := 0
 	for range tears {
 		r := w.start(nil)
-		r.p.drain = 50 * time.Millisecond
 		// Sometimes killed at once: the transactions of a start are torn too.
 		for range rng.IntN(40) {
 			w.db.random(12, true)

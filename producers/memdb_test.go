@@ -80,6 +80,13 @@ func newMemDB(seed uint64, names ...string) *memDB {
 	return db
 }
 
+// end is where the log ends.
+func (db *memDB) end() uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.lsn
+}
+
 func (db *memDB) id(name string) string { return "public." + name }
 
 // table is a version of a table as the source announces it.

@@ -60,7 +60,8 @@ type world struct {
 	torn       bool // the broker lost records
 	partitions int32
 	zombies    sync.WaitGroup
-	live       *run // the last that was started
+	live       atomic.Pointer[run] // the last that was started
+	drain      time.Duration       // what a killed process takes to end
 }
 
 func newWorld(t *testing.T, seed uint64, embedded bool, tables ...string) *world {
@@ -74,6 +75,7 @@ func newWorld(t *testing.T, seed uint64, embedded bool, tables ...string) *world
 }
 
 func (w *world) cluster(opts ...kgo.Opt) kafka.Cluster {
+	opts = append(opts, kgo.MetadataMinAge(20*time.Millisecond))
 	return kafka.Cluster{Brokers: w.fake.ListenAddrs(), Embedded: w.embedded, Client: opts}
 }
 
@@ -122,7 +124,11 @@ func (w *world) start(hook func(*run, string) error, tune ...func(*Options)) *ru
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	r.stop, w.live = cancel, r
+	r.stop = cancel
+	w.live.Store(r)
+	if w.drain > 0 {
+		r.p.drain = w.drain
+	}
 	go func() {
 		defer close(r.done)
 		r.err = r.p.Run(ctx)
