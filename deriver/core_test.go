@@ -20,7 +20,7 @@ import (
 
 // platform is a warehouse with core tables, and the derivers over them.
 type platform struct {
-	t       *testing.T
+	t       testing.TB
 	path    string
 	plan    *fault.Plan
 	w       *duckdb.Warehouse
@@ -36,7 +36,7 @@ type platform struct {
 	rev     int64
 }
 
-func newPlatform(t *testing.T) *platform {
+func newPlatform(t testing.TB) *platform {
 	t.Helper()
 	p := &platform{
 		t: t, path: filepath.Join(t.TempDir(), duckdb.FileName), plan: &fault.Plan{}, now: at("2024-03-05T12:00:00Z"), rev: -1,

@@ -45,9 +45,9 @@ type Deriver struct {
 
 	// Owned by the loop.
 	state       *state
-	needed      map[string]bool  // inputs whose needs are written down
-	failed      []warehouse.Dirt // windows whose run failed are to be held
-	keyHold     *warehouse.Dirt  // keys whose run failed are to be held
+	needed      map[string]time.Time // when the needs of an input were written down
+	failed      []warehouse.Dirt     // windows whose run failed are to be held
+	keyHold     *warehouse.Dirt      // keys whose run failed are to be held
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 
@@ -82,7 +82,7 @@ func New(opts Options) (*Deriver, error) {
 	return &Deriver{
 		opts: opts, log: opts.Logger.With("table", opts.Node.Spec.Name), strategy: st, table: st.Table(),
 		checks: audit.Checks(opts.Node, opts.Spelling), pace: p, wake: make(chan struct{}, 1),
-		needed: make(map[string]bool), told: make(map[string]time.Time),
+		needed: make(map[string]time.Time), told: make(map[string]time.Time),
 		status: Status{Table: opts.Node.Spec.Name, Waiting: "to start"},
 	}, nil
 }

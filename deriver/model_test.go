@@ -242,6 +242,8 @@ func (w *world) Commit(_ context.Context, s *warehouse.Step) (e schemas.LoadComp
 	return e, nil
 }
 
+func (w *world) Sweep(context.Context, string) error { return nil }
+
 func (w *world) SetNeeds(context.Context, string, string, warehouse.Kept) error { return nil }
 
 // modelSpelling writes queries that world understands.
