@@ -114,7 +114,7 @@ func sourceStatus(s producers.Status, kind string) page.Source {
 
 func coreStatus(t consumers.TableStatus, rows int64) page.Core {
 	return page.Core{
-		Table: t.Table, Topic: t.Topic, Owned: t.Owned, Halted: t.Halted, Rows: rows, Load: t.Load, LoadedAt: t.LoadedAt,
+		Table: t.Table, Topic: t.Topic, Owned: t.Owned, Halted: t.Halted, Trouble: t.Trouble, Rows: rows, Load: t.Load, LoadedAt: t.LoadedAt,
 		Complete: page.Progress{Pos: t.Complete.Pos.String(), Time: t.Complete.Time},
 		Snapshot: page.Snapshot{Running: t.Snapshot.Running, Done: t.Snapshot.Done}, Lag: t.Lag, Letters: t.Letters,
 		Counts: page.Counts{Read: t.Rows.Read, Applied: t.Rows.Applied, Folded: t.Rows.Folded, Stale: t.Rows.Stale, Quarantined: t.Rows.Quarantined},
