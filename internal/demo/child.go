@@ -103,8 +103,19 @@ func (i *install) pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-i.child.done:
-		return fmt.Errorf("millrace ended by itself (%w):\n%s", i.child.err, i.log())
+		return i.ended()
 	case <-time.After(d):
+		return nil
+	}
+}
+
+// ended says how the child has ended without having been asked to; nil if it
+// runs.
+func (i *install) ended() error {
+	select {
+	case <-i.child.done:
+		return fmt.Errorf("millrace ended by itself (%v):\n%s", i.child.err, i.log())
+	default:
 		return nil
 	}
 }

@@ -54,7 +54,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil && !interrupted {
 		d.say("\n%v", err)
 	}
-	if d.Keep && !interrupted && d.install != nil && d.install.child != nil {
+	if d.Keep && !interrupted && d.install != nil && d.install.child != nil && d.install.ended() == nil {
 		d.keep(ctx)
 	}
 	if closing := d.close(); closing != nil {
@@ -216,7 +216,7 @@ func (d *demo) writeWhileItRuns(ctx context.Context) error {
 			time.Sleep(stepEvery)
 			continue
 		}
-		if err := d.install.pause(ctx, 0); err != nil {
+		if err := d.install.ended(); err != nil {
 			return err
 		}
 		<-tick.C
@@ -254,8 +254,8 @@ func (d *demo) measure(ctx context.Context) (*freshness, error) {
 		return nil, err
 	}
 	d.step("Freshness", "%d changes a second for %s on a schedule fixed in advance, so that a stall shows as latency.", rate, loopFor)
-	probes, err := d.work.openLoop(ctx, loopTotal)
-	if err != nil {
+	probes, err := d.work.openLoop(ctx, loopTotal, d.install.child.done)
+	if err := errors.Join(err, d.install.ended()); err != nil {
 		return nil, err
 	}
 	d.step("Quiet", "The shop stops writing; what is on its way arrives.")

@@ -32,8 +32,9 @@ type probe struct {
 	late      time.Duration // how long after its time on the schedule that was
 }
 
-// openLoop writes on schedule and returns what it wrote.
-func (w *workload) openLoop(ctx context.Context, total int) ([]probe, error) {
+// openLoop writes on schedule and returns what it wrote. It stops when the
+// channel says that nobody listens any more.
+func (w *workload) openLoop(ctx context.Context, total int, deaf <-chan struct{}) ([]probe, error) {
 	writes := make([]func() error, total)
 	probes := make([]probe, total)
 	for i := range total {
@@ -44,11 +45,15 @@ func (w *workload) openLoop(ctx context.Context, total int) ([]probe, error) {
 	var group sync.WaitGroup
 	for i := range total {
 		due := begin.Add(time.Duration(i) * time.Second / rate)
+		stop := false
 		select {
 		case <-ctx.Done():
+			stop = true
+		case <-deaf:
+			stop = true
 		case <-time.After(time.Until(due)):
 		}
-		if ctx.Err() != nil {
+		if stop {
 			break
 		}
 		group.Go(func() {
