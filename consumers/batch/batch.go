@@ -135,7 +135,10 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	switch e.Op {
 	case schemas.Watermark:
 		if !e.Pos.Less(m.Complete.Pos) {
-			m.Complete = schemas.Progress{Pos: e.Pos, Time: time.UnixMicro(e.TsUs).UTC()}
+			m.Complete = schemas.Progress{Pos: e.Pos, Time: m.Complete.Time}
+			if e.TsUs != 0 { // else the source has never been at the end of its log
+				m.Complete.Time = time.UnixMicro(e.TsUs).UTC()
+			}
 		}
 		b.marks[partition] = m
 	case schemas.SnapshotDone:
