@@ -267,7 +267,7 @@ func (d *demo) measure(ctx context.Context) (*freshness, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.result.core, d.result.derived = fresh.core, fresh.derived
+	d.result.core, d.result.derived, d.result.lost = fresh.core, fresh.derived, fresh.lost
 	return fresh, nil
 }
 
