@@ -199,7 +199,7 @@ func (s *state) due(now time.Time, pace pace) (run []warehouse.Dirt, again time.
 	var ready []warehouse.Dirt
 	for _, d := range s.dirt {
 		at := d.RetryAt
-		if t := pace.opens(d.Since, now); t.After(at) {
+		if t := pace.opens(d.Since); t.After(at) {
 			at = t
 		}
 		switch {

@@ -109,7 +109,7 @@ func (p *Producer) ensureTopics(ctx context.Context) error {
 
 func (s *session) open(ctx context.Context, at *resumed) (Source, error) {
 	env := Env{
-		Source: s.o.Source, Prefix: s.o.Prefix, Now: s.o.Now,
+		Source: s.o.Source, Prefix: s.o.Prefix, Now: s.o.Now, Log: s.o.Log,
 		Topic: func(schema, name string, generation int) string {
 			// A name that is too long halts the table when its version arrives.
 			topic, _ := s.topic(schema, name, generation)

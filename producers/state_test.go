@@ -42,22 +42,36 @@ func TestResume(t *testing.T) {
 		undone   []string
 	}{
 		{name: "nothing yet", torn: true, want: map[string]int32{}},
-		{name: "Kafka: all counts", position: position(8, 7, eight, ""), tables: map[string]*record{"a": tableRecord(8, 7, 2, 0)},
-			n: 8, base: 8, token: "8", want: map[string]int32{"a": 2}},
-		{name: "the last does not count", torn: true, position: position(8, 7, eight, seven),
+		{
+			name: "Kafka: all counts", position: position(8, 7, eight, ""), tables: map[string]*record{"a": tableRecord(8, 7, 2, 0)},
+			n: 8, base: 8, token: "8", want: map[string]int32{"a": 2},
+		},
+		{
+			name: "the last does not count", torn: true, position: position(8, 7, eight, seven),
 			tables: map[string]*record{"a": tableRecord(8, 7, 2, 1), "b": tableRecord(5, 4, 4, 3), "c": tableRecord(8, 7, 6, 0)},
-			n:      8, base: 7, token: "7", want: map[string]int32{"a": 1, "b": 4}, undone: []string{"a", "c"}},
-		{name: "its checkpoint is lost", torn: true, position: position(7, 6, seven, "Ng=="), tables: map[string]*record{"a": tableRecord(8, 7, 2, 1)},
-			n: 8, base: 7, token: "7", want: map[string]int32{"a": 1}, undone: []string{"a"}},
-		{name: "its table is lost", torn: true, position: position(8, 7, eight, seven), tables: map[string]*record{"a": tableRecord(7, 6, 1, 0)},
-			n: 8, base: 7, token: "7", want: map[string]int32{"a": 1}},
-		{name: "the first after a torn one is torn itself: the one before it still does not count", torn: true,
+			n:      8, base: 7, token: "7", want: map[string]int32{"a": 1, "b": 4}, undone: []string{"a", "c"},
+		},
+		{
+			name: "its checkpoint is lost", torn: true, position: position(7, 6, seven, "Ng=="), tables: map[string]*record{"a": tableRecord(8, 7, 2, 1)},
+			n: 8, base: 7, token: "7", want: map[string]int32{"a": 1}, undone: []string{"a"},
+		},
+		{
+			name: "its table is lost", torn: true, position: position(8, 7, eight, seven), tables: map[string]*record{"a": tableRecord(7, 6, 1, 0)},
+			n: 8, base: 7, token: "7", want: map[string]int32{"a": 1},
+		},
+		{
+			name: "the first after a torn one is torn itself: the one before it still does not count", torn: true,
 			position: position(9, 7, "OQ==", seven), tables: map[string]*record{"a": tableRecord(8, 7, 2, 1)},
-			n: 9, base: 7, token: "7", want: map[string]int32{"a": 1}, undone: []string{"a"}},
-		{name: "the first after a torn one, and another", torn: true, position: position(10, 9, "MTA=", "OQ=="), tables: map[string]*record{"a": tableRecord(9, 7, 1, 1)},
-			n: 10, base: 9, token: "9", want: map[string]int32{"a": 1}},
-		{name: "what never counted stays away", torn: true, position: position(10, 9, "MTA=", "OQ=="), tables: map[string]*record{"c": {N: 9, Base: 7, Value: json.RawMessage("null")}},
-			n: 10, base: 9, token: "9", want: map[string]int32{}},
+			n: 9, base: 7, token: "7", want: map[string]int32{"a": 1}, undone: []string{"a"},
+		},
+		{
+			name: "the first after a torn one, and another", torn: true, position: position(10, 9, "MTA=", "OQ=="), tables: map[string]*record{"a": tableRecord(9, 7, 1, 1)},
+			n: 10, base: 9, token: "9", want: map[string]int32{"a": 1},
+		},
+		{
+			name: "what never counted stays away", torn: true, position: position(10, 9, "MTA=", "OQ=="), tables: map[string]*record{"c": {N: 9, Base: 7, Value: json.RawMessage("null")}},
+			n: 10, base: 9, token: "9", want: map[string]int32{},
+		},
 	} {
 		got, err := resume(c.position, c.tables, c.torn)
 		if err != nil {

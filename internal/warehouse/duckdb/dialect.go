@@ -233,7 +233,7 @@ func describe(ctx context.Context, q queryer, query string) ([]warehouse.ResultC
 		}
 		return nil, &warehouse.QueryError{Offset: -1, Message: firstLine(err.Error())}
 	}
-	defer rows.Close() //nolint:errcheck // read to the end
+	defer rows.Close()
 	var cols []warehouse.ResultColumn
 	for rows.Next() {
 		var c warehouse.ResultColumn

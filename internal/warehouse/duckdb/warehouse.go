@@ -84,8 +84,9 @@ type Warehouse struct {
 	done sync.WaitGroup // the checkpointer
 	grow chan struct{}  // the write-ahead log is above its limit
 
-	ddl    sync.Mutex // one definition at a time
-	mu     sync.Mutex // tables
+	runs   chan struct{} // runs of derived tables that go on
+	ddl    sync.Mutex    // one definition at a time
+	mu     sync.Mutex    // tables
 	tables map[string]*table
 }
 
@@ -95,7 +96,7 @@ func Open(ctx context.Context, path string, opts Options) (*Warehouse, error) {
 	opts = opts.withDefaults()
 	w := &Warehouse{
 		opts: opts, path: path, dialect: sqlgen.DuckDB(), gate: newGate(),
-		grow: make(chan struct{}, 1), tables: map[string]*table{},
+		grow: make(chan struct{}, 1), runs: make(chan struct{}, maxRuns), tables: map[string]*table{},
 	}
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
@@ -146,7 +147,7 @@ func (w *Warehouse) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // it goes back to the pool
+	defer conn.Close()
 	if err := registerStage(conn); err != nil {
 		return fmt.Errorf("register the stage's function: %w", err)
 	}
