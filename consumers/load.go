@@ -133,6 +133,7 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 		}
 		if err != nil {
 			t.metrics.retries.WithLabelValues(g.table.Name).Inc()
+			t.status.update(g.table.Name, func(s *TableStatus) { s.Trouble = err.Error() })
 		}
 		return err
 	})
@@ -203,7 +204,7 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 	g.head.Complete, g.head.Snapshot = e.CompleteThrough, e.Snapshot
 	g.shown = e.CompleteThrough
 	t.status.update(g.table.Name, func(s *TableStatus) {
-		s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
+		s.Trouble, s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = "", b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
 		s.Rows.Read += e.Rows.Read
 		s.Rows.Applied += e.Rows.Applied
 		s.Rows.Folded += e.Rows.Folded

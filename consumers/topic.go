@@ -118,6 +118,9 @@ func (t *topic) run(ctx context.Context) error {
 	}
 }
 
+// rereadHeader marks a row that its producer read again for its key's sake.
+const rereadHeader = "reread"
+
 // collect takes one record up.
 func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 	known := true
@@ -142,6 +145,7 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 		return nil
 	}
 	c.Schema, c.Envelope = schema, t.envelope
+	c.Reread = slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == rereadHeader })
 	if err := t.readKey(ctx, &c); err != nil {
 		return err
 	}

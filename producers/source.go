@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"millrace/schemas"
@@ -123,6 +124,7 @@ type Env struct {
 	Topic  func(schema, table string, generation int) string
 	Halt   func(*HaltError) // reports a table that cannot be captured; the others go on
 	Now    func() time.Time
+	Log    *slog.Logger // never nil
 }
 
 // Config is a source's section of the configuration. The section is the

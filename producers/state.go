@@ -14,6 +14,9 @@ type checkpoint struct {
 	Token    []byte           `json:"token,omitempty"` // bytes: JSON would change what is not UTF-8
 	Last     schemas.Position `json:"last,omitzero"`   // what lies at or below it was sent; may lie beyond Token
 	Complete schemas.Progress `json:"complete,omitzero"`
+	// Floor is the greatest Complete there ever was, counted or not: watermarks
+	// below it would fall back.
+	Floor schemas.Progress `json:"floor,omitzero"`
 }
 
 // tableState is what is known of a table, as of the checkpoint's token. It is a
@@ -116,6 +119,13 @@ func resume(position *record, tables map[string]*record, torn bool) (*resumed, e
 		if err := json.Unmarshal(out.saved, &out.checkpoint); err != nil {
 			return nil, fmt.Errorf("read checkpoint %d: %w", position.N, err)
 		}
+	}
+	if position != nil && len(position.Value) > 0 {
+		var newest checkpoint
+		if err := json.Unmarshal(position.Value, &newest); err != nil {
+			return nil, fmt.Errorf("read checkpoint %d: %w", position.N, err)
+		}
+		out.Floor = newest.Floor
 	}
 	for id, r := range tables {
 		if r.N > out.base {

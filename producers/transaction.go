@@ -2,7 +2,6 @@ package producers
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -110,7 +109,7 @@ func (s *session) release() {
 }
 
 func (s *session) markDue(t *table, now time.Time) bool {
-	return !now.Before(t.markAt) && !s.waits(t) && (t.mark.Pos.Less(s.Complete.Pos) || t.mark.Time.Before(s.Complete.Time))
+	return !now.Before(t.markAt) && !s.waits(t) && !s.below() && (t.mark.Pos.Less(s.Complete.Pos) || t.mark.Time.Before(s.Complete.Time))
 }
 
 // commit ends the transaction: watermarks, the states that changed and the
@@ -126,6 +125,10 @@ func (s *session) commit() error {
 	if err := s.watermarks(began); err != nil {
 		return err
 	}
+	s.Floor.Pos = schemas.MaxPosition(s.Floor.Pos, s.Complete.Pos)
+	if s.Floor.Time.Before(s.Complete.Time) {
+		s.Floor.Time = s.Complete.Time
+	}
 	n := s.n + 1
 	states, err := s.writeStates(n)
 	if err != nil {
@@ -135,7 +138,11 @@ func (s *session) commit() error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(s.cl.Flush(s.work), s.txn.failed.Err())
+	// The promises are all kept only if Flush succeeds, and it succeeds also if
+	// records failed.
+	if err = s.cl.Flush(s.work); err == nil {
+		err = s.txn.failed.Err()
+	}
 	if err == nil {
 		err = s.cl.EndTransaction(s.work, kgo.TryCommit)
 	}
@@ -143,11 +150,12 @@ func (s *session) commit() error {
 		s.txn.err = fmt.Errorf("commit transaction %d: %w", n, err)
 		return s.txn.err
 	}
-	// On the embedded broker this transaction may not count after a kill, and the
-	// source is asked for the one before again.
+	// On the embedded broker a kill may take this transaction, its own records
+	// included. Then the one before is the last that is seen, and does not count
+	// either: the source is asked for the one before that.
 	ack := schemas.Token(s.Token)
 	if s.o.Kafka.Embedded {
-		ack = s.durable
+		ack, s.before = s.before, s.durable
 	}
 	if ack != "" {
 		s.reader.acknowledge(ack)
@@ -177,10 +185,15 @@ func (s *session) rest(now time.Time, busy bool) {
 	s.idle.at = now.Add(s.idle.quiet)
 }
 
+// below reports whether a watermark would fall back behind an earlier one.
+func (s *session) below() bool {
+	return s.Complete.Pos.Less(s.Floor.Pos) || s.Complete.Time.Before(s.Floor.Time)
+}
+
 // watermarks sends them to the tables that changed, and to those that have
 // been quiet for long enough.
 func (s *session) watermarks(now time.Time) error {
-	if s.Complete.Pos.IsZero() {
+	if s.Complete.Pos.IsZero() || s.below() {
 		return nil
 	}
 	for _, t := range s.tables {

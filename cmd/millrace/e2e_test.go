@@ -17,6 +17,7 @@ import (
 type shop struct {
 	db           *sql.DB
 	name         string
+	days         bool // it has a column day
 	source, core string
 }
 
@@ -61,13 +62,15 @@ func (s *shop) write(t *testing.T, rng *rand.Rand) {
 		id := rng.IntN(200)
 		amount := fmt.Sprintf("%d.%02d", rng.IntN(1000), rng.IntN(100))
 		statement := fmt.Sprintf("UPDATE %s SET amount = %s WHERE id = %d", s.name, amount, id)
-		switch rng.IntN(10) {
-		case 0, 1:
+		switch n := rng.IntN(10); {
+		case n == 9 && s.days: // the row moves to another day
+			statement = fmt.Sprintf("UPDATE %s SET day = DATE '2026-02-01' + %d WHERE id = %d", s.name, rng.IntN(9), id)
+		case n < 2:
 			statement = fmt.Sprintf("DELETE FROM %s WHERE id = %d", s.name, id)
-		case 2: // a key change
+		case n == 2: // a key change
 			statement = fmt.Sprintf("UPDATE %s SET id = %d WHERE id = %d AND NOT EXISTS (SELECT 1 FROM (SELECT id FROM %s) AS x WHERE x.id = %d)",
 				s.name, 200+id, id, s.name, 200+id)
-		case 3, 4, 5:
+		case n < 6:
 			statement = fmt.Sprintf("INSERT INTO %s (id, amount, note) SELECT %d, %s, 'n%d' WHERE NOT EXISTS (SELECT 1 FROM (SELECT id FROM %s) AS x WHERE x.id = %d)",
 				s.name, id, amount, rng.IntN(1e6), s.name, id)
 		}
@@ -89,7 +92,7 @@ func shops(t *testing.T) (postgres, mariadb *shop, config string) {
 	pgDSN, myDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t)
 	myName := myDSN[strings.LastIndex(myDSN, "/")+1:]
 	postgres = &shop{
-		db: testkit.Open(t, pgDSN), name: "public.orders",
+		db: testkit.Open(t, pgDSN), name: "public.orders", days: true,
 		source: "SELECT id || '|' || amount || '|' || coalesce(note, 'NULL') FROM public.orders ORDER BY id",
 		core:   "SELECT id, amount, note FROM core.orders ORDER BY id",
 	}
@@ -98,8 +101,8 @@ func shops(t *testing.T) (postgres, mariadb *shop, config string) {
 		source: "SELECT concat(id, '|', amount, '|', coalesce(note, 'NULL')) FROM payments ORDER BY id",
 		core:   "SELECT id, amount, note FROM core.payments ORDER BY id",
 	}
-	postgres.exec(t, "CREATE TABLE public.orders (id bigint PRIMARY KEY, amount numeric(12,2) NOT NULL, note text)",
-		"INSERT INTO public.orders SELECT g, g * 1.25, repeat('long ', g * 7) FROM generate_series(0, 150) g")
+	postgres.exec(t, "CREATE TABLE public.orders (id bigint PRIMARY KEY, amount numeric(12,2) NOT NULL, note text, day date NOT NULL DEFAULT '2026-02-01')",
+		"INSERT INTO public.orders SELECT g, g * 1.25, repeat('long ', g * 7), DATE '2026-02-01' + g % 9 FROM generate_series(0, 150) g")
 	mariadb.exec(t, "CREATE TABLE payments (id bigint PRIMARY KEY, amount decimal(12,2) NOT NULL, note text)",
 		"INSERT INTO payments SELECT seq, seq * 1.25, concat('p', seq) FROM seq_0_to_150")
 	config = fmt.Sprintf(`
@@ -111,12 +114,13 @@ sources:
     kind: postgres
     dsn: %s
     tables:
-      public.orders: {}
+      public.orders: {event_time: day}
   payments_db:
     kind: mariadb
     dsn: %s
     tables:
       %s.payments: {}
+derived: ./derived
 `, pgDSN, myDSN, myName)
 	return postgres, mariadb, config
 }
@@ -138,13 +142,25 @@ func (i *install) awaitEqual(t *testing.T, s *shop) {
 }
 
 // The process is killed at random moments while both databases are written to,
-// and while they are snapshotted. At the end each core table is its source.
+// and while they are snapshotted. At the end each core table is its source, and
+// the derived table its recomputation.
 func TestKilledAtRandomMoments(t *testing.T) {
 	postgres, mariadb, config := shops(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	i := newInstall(t, config, nil)
+	i := newInstall(t, config, map[string]string{"derived/daily.yaml": `
+name: analytics.daily
+owner: team-test
+window: day
+inputs:
+  core.orders: day
+query: SELECT day, COUNT(*) AS orders, SUM(amount) AS amount FROM core.orders GROUP BY 1
+`})
+	daily := &shop{
+		db: postgres.db, name: "analytics.daily", core: "SELECT day, orders, amount FROM analytics.daily ORDER BY day",
+		source: "SELECT day || '|' || count(*) || '|' || sum(amount) FROM public.orders GROUP BY day ORDER BY day",
+	}
 	for round := range 8 {
 		i.start()
 		for end := time.Now().Add(time.Duration(rng.IntN(1500)) * time.Millisecond); time.Now().Before(end); {
@@ -159,6 +175,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	i.start()
 	i.awaitEqual(t, postgres)
 	i.awaitEqual(t, mariadb)
+	i.awaitEqual(t, daily)
 	// And a process that was asked to end has nothing to repeat.
 	i.stop()
 	postgres.write(t, rng)
@@ -166,4 +183,23 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	i.start()
 	i.awaitEqual(t, postgres)
 	i.awaitEqual(t, mariadb)
+	i.awaitEqual(t, daily)
+}
+
+// Rows without a key are kept, each once, through a kill in their snapshot.
+func TestTablesWithoutKey(t *testing.T) {
+	pgDSN := testkit.PostgresDatabase(t)
+	s := &shop{
+		db: testkit.Open(t, pgDSN), name: "public.notes", core: "SELECT a FROM core.notes ORDER BY a",
+		source: "SELECT coalesce(a::text, 'NULL') FROM public.notes ORDER BY a",
+	}
+	s.exec(t, "CREATE TABLE public.notes (a int)", "ALTER TABLE public.notes REPLICA IDENTITY FULL",
+		"INSERT INTO public.notes SELECT g / 2 FROM generate_series(1, 50000) g")
+	i := newInstall(t, fmt.Sprintf("prefix: nk\ndata: ./data\nhttp: 127.0.0.1:0\nsources:\n  s: {kind: postgres, dsn: %q, tables: {public.notes: {}}}\n", pgDSN), nil)
+	i.start()
+	s.exec(t, "INSERT INTO public.notes SELECT 7 FROM generate_series(1, 10)")
+	i.kill()
+	s.exec(t, "INSERT INTO public.notes VALUES (NULL)")
+	i.start()
+	i.awaitEqual(t, s)
 }

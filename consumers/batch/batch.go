@@ -40,6 +40,7 @@ type Change struct {
 	KeyCells  []schemas.Cell // the key's values in key order, borrowed
 	Envelope  avro.Envelope
 	Before    []byte // the old row, for a table that keeps every change
+	Reread    bool   // the row was read for its key's sake, not by a snapshot
 }
 
 // entry is a change inside a batch.
@@ -48,6 +49,7 @@ type entry struct {
 	schema   *Schema
 	prev     int32 // the change of the same key before it, or -1
 	dropped  bool  // quarantined after it was added
+	reread   bool
 	op       schemas.Op
 	pos      schemas.Position
 	since    schemas.Position
@@ -169,7 +171,7 @@ func (b *Batch) Add(c *Change) {
 	e := entry{
 		record: c.Record, schema: c.Schema, prev: -1,
 		op: c.Envelope.Op, pos: c.Envelope.Pos, since: c.Envelope.Since, tsUs: c.Envelope.TsUs,
-		after: c.Envelope.After, before: c.Before, key: b.arena.copy(c.Canonical),
+		after: c.Envelope.After, before: c.Before, reread: c.Reread, key: b.arena.copy(c.Canonical),
 	}
 	if len(c.Envelope.Unset) > 0 {
 		from := len(b.ordinal)

@@ -17,7 +17,7 @@ var layers = []struct {
 	trees []string
 }{
 	{"the vocabulary", nil}, // schemas itself, without what lies below it
-	{"what is shared", []string{"internal", "schemas"}},
+	{"what is shared", []string{"internal", "schemas", "examples"}},
 	{"the services", []string{"producers", "consumers", "deriver"}},
 	{"the wiring", []string{
 		"cmd", "loadtest",
@@ -42,7 +42,8 @@ var clients = []client{
 		library: "github.com/duckdb/duckdb-go", tests: true,
 		homes: []string{"internal/warehouse/duckdb", "internal/demo", "internal/verify"},
 	},
-	{library: "github.com/linkedin/goavro", homes: []string{"schemas/avro"}},
+	// verify reads topics by another library than what loads them.
+	{library: "github.com/linkedin/goavro", homes: []string{"schemas/avro", "internal/verify"}},
 	{library: "github.com/twmb/avro", homes: []string{"schemas/avro", "schemas/registry"}},
 	{
 		library: "github.com/jackc/pgx", tests: true,

@@ -146,7 +146,13 @@ type Loader interface {
 	// marks, horizon, rows, changes and the log of loads commit together or not
 	// at all. A batch whose epoch or number is not the head's next is ErrFenced.
 	// On any other error nothing was committed, or the outcome is unknown: the
-	// caller acquires again and compares. The event's numbers add up (G11).
+	// caller acquires again and compares. The event's numbers add up (G11):
+	// Applied are the staged rows that were written, Stale those that were not;
+	// of the applied ones Inserted made a row live that was not there or was
+	// deleted, Updated wrote a live row that stays so, Deleted ended one, and the
+	// rest are delete markers where no row was live. Rows that a truncate or the
+	// end of a snapshot removes are no changes and in no count; they are in what
+	// was touched.
 	Load(ctx context.Context, b *Batch) (schemas.LoadComplete, error)
 
 	// Loads returns the events of the loads above after, in order, at most max.

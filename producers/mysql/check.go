@@ -132,9 +132,11 @@ func (s server) inLog(schema, table string) error {
 	list := func(text string) []string { return strings.Split(text, ",") }
 	if s.status.only != "" && !slices.Contains(list(s.status.only), schema) ||
 		s.status.except != "" && slices.Contains(list(s.status.except), schema) {
-		return &producers.HaltError{Table: schema + "." + table,
-			Err:  fmt.Errorf("the server leaves database %q out of its binlog", schema),
-			Hint: "change binlog_do_db or binlog_ignore_db in the server's configuration and restart it"}
+		return &producers.HaltError{
+			Table: schema + "." + table,
+			Err:   fmt.Errorf("the server leaves database %q out of its binlog", schema),
+			Hint:  "change binlog_do_db or binlog_ignore_db in the server's configuration and restart it",
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -60,9 +61,12 @@ func (c *capture) tryOpen() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	src, err := c.cfg.Open(ctx, c.start, producers.Env{
+		Log:    slog.New(slog.DiscardHandler),
 		Source: "Orders-DB", Prefix: "pg", Now: time.Now,
-		Topic: func(schema, table string, generation int) string { return fmt.Sprintf("%s.%s.g%d", schema, table, generation) },
-		Halt:  func(h *producers.HaltError) { c.halts = append(c.halts, h) },
+		Topic: func(schema, table string, generation int) string {
+			return fmt.Sprintf("%s.%s.g%d", schema, table, generation)
+		},
+		Halt: func(h *producers.HaltError) { c.halts = append(c.halts, h) },
 	})
 	if err != nil {
 		return err

@@ -24,10 +24,10 @@ type catalogTable struct {
 	Identity    string            `json:"identity"` // relreplident: d, i, f, n
 	Description string            `json:"description"`
 	Readable    bool              `json:"readable"`
-	Role        string            `json:"role"` // that reads the catalog
-	PubRel      uint32            `json:"pubrel"` // oid of its row in the publication; 0 if it is not in it
+	Role        string            `json:"role"`     // that reads the catalog
+	PubRel      uint32            `json:"pubrel"`   // oid of its row in the publication; 0 if it is not in it
 	Filtered    bool              `json:"filtered"` // the publication leaves out rows, columns or operations
-	Leaves      map[uint32]uint32 `json:"leaves"` // filenode of the table, or of each leaf partition, by oid
+	Leaves      map[uint32]uint32 `json:"leaves"`   // filenode of the table, or of each leaf partition, by oid
 	Columns     []catalogColumn   `json:"columns"`
 	Indexes     []catalogIndex    `json:"indexes"`
 }

@@ -31,7 +31,9 @@ var settings = map[string]string{
 	"search_path":        "pg_catalog",
 	"row_security":       "off",
 	"statement_timeout":  "0",
-	"application_name":   "millrace",
+	// While what a chunk read is written to Kafka, its transaction idles.
+	"idle_in_transaction_session_timeout": "0",
+	"application_name":                    "millrace",
 }
 
 const (

@@ -133,14 +133,9 @@ func (s *Source) change(rel *relation, start uint64) error {
 		if after[i].Kind == schemas.Unset {
 			if before != nil && before[i].Kind != schemas.Unset {
 				after[i] = before[i] // an unchanged TOASTed value stands in the old tuple, if that is logged
-			} else {
-				unset = true
+			} else if unset = true; !t.version.table.Columns[i].Unsettable {
+				return s.refuse(rel, m.new, -1, fmt.Errorf("does not carry column %q, which it always should", t.version.table.Columns[i].Name))
 			}
-		}
-	}
-	for _, k := range t.version.table.Key {
-		if after != nil && after[k].Kind == schemas.Unset {
-			return s.refuse(rel, m.new, -1, fmt.Errorf("does not carry key column %q", t.version.table.Columns[k].Name))
 		}
 	}
 	moved := false

@@ -2,9 +2,7 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"slices"
 
@@ -41,7 +39,7 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 			next, err = s.types.build(ctx, conn, s.who, t.config, rel.columns, key, cat, prev)
 		}
 		if err != nil {
-			return s.haltOr(t, err)
+			return s.refused(ctx, t, cat, err)
 		}
 		next.at = now
 		why, differ := s.differ(ctx, cat, prev, next)
@@ -54,14 +52,22 @@ func (s *Source) settle(ctx context.Context, rel *relation, pos schemas.Position
 			next, err = s.types.build(ctx, conn, s.who, t.config, rel.columns, key, nil, prev)
 		}
 		if err != nil {
-			return s.haltOr(t, err)
+			return s.refused(ctx, t, nil, err)
 		}
 		next.state.OID = rel.oid
+		next.state.Full = rel.identity == 'f'
+		if prev.state.Full && !next.state.Full { // what was always logged no longer is
+			for i := range next.table.Columns {
+				next.table.Columns[i].Unsettable = next.types[i].mayBeStoredApart() && !slices.Contains(next.table.Key, i)
+			}
+		}
 		next.at = prev.at
 		if why, differ := next.rowsMayDiffer(prev, func(uint32) bool { return true }); differ {
 			reason, raise = why, true
 		} else if len(next.state.Columns) != len(prev.state.Columns) {
 			reason, raise = "a column was added", true // with which default, the catalog no longer says
+		} else if !prev.untouched(cat, rel.oid) {
+			reason, raise = "the catalog is ahead of the log", true // this message may stand behind the DDL that it shows
 		}
 		if raise {
 			next.state.Unsettled = max(next.state.Unsettled, now)
@@ -113,7 +119,7 @@ func (r *relation) key(prev *version) ([]string, error) {
 // from below it no longer hold, and raises the table's.
 func (s *Source) adopt(t *captured, next *version, since schemas.Position, why string) error {
 	if !since.IsZero() {
-		slog.Info("table is snapshotted again", "source", s.env.Source, "table", t.config.Name, "reason", why)
+		s.env.Log.Info("table is snapshotted again", "source", s.env.Source, "table", t.config.Name, "reason", why)
 	}
 	next.state.Since = schemas.MaxPosition(t.version.state.Since, since)
 	silent := since.IsZero() && next.same(t.version)
@@ -130,15 +136,6 @@ func (s *Source) adopt(t *captured, next *version, since schemas.Position, why s
 	}
 	s.pending = append(s.pending, v)
 	return nil
-}
-
-// haltOr halts the table if the error is its own, else returns it.
-func (s *Source) haltOr(t *captured, err error) error {
-	var h *producers.HaltError
-	if errors.As(err, &h) && h.Table != "" {
-		return s.halt(t, h)
-	}
-	return err
 }
 
 // halt leaves out the changes of one table from here on. That they were left

@@ -95,15 +95,15 @@ func TestTrap2VacuumFullBetweenChunks(t *testing.T) {
 // follows it, no relation message either.
 func TestTrap3RewritingDDLOnAnIdleTable(t *testing.T) {
 	for name, ddl := range map[string]string{
-		"default":              "ALTER TABLE t ADD COLUMN w int NOT NULL DEFAULT 7",
-		"default, then none":   "ALTER TABLE t ADD COLUMN w int DEFAULT 7; ALTER TABLE t ALTER COLUMN w DROP DEFAULT",
-		"volatile default":     "ALTER TABLE t ADD COLUMN w float DEFAULT random()",
-		"using":                "ALTER TABLE t ALTER COLUMN v TYPE int USING v * 2",
-		"rename":               "ALTER TABLE t RENAME COLUMN v TO w",
-		"drop":                 "ALTER TABLE t DROP COLUMN v",
-		"drop and add":         "ALTER TABLE t DROP COLUMN v; ALTER TABLE t ADD COLUMN v int",
-		"swap":                 "CREATE TABLE n (id int PRIMARY KEY, v int); INSERT INTO n VALUES (1, 100); ALTER TABLE t RENAME TO o; ALTER TABLE n RENAME TO t",
-		"label":                "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
+		"default":            "ALTER TABLE t ADD COLUMN w int NOT NULL DEFAULT 7",
+		"default, then none": "ALTER TABLE t ADD COLUMN w int DEFAULT 7; ALTER TABLE t ALTER COLUMN w DROP DEFAULT",
+		"volatile default":   "ALTER TABLE t ADD COLUMN w float DEFAULT random()",
+		"using":              "ALTER TABLE t ALTER COLUMN v TYPE int USING v * 2",
+		"rename":             "ALTER TABLE t RENAME COLUMN v TO w",
+		"drop":               "ALTER TABLE t DROP COLUMN v",
+		"drop and add":       "ALTER TABLE t DROP COLUMN v; ALTER TABLE t ADD COLUMN v int",
+		"swap":               "CREATE TABLE n (id int PRIMARY KEY, v int); INSERT INTO n VALUES (1, 100); ALTER TABLE t RENAME TO o; ALTER TABLE n RENAME TO t",
+		"label":              "ALTER TYPE mood RENAME VALUE 'sad' TO 'blue'",
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCapture(t, "t", "CREATE TYPE mood AS ENUM ('sad')", "CREATE TABLE t (id int PRIMARY KEY, v int, m mood)", "INSERT INTO t VALUES (1, 1, 'sad')").open()

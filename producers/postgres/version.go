@@ -20,10 +20,11 @@ type tableState struct {
 	OID         uint32            `json:"oid"`
 	PubRel      uint32            `json:"pubrel"`
 	Partitioned bool              `json:"partitioned,omitempty"`
+	Full        bool              `json:"full,omitempty"` // REPLICA IDENTITY FULL
 	Leaves      map[uint32]uint32 `json:"leaves"`
 	Columns     []columnState     `json:"columns"`
-	Gone        []string          `json:"gone,omitempty"`  // names of dropped columns
-	Since       schemas.Position  `json:"since,omitzero"`  // the table's, over all its versions
+	Gone        []string          `json:"gone,omitempty"`   // names of dropped columns
+	Since       schemas.Position  `json:"since,omitzero"`   // the table's, over all its versions
 	Halted      string            `json:"halted,omitempty"` // why changes were left out
 	// Unsettled is the end of the log when the catalog last showed that rows may
 	// have changed. The DDL may lie behind the change that made us look: for
@@ -124,7 +125,7 @@ func (ty *types) build(ctx context.Context, q querier, who identityNow, c TableC
 	if cat != nil {
 		t.Description = cat.Description
 		v.state.OID, v.state.PubRel, v.state.Partitioned = cat.OID, cat.PubRel, cat.Kind == "p"
-		v.state.Leaves = maps.Clone(cat.Leaves)
+		v.state.Full, v.state.Leaves = cat.Identity == "f", maps.Clone(cat.Leaves)
 	}
 	v.state.Halted, v.state.Columns = "", nil
 	for _, col := range cols {
@@ -243,10 +244,8 @@ func (v *version) rowsMayDiffer(prev *version, fresh func(oid uint32) bool) (str
 		case now.TypeOID != old.TypeOID, prev.table.Columns[i].Type.Kind != v.table.Columns[j].Type.Kind:
 			return fmt.Sprintf("the type of column %s changed", old.Name), true
 		}
-		for oid, label := range old.Labels {
-			if l, ok := now.Labels[oid]; ok && l != label {
-				return fmt.Sprintf("a label of column %s was renamed", old.Name), true
-			}
+		if relabelled(old.Labels, now.Labels) {
+			return fmt.Sprintf("a label of column %s was renamed", old.Name), true
 		}
 		redefined = redefined || now.Xmin != old.Xmin
 	}
@@ -273,6 +272,32 @@ func (v *version) rowsMayDiffer(prev *version, fresh func(oid uint32) bool) (str
 		}
 	}
 	return "", false
+}
+
+// untouched reports whether, up to the reading of the catalog, no DDL can have
+// changed the rows of the version's columns.
+func (v *version) untouched(cat *catalogTable, oid uint32) bool {
+	if cat == nil || cat.OID != oid || v.state.OID != oid || v.state.PubRel != cat.PubRel || !maps.Equal(v.state.Leaves, cat.Leaves) {
+		return false
+	}
+	for _, c := range v.state.Columns { // by number: a column that was dropped and added has another
+		i := slices.IndexFunc(cat.Columns, func(now catalogColumn) bool { return now.Num == c.Num })
+		if i < 0 || cat.Columns[i].TypeOID != c.TypeOID || relabelled(c.Labels, cat.Columns[i].Labels) {
+			return false
+		}
+	}
+	return true
+}
+
+// relabelled reports whether a label of an enum is another now. New ones are
+// no matter.
+func relabelled(before, now map[string]string) bool {
+	for oid, label := range before {
+		if l, ok := now[oid]; ok && l != label {
+			return true
+		}
+	}
+	return false
 }
 
 // filled reports whether rows that were there before a column was added may

@@ -141,7 +141,7 @@ func (m *message) parse(b []byte) error {
 	case msgBegin:
 		m.commitLSN, m.timeUs, m.xid = r.uint64(), int64(r.uint64()), r.uint32() //nolint:gosec // two's complement
 	case msgCommit:
-		r.byte() // flags, none defined
+		r.byte()                                                                    // flags, none defined
 		m.commitLSN, m.endLSN, m.timeUs = r.uint64(), r.uint64(), int64(r.uint64()) //nolint:gosec // two's complement
 	case msgRelation:
 		m.parseRelation(&r)

@@ -41,7 +41,7 @@ func (s *Source) tick(ctx context.Context, now time.Time) error {
 	var p probe
 	var end, fingerprint string
 	err = conn.QueryRow(ctx, `SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text,
-		(SELECT coalesce(md5(string_agg(doc::text, ',' ORDER BY doc->>'schema', doc->>'name')), '') FROM (`+catalogSQL+`) d)`,
+		(SELECT coalesce(hashtextextended(string_agg(doc::text, ',' ORDER BY doc->>'schema', doc->>'name'), 0), 0)::text FROM (`+catalogSQL+`) d)`,
 		names, relations, s.publication).Scan(&p.clock, &end, &fingerprint)
 	if err != nil {
 		return fmt.Errorf("read clock and catalog: %w", err)
@@ -116,7 +116,9 @@ func (s *Source) watch(ctx context.Context) (*watched, error) {
 	}
 	if repair {
 		if err := publish(ctx, conn, s.publication, wanted); err != nil {
-			return nil, err
+			if err := s.unpublished(wanted, err); err != nil {
+				return nil, err
+			}
 		}
 		if cats, err = readCatalog(ctx, conn, s.publication, s.configured); err != nil {
 			return nil, err
@@ -127,6 +129,22 @@ func (s *Source) watch(ctx context.Context) (*watched, error) {
 		return nil, err
 	}
 	return &watched{lsn: s.reachable(end), tables: cats}, nil
+}
+
+// unpublished halts the tables that the role may not publish again.
+func (s *Source) unpublished(wanted []*catalogTable, err error) error {
+	var h *producers.HaltError
+	if !errors.As(err, &h) {
+		return err
+	}
+	for _, cat := range wanted {
+		if cat.PubRel == 0 || cat.Filtered {
+			if err := s.halt(s.tables[cat.id()], &producers.HaltError{Table: cat.id(), Err: h.Err, Hint: h.Hint}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // apply takes a reading of the catalog in, where the log has passed it.
@@ -191,13 +209,14 @@ func (s *Source) drop(t *captured) error {
 }
 
 // refused halts a table that can no longer be captured, and takes it out of
-// the publication, where it would make its own updates fail.
+// the publication, where it would make its own updates fail. cat is nil if the
+// catalog has nothing against the table. Other errors come back.
 func (s *Source) refused(ctx context.Context, t *captured, cat *catalogTable, err error) error {
 	var h *producers.HaltError
 	if !errors.As(err, &h) || h.Table == "" {
 		return err
 	}
-	if conn, err := s.side.get(ctx); err == nil && cat.PubRel != 0 {
+	if conn, err := s.side.get(ctx); err == nil && cat != nil && cat.PubRel != 0 {
 		_ = unpublish(ctx, conn, s.publication, cat) // the next Open tries again, and says why it cannot
 	}
 	return s.halt(t, h)

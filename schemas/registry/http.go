@@ -345,7 +345,7 @@ func (r *Registry) postCompatible(req *http.Request) (any, error) {
 		}
 	}
 	if err := r.state.checkAgainst(subject, schema, versions); err != nil {
-		return compatibleAnswer{false, []string{err.Error()}}, nil //nolint:nilerr // it is the answer
+		return compatibleAnswer{false, []string{err.Error()}}, nil
 	}
 	return compatibleAnswer{true, []string{}}, nil
 }

@@ -142,6 +142,9 @@ func (r *Registry) write(ctx context.Context, rec record) error {
 		if err := r.reload(ctx); err != nil {
 			return err
 		}
+		if !r.has(rec) {
+			return fmt.Errorf("topic %s has a record at offset %d and does not show it", r.log.topic, offset)
+		}
 		r.pending = nil
 		return nil
 	}

@@ -61,9 +61,11 @@ func (g *gate) enterLoad(ctx context.Context) error {
 
 func (g *gate) leaveLoad() { g.now(func() { g.loads-- }) }
 
-// alone runs do while nothing else is inside.
+// alone runs do while nothing else is inside, nor another alone.
 func (g *gate) alone(ctx context.Context, do func() error) error {
-	g.now(func() { g.noReads = true })
+	if err := g.update(ctx, func() bool { return !g.noReads }, func() { g.noReads = true }); err != nil {
+		return err
+	}
 	defer g.now(func() { g.noReads, g.noLoads = false, false })
 	if err := g.update(ctx, func() bool { return g.reads == 0 }, func() { g.noLoads = true }); err != nil {
 		return err

@@ -154,7 +154,7 @@ func (w *Warehouse) evolve(ctx context.Context, conn *sql.Conn, n sqlgen.Name, w
 				c := w.defined(n, *def)
 				statements = append(statements, c.AlterType(c.Base(n), i))
 				if slices.Contains(def.images, col.Name) {
-					statements = append(statements, c.AlterType(c.Dialect.Changes(n), i))
+					statements = append(statements, c.AlterType(w.dialect.Changes(n), i))
 				}
 			}
 		}

@@ -176,7 +176,7 @@ func (w *Warehouse) Loads(ctx context.Context, table string, after int64, limit 
 	if err != nil {
 		return nil, fmt.Errorf("read the loads of %s: %w", table, err)
 	}
-	defer rows.Close() //nolint:errcheck // Err says it
+	defer rows.Close()
 	var out []schemas.LoadComplete
 	for rows.Next() {
 		var text []byte

@@ -273,12 +273,13 @@ func (l *load) snapshotRuns(ctx context.Context, read int64) error {
 func (l *load) announce(ctx context.Context) error {
 	b := l.batch
 	rows := l.event.Rows
+	committed := time.Now().UTC()
 	l.event = schemas.LoadComplete{
 		Table: b.Table.Name, Load: b.Load, Epoch: b.Epoch, Mode: l.core.Mode, Ranges: b.Ranges,
 		PosMin: b.PosMin, PosMax: b.PosMax, CompleteThrough: l.next.Complete, Rows: rows,
 		Covers:        schemas.Covers{EventTimes: l.kept.EventTimes, Changes: l.kept.Changes},
 		SchemaVersion: b.SchemaVersion, Snapshot: l.next.Snapshot,
-		StartedAt: b.StartedAt.UTC(), CommittedAt: l.now, TraceParent: b.TraceParent,
+		StartedAt: b.StartedAt.UTC(), CommittedAt: committed, TraceParent: b.TraceParent,
 	}
 	for _, i := range l.core.EventTimes {
 		touched, all, err := l.touched(ctx, i)
@@ -294,7 +295,7 @@ func (l *load) announce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the event: %w", err)
 	}
-	if _, err := l.conn.ExecContext(ctx, l.dialect.LogLoad(l.core.Name), b.Load, l.now, text); err != nil {
+	if _, err := l.conn.ExecContext(ctx, l.dialect.LogLoad(l.core.Name), b.Load, committed, text); err != nil {
 		return fmt.Errorf("log the load: %w", err)
 	}
 	return nil

@@ -244,9 +244,13 @@ func appendPlain(dst, twos []byte, scale int) []byte {
 	return dst
 }
 
-// text, raw, position and instant write the columns behind the values.
-func (s *chunkSink) text(vector int, v string) { set(s, vector, v) }
-func (s *chunkSink) raw(vector int, v []byte)  { set(s, vector, v) }
+// op, raw, position and instant write the columns behind the values.
+func (s *chunkSink) op(vector int, op schemas.Op) {
+	s.buf = append(s.buf[:0], byte(op))
+	set(s, vector, s.buf)
+}
+
+func (s *chunkSink) raw(vector int, v []byte) { set(s, vector, v) }
 
 func (s *chunkSink) position(vector int, p schemas.Position) {
 	s.buf, _ = p.AppendText(s.buf[:0])

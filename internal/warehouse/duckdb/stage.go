@@ -139,15 +139,16 @@ func (s *stageSource) FillChunk(chunk dk.DataChunk) error {
 	for capacity := dk.GetDataChunkCapacity(); n < capacity && !s.ended; n++ {
 		s.sink.row = n
 		f, err := s.batch.Rows.Next(&s.sink)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			s.ended = true
 			break
 		}
-		if err == nil {
-			err = s.finish(f)
-		}
 		if err != nil {
-			s.err = fmt.Errorf("row %d: %w", s.rows+int64(n), err)
+			s.err = fmt.Errorf("read row %d: %w", s.rows+int64(n), err)
+			return s.err
+		}
+		if err := s.finish(f); err != nil {
+			s.err = fmt.Errorf("row %d, at %s: %w", s.rows+int64(n), f.Pos, err)
 			return s.err
 		}
 	}
@@ -165,7 +166,7 @@ func (s *stageSource) finish(f *warehouse.Folded) error {
 	}
 	s.sink.fillNulls()
 	if !s.merge {
-		s.sink.text(s.meta, f.Op.String())
+		s.sink.op(s.meta, f.Op)
 		s.sink.position(s.meta+1, f.Pos)
 		s.sink.instant(s.meta+2, f.TsUs)
 		s.text = s.unset(s.text[:0], f)
@@ -175,7 +176,7 @@ func (s *stageSource) finish(f *warehouse.Folded) error {
 	if f.At != nil && f.Op != schemas.Delete {
 		for _, i := range s.always {
 			if f.At[i] != f.Pos {
-				return fmt.Errorf("column %q was not carried at %s, and the table says that it always is", s.batch.Table.Columns[i].Name, f.Pos)
+				return fmt.Errorf("column %q was not carried, and the table says that it always is", s.batch.Table.Columns[i].Name)
 			}
 		}
 	}
@@ -189,7 +190,7 @@ func (s *stageSource) finish(f *warehouse.Folded) error {
 			s.sink.position(a.chunk, f.At[a.batch])
 		}
 	}
-	s.sink.text(s.meta, f.Op.String())
+	s.sink.op(s.meta, f.Op)
 	s.sink.position(s.meta+1, f.Pos)
 	s.sink.position(s.meta+2, f.Born)
 	return s.sink.err

@@ -167,12 +167,13 @@ func each(ctx context.Context, conn *sql.Conn, query string, do func(*sql.Rows) 
 	if err != nil {
 		return err
 	}
+	defer rows.Close()
 	for rows.Next() {
 		if err := do(rows); err != nil {
-			return errors.Join(err, rows.Close())
+			return err
 		}
 	}
-	return errors.Join(rows.Err(), rows.Close())
+	return rows.Err()
 }
 
 // core is the table for the generator of SQL, with the columns that a batch

@@ -147,7 +147,7 @@ func (w *Warehouse) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // it goes back to the pool
+	defer conn.Close()
 	if err := registerStage(conn); err != nil {
 		return fmt.Errorf("register the stage's function: %w", err)
 	}

@@ -136,7 +136,7 @@ func (d *Dialect) CreateNeeds(n Name) string {
 // CreateChanges makes the table of images: the key's columns and the Changed.
 func (c *Core) CreateChanges() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s (%s BIGINT, %s VARCHAR", c.Dialect.Changes(c.Name), ColLoad, ColImage)
+	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s (%s BIGINT, %s VARCHAR", c.Changes(c.Name), ColLoad, ColImage)
 	for _, i := range c.imageColumns() {
 		fmt.Fprintf(&b, ", %s %s", c.col(i), c.Type(c.Columns[i].Type))
 	}
@@ -145,7 +145,7 @@ func (c *Core) CreateChanges() string {
 
 // AddImageColumn adds column i to the table of images.
 func (c *Core) AddImageColumn(i int) string {
-	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s", c.Dialect.Changes(c.Name), c.col(i), c.Type(c.Columns[i].Type))
+	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s", c.Changes(c.Name), c.col(i), c.Type(c.Columns[i].Type))
 }
 
 func (c *Core) imageColumns() []int { return append(c.keys(), c.Changed...) }

@@ -108,5 +108,5 @@ func (c *Core) KeepChanges(load int64) string {
 		newVals = append(newVals, fmt.Sprintf("n%d", i))
 	}
 	return fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s FROM %s WHERE was AND diff\nUNION ALL\nSELECT %s FROM %s WHERE live AND diff",
-		c.Dialect.Changes(c.Name), strings.Join(names, ", "), strings.Join(oldVals, ", "), Effect, strings.Join(newVals, ", "), Effect)
+		c.Changes(c.Name), strings.Join(names, ", "), strings.Join(oldVals, ", "), Effect, strings.Join(newVals, ", "), Effect)
 }

@@ -74,7 +74,7 @@ func (d *Dialect) View(n Name) string { return d.Qualified(n.Dataset, n.Table) }
 // Base is a core table's rows.
 func (d *Dialect) Base(n Name) string { return d.Qualified(n.BaseDataset(), n.Table) }
 
-// Head, Loads, Changes and Needs are the tables that stand beside a table.
+// Head is the one row that says how far the table is.
 func (d *Dialect) Head(n Name) string { return d.Qualified(Schema, n.Own("head")) }
 
 // Loads is the log of loads.

@@ -66,7 +66,7 @@ func freshLoad(t *testing.T, h *Harness) {
 	w.put(t, change(schemas.Delete, 5, payment(1, "", 0)), change(schemas.Create, 6, payment(3, "d", 30)))
 	again, err := h.Loader().Acquire(t.Context(), w.table.Name, "another", "id-2")
 	must(t, err)
-	if again.Epoch != 2 || again.Load != 2 || again.Topic != "topic.core.payments" || again.TopicID != "id-1" ||
+	if again.Epoch != w.head.Epoch+1 || again.Load != 2 || again.Topic != "topic.core.payments" || again.TopicID != "id-1" ||
 		!reflect.DeepEqual(again.Offsets, w.offset) {
 		t.Fatalf("head %+v, want offsets %v", again, w.offset)
 	}

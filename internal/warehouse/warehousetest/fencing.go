@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"millrace/internal/fault"
 	"millrace/internal/register"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
@@ -108,55 +107,56 @@ func script() []batch {
 	}
 }
 
-// deaths lets the process die at every point of every load, and goes on as its
-// successor does: it acquires, compares, and loads what is missing.
+// deaths lets the process die at every point of every load.
 func deaths(t *testing.T, h *Harness) {
-	everyPoint(t, h, func(t *testing.T, point string) { h.Crash(t) })
+	h.dying = true
+	everyPoint(t, h, func(t *testing.T, w *writer, i int, b batch) {
+		h.dies = i
+		w.load(t, b)
+	})
 }
 
 // failures has an error at every point instead: nothing was committed, or the
-// reply was lost.
+// reply was lost. The process and its connections live on.
 func failures(t *testing.T, h *Harness) {
-	everyPoint(t, h, func(*testing.T, string) {})
+	crash := h.Crash
+	h.Crash = func(*testing.T) {}
+	deaths(t, h)
+	h.Crash = crash
 }
 
-func everyPoint(t *testing.T, h *Harness, after func(*testing.T, string)) {
-	for n, point := range h.Points {
+// cancelled stops the caller's context at every point.
+func cancelled(t *testing.T, h *Harness) {
+	h.dying = false
+	everyPoint(t, h, func(t *testing.T, w *writer, i int, b batch) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		h.Faults.On(h.Points[i], 1, func(context.Context) error { cancel(); return nil })
+		wb := w.make(t, b)
+		done, err := h.Loader().Load(ctx, wb)
+		if err == nil {
+			w.loaded(t, b, wb, done)
+			return
+		}
+		before := w.head.Load
+		w.acquire(t)
+		if w.head.Load != before {
+			t.Fatalf("a load that was cancelled at %s with %v is committed", h.Points[i], err)
+		}
+		w.load(t, b)
+	})
+}
+
+// everyPoint runs the script once for every point, on a table of its own.
+func everyPoint(t *testing.T, h *Harness, load func(t *testing.T, w *writer, point int, b batch)) {
+	for i := range h.Points {
 		table := payments()
-		table.Name = "core.payments_" + string(rune('a'+n))
-		must(t, h.Loader().Ensure(t.Context(), table))
+		table.Name = "core.payments_" + string(rune('a'+i))
 		must(t, h.Loader().SetNeeds(t.Context(), table.Name, "spec", warehouse.Kept{Changes: []string{"name"}}))
 		w := newWriter(t, h, table)
 		w.needs = []string{"name"}
-		for i, b := range script() {
-			wb := w.make(t, b)
-			h.Faults.Fail(point, 1)
-			_, err := h.Loader().Load(t.Context(), wb)
-			if !errors.Is(err, fault.ErrInjected) {
-				t.Fatalf("load %d with a fault at %s: %v", i, point, err)
-			}
-			after(t, point)
-			committed := point == h.Committed
-			epoch := w.head.Epoch
-			before := w.head.Load
-			w.acquire(t)
-			if w.head.Epoch != epoch+1 || (w.head.Load == before+1) != committed {
-				t.Fatalf("after %s: head %+v", point, w.head)
-			}
-			if committed {
-				events, err := h.Loader().Loads(t.Context(), table.Name, before, 10)
-				must(t, err)
-				if len(events) != 1 {
-					t.Fatalf("after %s: %d events", point, len(events))
-				}
-				w.loaded(t, b, wb, events[0])
-				continue
-			}
-			w.model.check(t, h, table)
-			if events, err := h.Loader().Loads(t.Context(), table.Name, before, 10); err != nil || len(events) > 0 {
-				t.Fatalf("after %s: %d events of a load that was not committed, %v", point, len(events), err)
-			}
-			w.load(t, b)
+		for _, b := range script() {
+			load(t, w, i, b)
 		}
 	}
 }

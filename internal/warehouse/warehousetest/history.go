@@ -85,14 +85,14 @@ func keyless(t *testing.T, h *Harness) {
 	table := warehouse.CoreTable{Name: "core.events", Mode: schemas.ModeAppend, EventTimes: []string{"at"}, Columns: payments().Columns[:4]}
 	w := newWriter(t, h, table)
 	must(t, h.Loader().SetNeeds(t.Context(), table.Name, "s", warehouse.Kept{Changes: []string{"name"}}))
-	row := func(name string, hour int) schemas.Row { return payment(1, name, hour)[:4] }
-	w.appendLoad(t, batch{changes: []schemas.Change{change(schemas.Create, 1, row("a", 1)), change(schemas.Create, 2, row("a", 1)), change(schemas.Create, 7, row("b", 1))}})
-	if done := w.appendLoad(t, batch{changes: []schemas.Change{change(schemas.Create, 2, row("a", 1)), change(schemas.Create, 8, row("c", 1))}}); done.Rows.Stale != 1 || done.Rows.Inserted != 1 {
+	row := func(name string) schemas.Row { return payment(1, name, 1)[:4] }
+	w.appendLoad(t, batch{changes: []schemas.Change{change(schemas.Create, 1, row("a")), change(schemas.Create, 2, row("a")), change(schemas.Create, 7, row("b"))}})
+	if done := w.appendLoad(t, batch{changes: []schemas.Change{change(schemas.Create, 2, row("a")), change(schemas.Create, 8, row("c"))}}); done.Rows.Stale != 1 || done.Rows.Inserted != 1 {
 		t.Fatalf("a repetition is stale by its position: %+v", done.Rows)
 	}
 	// It is a copy of its source's table: what a truncate or a new snapshot
 	// leaves behind goes, and nothing comes back from below.
-	done := w.appendLoad(t, batch{truncate: pos(7), changes: []schemas.Change{change(schemas.Create, 6, row("below", 1))}})
+	done := w.appendLoad(t, batch{truncate: pos(7), changes: []schemas.Change{change(schemas.Create, 6, row("below"))}})
 	if done.Rows.Stale != 1 || len(done.Touched) != 1 {
 		t.Fatalf("event %+v", done)
 	}

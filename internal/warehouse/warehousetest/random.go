@@ -3,6 +3,7 @@ package warehousetest
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"millrace/internal/register"
@@ -43,10 +44,6 @@ func randomRow(rng *rand.Rand, table warehouse.CoreTable, key int) schemas.Row {
 // it is delivered first: changes in the source's order, what a snapshot read at
 // some earlier or later time.
 func log(rng *rand.Rand, table warehouse.CoreTable, key, length int) []schemas.Change {
-	type moment struct {
-		row schemas.Row
-		n   int
-	}
 	var stream, reads []schemas.Change
 	var row schemas.Row
 	since := 0
@@ -75,7 +72,8 @@ func log(rng *rand.Rand, table warehouse.CoreTable, key, length int) []schemas.C
 			stream = append(stream, c)
 		}
 		if row != nil && rng.IntN(4) == 0 {
-			reads = append(reads, change(schemas.Read, p, append(schemas.Row{}, row...)))
+			// A read point is no change's position.
+			reads = append(reads, change(schemas.Read, 10*n+9, append(schemas.Row{}, row...)))
 		}
 	}
 	for _, r := range reads {
@@ -102,9 +100,9 @@ func leave(rng *rand.Rand, table warehouse.CoreTable, after, before schemas.Row)
 // applies the same folds; at the end the table must also be what one load of
 // everything gives (G2).
 func randomHistories(t *testing.T, h *Harness) {
-	rounds := 6
-	if testing.Short() {
-		rounds = 2
+	rounds := 4
+	if testing.Short() || h.dying {
+		rounds = 1
 	}
 	seed := rand.Uint64()
 	t.Logf("seed=%d", seed)
@@ -136,6 +134,21 @@ func randomHistories(t *testing.T, h *Harness) {
 			b.partition = rng.Int32N(partitions)
 			w.load(t, b)
 		}
+		// One load of everything into another table: the same rows.
+		whole := *w
+		whole.table.Name, whole.model, whole.offset = w.table.Name+"_whole", newModel(), map[int32]int64{}
+		must(t, h.Loader().Ensure(t.Context(), whole.table))
+		whole.acquire(t)
+		whole.load(t, batch{changes: delivered})
+		for k, many := range w.model.rows {
+			one := whole.model.rows[k]
+			// A create below a snapshot's row that loaded first is stale, and so is
+			// what it says of Born; the row knows everything from above it.
+			one.Born, many.Born = schemas.Position{}, schemas.Position{}
+			if !reflect.DeepEqual(one, many) {
+				t.Fatalf("seed=%d round=%d: one load gives\n%+v, many\n%+v", seed, round, one, many)
+			}
+		}
 		// From offset 0, everything again in shuffled batches: the same table.
 		want := w.model.clone()
 		must(t, h.Loader().Rewind(t.Context(), w.table.Name, w.head.Epoch, map[int32]int64{0: 0, 1: 0}))
@@ -147,16 +160,13 @@ func randomHistories(t *testing.T, h *Harness) {
 			delivered = delivered[n:]
 		}
 		want.check(t, h, w.table)
-		if t.Failed() {
-			t.Fatalf("seed=%d round=%d", seed, round)
-		}
 	}
 }
 
 // randomFolds compares the warehouse with register.Apply on folds of changes
 // that no source would send: any op, any position, anything unset.
 func randomFolds(t *testing.T, h *Harness) {
-	rounds, batches := 8, 6
+	rounds, batches := 6, 6
 	if testing.Short() {
 		rounds = 2
 	}

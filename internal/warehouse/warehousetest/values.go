@@ -29,6 +29,30 @@ func fills(t *testing.T, h *Harness) {
 	w.put(t, since)
 }
 
+// manyRows crosses the borders of whatever a loader buffers rows in.
+func manyRows(t *testing.T, h *Harness) {
+	w := newWriter(t, h, payments())
+	const n = 5000
+	var creates, updates []schemas.Change
+	for i := range n {
+		creates = append(creates, change(schemas.Create, i+1, payment(i, "a", i%7)))
+		row := payment(i, "b", i%11)
+		switch i % 5 {
+		case 0:
+			updates = append(updates, change(schemas.Delete, n+i+1, row))
+			continue
+		case 1:
+			row = without(row, colBig)
+		case 2:
+			row = without(row, colDoc)
+			row[colName], row[colDay] = schemas.NullCell(), schemas.NullCell()
+		}
+		updates = append(updates, change(schemas.Update, n+i+1, row))
+	}
+	w.put(t, creates...)
+	w.put(t, updates...)
+}
+
 func revived(t *testing.T, h *Harness) {
 	w := newWriter(t, h, payments())
 	w.put(t, change(schemas.Create, 1, payment(2, "dead", 1)))
@@ -59,6 +83,14 @@ func touched(t *testing.T, h *Harness) {
 	}
 	w.put(t, change(schemas.Update, 7, payment(4, "has time", 7)))
 	w.put(t, change(schemas.Delete, 8, payment(4, "", 0)), change(schemas.Delete, 9, payment(99, "never there", 0)))
+	// More hours than a Touched lists become days.
+	var many []schemas.Change
+	for i := range warehouse.MaxTouched + 1 {
+		many = append(many, change(schemas.Create, 10+i, payment(1000+i, "m", 1000+2*i)))
+	}
+	if done := w.put(t, many...); len(done.Touched[0].Ranges) != 1 || done.All {
+		t.Fatalf("touched %+v", done.Touched[0])
+	}
 }
 
 func untouched(t *testing.T, h *Harness) {

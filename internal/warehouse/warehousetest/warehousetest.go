@@ -6,6 +6,7 @@
 package warehousetest
 
 import (
+	"strings"
 	"testing"
 
 	"millrace/internal/fault"
@@ -29,6 +30,10 @@ type Harness struct {
 	Rows func(t *testing.T, table warehouse.CoreTable) []Stored
 	// View reads what readers see, in any order.
 	View func(t *testing.T, table warehouse.CoreTable) []schemas.Row
+	// dying lets the process die at one point after the other, one a load.
+	dying bool
+	dies  int
+
 	// Images reads the images of changes that are kept of the named columns.
 	Images func(t *testing.T, table warehouse.CoreTable, columns []string) []Image
 }
@@ -52,7 +57,8 @@ type Image struct {
 	V    schemas.Row // by the order of the columns asked for
 }
 
-// Run runs the suite. open makes an empty warehouse.
+// Run runs the suite: every case as it is, and again with the process dying in
+// every load and its successor going on. open makes an empty warehouse.
 func Run(t *testing.T, open func(t *testing.T) *Harness) {
 	for _, c := range []struct {
 		name string
@@ -71,6 +77,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"TruncateReachesEveryPartition", truncate},
 		{"SnapshotEndOverPartitionsAndLoads", snapshotEnd},
 		{"BlockedStandsStill", blocked},
+		{"MoreRowsThanABuffer", manyRows},
 		{"LateSnapshotRowFillsUnset", fills},
 		{"RevivedRowInheritsNothing", revived},
 		{"MissingColumnThatIsNeverUnset", uncarried},
@@ -87,9 +94,18 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"ValuesThatDoNotFit", badValues},
 		{"DeathAtEveryPoint", deaths},
 		{"ErrorAtEveryPoint", failures},
+		{"CancelledAtEveryPoint", cancelled},
 		{"RandomHistories", randomHistories},
 		{"RandomFoldsMatchTheAlgebra", randomFolds},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, open(t)) })
+		if testing.Short() || strings.HasSuffix(c.name, "AtEveryPoint") {
+			continue
+		}
+		t.Run(c.name+"/Dying", func(t *testing.T) {
+			h := open(t)
+			h.dying = true
+			c.run(t, h)
+		})
 	}
 }

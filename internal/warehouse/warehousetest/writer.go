@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/internal/fault"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
@@ -77,11 +78,50 @@ func (w *writer) make(t *testing.T, b batch) *warehouse.Batch {
 // load loads and checks everything that the model knows.
 func (w *writer) load(t *testing.T, b batch) schemas.LoadComplete {
 	t.Helper()
+	if w.h.dying {
+		if done, committed := w.die(t, b); committed {
+			return done
+		}
+	}
 	wb := w.make(t, b)
 	done, err := w.h.Loader().Load(t.Context(), wb)
 	must(t, err)
 	w.loaded(t, b, wb, done)
 	return done
+}
+
+// die lets the process die in the load, at the next of the points, and goes on
+// as its successor: it acquires and compares.
+func (w *writer) die(t *testing.T, b batch) (done schemas.LoadComplete, committed bool) {
+	t.Helper()
+	point := w.h.Points[w.h.dies%len(w.h.Points)]
+	w.h.dies++
+	wb := w.make(t, b)
+	before := w.head
+	w.h.Faults.Fail(point, 1)
+	if _, err := w.h.Loader().Load(t.Context(), wb); !errors.Is(err, fault.ErrInjected) {
+		t.Fatalf("a load with a fault at %s: %v", point, err)
+	}
+	w.h.Crash(t)
+	w.acquire(t)
+	committed = point == w.h.Committed
+	if w.head.Epoch != before.Epoch+1 || (w.head.Load == before.Load+1) != committed {
+		t.Fatalf("after %s: head %+v", point, w.head)
+	}
+	events, err := w.h.Loader().Loads(t.Context(), w.table.Name, before.Load, 10)
+	must(t, err)
+	if !committed {
+		if len(events) > 0 {
+			t.Fatalf("after %s: %d events of a load that was not committed", point, len(events))
+		}
+		w.model.check(t, w.h, w.table)
+		return done, false
+	}
+	if len(events) != 1 {
+		t.Fatalf("after %s: %d events", point, len(events))
+	}
+	w.loaded(t, b, wb, events[0])
+	return events[0], true
 }
 
 func (w *writer) put(t *testing.T, changes ...schemas.Change) schemas.LoadComplete {

@@ -1,0 +1,156 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"millrace/deriver/graph"
+	"millrace/deriver/spec"
+	"millrace/internal/config"
+	"millrace/internal/invalid"
+	"millrace/internal/kafka"
+	"millrace/internal/warehouse/duckdb"
+	"millrace/schemas/registry"
+)
+
+// CheckOptions says what Check reads. Either may be empty, not both.
+type CheckOptions struct {
+	Config  string // the configuration's file
+	Derived string // the folder of the specs; empty: the configuration's
+	Env     func(string) (string, bool)
+}
+
+// Checked is what Check found to be right, and what it could not look at.
+type Checked struct {
+	Sources   int
+	Tables    int
+	Specs     int
+	Unchecked []string // sentences
+}
+
+// Check reports every fault of the configuration and of all specs at once, as
+// invalid.Faults. It reads files; for the columns of core tables it also asks
+// the process that runs on the configuration, if there is one.
+func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
+	if o.Config == "" && o.Derived == "" {
+		return nil, errors.New("nothing to check: name a configuration with --config or a folder of specs with --derived")
+	}
+	var out Checked
+	var faults invalid.Faults
+	var conf *config.Config
+	if o.Config != "" {
+		var err error
+		conf, err = config.Load(o.Config, o.Env)
+		var found invalid.Faults
+		if err != nil && !errors.As(err, &found) {
+			return nil, err
+		}
+		faults = append(faults, found...)
+	}
+	if conf != nil {
+		out.Sources = len(conf.Sources)
+		for _, s := range conf.Sources {
+			out.Tables += len(s.Tables)
+		}
+		if o.Derived == "" {
+			o.Derived = conf.Derived
+		}
+	}
+	if o.Derived != "" {
+		found, err := out.specs(ctx, o.Derived, conf)
+		if err != nil {
+			return nil, err
+		}
+		faults = append(faults, found...)
+	}
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// specs checks the specs of a folder against the configuration, if that is
+// known and right.
+func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config) (invalid.Faults, error) {
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		var faults invalid.Faults
+		faults.Add(folder, 0, "derived", "is not there", "name the folder of the specs")
+		return faults, nil
+	}
+	dialect, err := duckdb.OpenDialect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dialect.Close() }()
+	specs, faults, err := spec.Load(os.DirFS(folder))
+	if err != nil {
+		return nil, err
+	}
+	c.Specs = len(specs)
+	tables, err := c.tables(ctx, conf, specs, dialect)
+	if err != nil {
+		return nil, err
+	}
+	_, more, err := graph.Build(ctx, dialect, specs, tables)
+	if err != nil {
+		return nil, fmt.Errorf("check the specs: %w", err)
+	}
+	return inFolder(folder, append(faults, more...)), nil
+}
+
+// inFolder names the faults' files as a person would from here.
+func inFolder(folder string, faults invalid.Faults) invalid.Faults {
+	for i := range faults {
+		faults[i].File = filepath.Join(folder, faults[i].File)
+	}
+	return faults
+}
+
+var coreName = regexp.MustCompile(`\bcore\.[A-Za-z_][A-Za-z0-9_]*`)
+
+// tables are the core tables as far as they are known: without a configuration
+// every name that the specs use is believed.
+func (c *Checked) tables(ctx context.Context, conf *config.Config, specs []*spec.Spec, dialect *duckdb.Dialect) ([]graph.Table, error) {
+	if conf == nil {
+		c.Unchecked = append(c.Unchecked, "the core tables and their columns: name the configuration with --config")
+		return believed(specs), nil
+	}
+	p := &process{Options: Options{Config: conf}, names: kafka.Names{Prefix: conf.Prefix}}
+	url := conf.Registry.URL
+	if f, err := Find(conf.Data); err == nil && url == "" {
+		url = f.Registry
+	}
+	if url != "" {
+		var err error
+		if p.registry, err = registry.New(url); err != nil {
+			return nil, err
+		}
+		if tables, err := p.graphTables(ctx, dialect); err == nil {
+			return tables, nil
+		}
+	}
+	c.Unchecked = append(c.Unchecked, "the columns of the core tables: start millrace up on this configuration, and check again while it runs")
+	return p.graphTables(ctx, nil)
+}
+
+func believed(specs []*spec.Spec) []graph.Table {
+	var names []string
+	for _, s := range specs {
+		names = append(names, coreName.FindAllString(s.Query, -1)...)
+		for _, in := range s.Inputs {
+			names = append(names, coreName.FindAllString(in.Table+" "+in.Via, -1)...)
+		}
+	}
+	slices.Sort(names)
+	var out []graph.Table
+	for _, name := range slices.Compact(names) {
+		out = append(out, graph.Table{Name: name})
+	}
+	return out
+}

@@ -1,0 +1,146 @@
+package verify
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+)
+
+// Mark is a place in a source's log: a log position, or file and offset.
+type Mark struct {
+	Major, Minor uint64
+}
+
+// Copied says what a copy of a source's table shows: everything up to Low, and
+// nothing above High.
+type Copied struct {
+	Key       []string // the columns of its primary key
+	Low, High Mark
+}
+
+// Database is a source, read with its plain SQL driver.
+type Database struct {
+	db     *sql.DB
+	reader reader
+}
+
+// reader is what differs between kinds of databases.
+type reader interface {
+	begin(ctx context.Context, conn *sql.Conn) error
+	mark(ctx context.Context, q querier) (Mark, error)
+	describe(ctx context.Context, conn *sql.Conn, table string) (layout, error)
+}
+
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// layout is how a table is read.
+type layout struct {
+	columns []column
+	key     []string
+	query   string // gives every column as text
+}
+
+// OpenDatabase prepares to read a source. Kind and DSN are those of its
+// configuration.
+func OpenDatabase(kind, dsn string) (*Database, error) {
+	switch kind {
+	case "postgres":
+		db, err := sql.Open("pgx", dsn)
+		if err != nil {
+			return nil, fmt.Errorf("open the source: %w", err)
+		}
+		return &Database{db, postgres{}}, nil
+	case "mariadb", "mysql":
+		text, err := driverDSN(dsn)
+		if err != nil {
+			return nil, err
+		}
+		db, err := sql.Open("mysql", text)
+		if err != nil {
+			return nil, fmt.Errorf("open the source: %w", err)
+		}
+		return &Database{db, mariadb{}}, nil
+	}
+	return nil, fmt.Errorf("sources of kind %q cannot be verified", kind)
+}
+
+// driverDSN is the form in which the driver wants mysql://user:pass@host:port/db.
+func driverDSN(dsn string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", errors.New("open the source: its DSN is no URL") // the error would show a password
+	}
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
+	if u.Port() == "" {
+		c.Addr += ":3306"
+	}
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	c.Params = map[string]string{"time_zone": "'+00:00'"}
+	return c.FormatDSN(), nil
+}
+
+// Close closes its connections.
+func (d *Database) Close() error { return d.db.Close() }
+
+// Mark is a place in the log at or above every change that was committed before.
+func (d *Database) Mark(ctx context.Context) (Mark, error) { return d.reader.mark(ctx, d.db) }
+
+// Copy copies a table, schema.table or database.table, as of one moment into
+// the replica, under the name of its core table.
+func (d *Database) Copy(ctx context.Context, into *Replica, table, core string) (Copied, error) {
+	fail := func(err error) (Copied, error) {
+		return Copied{}, fmt.Errorf("copy %s from its source: %w", table, err)
+	}
+	low, err := d.Mark(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	conn, err := d.db.Conn(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	defer conn.Close()
+	if err := d.reader.begin(ctx, conn); err != nil {
+		return fail(err)
+	}
+	l, err := d.reader.describe(ctx, conn, table)
+	if err != nil {
+		return fail(err)
+	}
+	rows, err := conn.QueryContext(ctx, l.query)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	err = into.fill(ctx, core, l.columns, func() ([]*string, error) {
+		if rows.Next() {
+			return scanTexts(rows, len(l.columns))
+		}
+		if err := rows.Err(); err != nil {
+			return nil, err
+		}
+		return nil, io.EOF
+	})
+	if err != nil {
+		return fail(err)
+	}
+	if _, err := conn.ExecContext(ctx, "ROLLBACK"); err != nil {
+		return fail(err)
+	}
+	high, err := d.Mark(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	return Copied{Key: l.key, Low: low, High: high}, nil
+}

@@ -1,0 +1,331 @@
+package producers
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"millrace/schemas"
+)
+
+func both(t *testing.T, test func(t *testing.T, embedded bool)) {
+	for _, embedded := range []bool{false, true} {
+		t.Run(map[bool]string{false: "kafka", true: "embedded"}[embedded], func(t *testing.T) { test(t, embedded) })
+	}
+}
+
+func TestSnapshotBesideStream(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, rand.Uint64(), embedded, "a", "b")
+		for range 60 {
+			w.db.random(30, false)
+		}
+		w.db.log = nil // from before the source began
+		r := w.start(nil)
+		for range 200 {
+			w.db.random(30, false)
+			time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond)
+		}
+		r.settle()
+		r.finish()
+		w.check()
+		for _, name := range w.db.names {
+			if n := w.count(name, schemas.SnapshotDone); n < 3 {
+				t.Errorf("%s: %d records say that the snapshot is done, want one per partition", name, n)
+			}
+		}
+	})
+}
+
+func TestSchemaChanges(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, rand.Uint64(), embedded, "a", "b")
+		r := w.start(nil)
+		for range 250 {
+			w.db.random(20, true)
+			time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond)
+		}
+		r.settle()
+		r.finish()
+		w.check()
+	})
+}
+
+func TestNewGeneration(t *testing.T) {
+	w := newWorld(t, rand.Uint64(), false, "a")
+	r := w.start(nil)
+	for range 50 {
+		w.db.random(10, false)
+	}
+	r.settle()
+	w.db.transact(func(x *memWriter) { x.renew("a") })
+	for range 50 {
+		w.db.random(10, false)
+	}
+	r.settle()
+	r.finish()
+	if topic := r.p.Status().Tables[0].Topic; topic != "p.s.public.a.g2" {
+		t.Fatalf("the table is in topic %s", topic)
+	}
+	w.check()
+}
+
+func TestStopAndStart(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, rand.Uint64(), embedded, "a")
+		for range 4 {
+			r := w.start(nil)
+			for range 20 {
+				w.db.random(10, true)
+			}
+			r.settle()
+			for range 20 {
+				w.db.random(10, true)
+			}
+			r.finish()
+		}
+		r := w.start(nil)
+		r.settle()
+		r.finish()
+		w.check()
+	})
+}
+
+// TestHugeTransaction: it is split, and what was sent of it is not sent again.
+func TestHugeTransaction(t *testing.T) {
+	w := newWorld(t, rand.Uint64(), false, "a")
+	r := w.start(nil)
+	r.settle()
+	w.db.transact(func(x *memWriter) {
+		for i := range int64(500) {
+			x.put("a", i)
+		}
+	})
+	kills := 0
+	for kills < 3 {
+		if w.count("a", schemas.Create) > 100*kills {
+			r.kill()
+			r = w.start(nil)
+			kills++
+		}
+	}
+	r.settle()
+	r.finish()
+	w.check()
+}
+
+// TestManyRereads: more keys than are kept call for a snapshot instead.
+func TestManyRereads(t *testing.T) {
+	w := newWorld(t, rand.Uint64(), false, "a")
+	var blocked atomic.Bool
+	r := w.start(func(r *run, effect string) error {
+		for effect == "chunk" && blocked.Load() && !r.killed.Load() {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	}, func(o *Options) { o.ChunkRows, o.MaxChanges = 500, 1000 })
+	const n = maxRereads + 500
+	w.db.transact(func(x *memWriter) {
+		for i := range int64(n) {
+			x.put("a", i)
+		}
+	})
+	r.settle()
+	blocked.Store(true)
+	w.db.transact(func(x *memWriter) {
+		for i := range int64(n) {
+			x.move("a", i, i+10*n)
+		}
+	})
+	end := w.db.end()
+	for r.p.Status().Complete.Pos.Major < end {
+		time.Sleep(time.Millisecond)
+	}
+	if st := r.p.Status().Tables[0]; st.Rereads > maxRereads || !st.Snapshot.Running {
+		t.Errorf("%d keys are kept, and the snapshot is %+v", st.Rereads, st.Snapshot)
+	}
+	blocked.Store(false)
+	r.settle()
+	r.finish()
+	w.check()
+	if done := w.count("a", schemas.SnapshotDone); done < 6 {
+		t.Errorf("%d records say that a snapshot is done, want at least two per partition", done)
+	}
+}
+
+func TestTableWithoutKey(t *testing.T) {
+	w := newWorld(t, 1, false, "a")
+	w.db.tables["a"].keyless = true
+	w.db.transact(func(x *memWriter) { x.put("a", 1); x.put("a", 2) })
+	w.db.log = nil
+	r := w.start(nil)
+	r.settle()
+	w.db.transact(func(x *memWriter) { x.put("a", 3); x.remove("a", 1) })
+	r.settle()
+	r.finish()
+	reads, creates := w.count("a", schemas.Read), w.count("a", schemas.Create)
+	if reads != 2 || creates != 1 {
+		t.Errorf("%d rows of the snapshot and %d creates, want 2 and 1", reads, creates)
+	}
+	dead := w.read("p.s.public.a.dlq")
+	if len(dead) != 1 || string(dead[0].Headers[len(dead[0].Headers)-1].Value) != "an update or delete of a table without a key" {
+		t.Errorf("%d dead letters: %v", len(dead), dead)
+	}
+}
+
+func TestHaltedTableLetsOthersGoOn(t *testing.T) {
+	w := newWorld(t, rand.Uint64(), false, "a", "b")
+	w.registry.refuse = "p.s.public.b-value"
+	r := w.start(nil)
+	for range 30 {
+		w.db.random(10, false)
+	}
+	end := w.db.end()
+	for r.p.Status().Complete.Pos.Major < end || r.p.Status().Tables[0].Snapshot.Running || !r.p.Status().Tables[0].Snapshot.Done {
+		time.Sleep(time.Millisecond)
+	}
+	b := r.p.Status().Tables[1]
+	var halt *HaltError
+	if !errors.As(b.Halted, &halt) || halt.Table != "public.b" || !b.Marked.Pos.IsZero() {
+		t.Fatalf("status of the refused table: %+v", b)
+	}
+	r.finish()
+	// Cured: the table is read from the start, and nothing is missing.
+	w.registry.mu.Lock()
+	w.registry.refuse = ""
+	w.registry.mu.Unlock()
+	r = w.start(nil)
+	r.settle()
+	r.finish()
+	w.db.names = []string{"a"}
+	w.check()
+	w.checkContent("b", w.consume("b"))
+}
+
+// TestSourceHaltsATable: what a table missed while it was halted, its next
+// snapshot brings.
+func TestSourceHaltsATable(t *testing.T) {
+	w := newWorld(t, rand.Uint64(), false, "a", "b")
+	r := w.start(nil)
+	w.db.transact(func(x *memWriter) { x.put("a", 1); x.put("b", 1) })
+	r.settle()
+	r.finish()
+
+	r = w.start(nil, func(o *Options) { o.Config = &memConfig{db: w.db, halt: "b"} })
+	w.db.transact(func(x *memWriter) { x.put("a", 2); x.put("b", 2); x.remove("b", 1) })
+	end := w.db.end()
+	for st := r.p.Status(); st.Complete.Pos.Major < end || st.Tables[1].Halted == nil; st = r.p.Status() {
+		time.Sleep(time.Millisecond)
+	}
+	r.finish()
+
+	r = w.start(nil)
+	r.settle()
+	r.finish()
+	w.checkContent("b", w.consume("b"))
+	w.db.names = []string{"a"}
+	w.check()
+}
+
+// TestValueThatCannotBeEncoded halts its table, never the others.
+func TestValueThatCannotBeEncoded(t *testing.T) {
+	w := newWorld(t, 1, false, "a", "b")
+	r := w.start(nil)
+	r.settle()
+	w.db.transact(func(x *memWriter) {
+		x.put("a", 1)
+		x.put("b", 1)
+		x.txn.items[1].row.big = "\xff" // no UTF-8
+		x.put("a", 2)
+	})
+	end := w.db.end()
+	for st := r.p.Status(); st.Complete.Pos.Major < end || st.Tables[1].Halted == nil; st = r.p.Status() {
+		time.Sleep(time.Millisecond)
+	}
+	r.finish()
+	if n := w.count("b", schemas.Create); n != 0 {
+		t.Errorf("%d creates of the halted table", n)
+	}
+	w.db.names = []string{"a"}
+	w.check()
+}
+
+func TestWholeSourceHalts(t *testing.T) {
+	w := newWorld(t, 1, false, "a")
+	halt := &HaltError{Err: errors.New("slot lost"), Hint: "drop it"}
+	r := w.start(func(_ *run, effect string) error {
+		if effect == "open" {
+			return halt
+		}
+		return nil
+	})
+	<-r.done
+	if !errors.Is(r.err, halt) {
+		t.Fatalf("run ended with %v", r.err)
+	}
+}
+
+func TestFailover(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, rand.Uint64(), embedded, "a")
+		r := w.start(nil)
+		for epoch := range uint32(3) {
+			for range 20 {
+				w.db.random(10, false)
+			}
+			r.settle()
+			w.db.mu.Lock()
+			w.db.epoch = epoch + 2
+			w.db.mu.Unlock()
+		}
+		w.db.random(10, false)
+		r.settle()
+		r.finish()
+		w.check()
+		// Every epoch was in a committed checkpoint before its first change.
+		state, err := r.p.read(t.Context())
+		if err != nil || state.Epoch != 4 {
+			t.Fatalf("epoch %d, %v", state.Epoch, err)
+		}
+	})
+}
+
+// TestIdleProgress: an idle source is acknowledged up to what is committed, at
+// intervals that grow.
+func TestIdleProgress(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, 1, embedded, "a")
+		r := w.start(nil)
+		r.settle()
+		for range 20 { // read points move the log without changes
+			w.db.mu.Lock()
+			w.db.lsn += 5
+			end := w.db.lsn
+			w.db.mu.Unlock()
+			r.settle()
+			for w.embedded == false {
+				w.db.mu.Lock()
+				acked := w.db.acked
+				w.db.mu.Unlock()
+				if acked >= end {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		r.finish()
+		w.check()
+	})
+}
+
+func TestOptions(t *testing.T) {
+	_, err := New(Options{Prefix: "p"})
+	for _, want := range []string{"Source is not set", "Config is not set", "Kafka.Brokers is not set", "Registry is not set"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+}
