@@ -134,8 +134,11 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	m := b.marks[partition]
 	switch e.Op {
 	case schemas.Watermark:
-		if !e.Pos.Less(m.Complete.Pos) {
-			m.Complete = schemas.Progress{Pos: e.Pos, Time: time.UnixMicro(e.TsUs).UTC()}
+		// Each by itself: after a torn transaction a repeated watermark may have an
+		// earlier time.
+		m.Complete.Pos = schemas.MaxPosition(m.Complete.Pos, e.Pos)
+		if at := time.UnixMicro(e.TsUs).UTC(); at.After(m.Complete.Time) {
+			m.Complete.Time = at
 		}
 		b.marks[partition] = m
 	case schemas.SnapshotDone:
