@@ -258,8 +258,9 @@ func mergeMarks(have, more map[int32]warehouse.Mark) map[int32]warehouse.Mark {
 	}
 	for p, m := range more {
 		was := out[p]
-		if was.Complete.Pos.Less(m.Complete.Pos) || was.Complete.Pos == m.Complete.Pos && was.Complete.Time.Before(m.Complete.Time) {
-			was.Complete = m.Complete
+		was.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, m.Complete.Pos)
+		if was.Complete.Time.Before(m.Complete.Time) {
+			was.Complete.Time = m.Complete.Time
 		}
 		was.SnapshotDone = schemas.MaxPosition(was.SnapshotDone, m.SnapshotDone)
 		out[p] = was

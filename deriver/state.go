@@ -36,6 +36,7 @@ type state struct {
 
 	begin, frontier time.Time // civil; the windows that have entered
 	outside         int64     // touched ranges outside of them
+	timeless        int64     // loads that touched rows whose event time is null
 	round           int64     // marks up to it belong to the round at hand
 	lastRound       time.Time
 }
@@ -117,6 +118,9 @@ func (s *state) touch(t schemas.Touched, back window.Lookback, now time.Time, ca
 		return err
 	}
 	s.outside += int64(outside)
+	if t.Null {
+		s.timeless++
+	}
 	for _, w := range windows {
 		s.dirty(w.Start, now, false, cause)
 	}

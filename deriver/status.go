@@ -27,6 +27,9 @@ type Status struct {
 	Complete time.Time        `json:"complete,omitzero"`
 	// Outside counts touched ranges that lie outside of all windows.
 	Outside int64 `json:"outside,omitempty"`
+	// Timeless counts loads that touched rows whose event time is null, which
+	// belong to no window (G8).
+	Timeless int64 `json:"timeless,omitempty"`
 }
 
 // Held is a window whose computation has failed. Its published rows are those
@@ -65,7 +68,7 @@ func (d *Deriver) report() {
 	}
 	now := Status{
 		Table: d.table.Name, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed, Drained: maps.Clone(s.drained),
-		Begin: s.begin, Frontier: s.frontier, Complete: s.head.Complete, Outside: s.outside,
+		Begin: s.begin, Frontier: s.frontier, Complete: s.head.Complete, Outside: s.outside, Timeless: s.timeless,
 	}
 	for _, w := range s.dirt {
 		if w.Error != "" && !w.RetryAt.IsZero() {

@@ -134,11 +134,11 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	m := b.marks[partition]
 	switch e.Op {
 	case schemas.Watermark:
-		if !e.Pos.Less(m.Complete.Pos) {
-			m.Complete = schemas.Progress{Pos: e.Pos, Time: m.Complete.Time}
-			if e.TsUs != 0 { // else the source has never been at the end of its log
-				m.Complete.Time = time.UnixMicro(e.TsUs).UTC()
-			}
+		// Each by itself: after a torn transaction a repeated watermark may have an
+		// earlier time. None says that the source was never at the end of its log.
+		m.Complete.Pos = schemas.MaxPosition(m.Complete.Pos, e.Pos)
+		if at := time.UnixMicro(e.TsUs).UTC(); e.TsUs != 0 && at.After(m.Complete.Time) {
+			m.Complete.Time = at
 		}
 		b.marks[partition] = m
 	case schemas.SnapshotDone:
