@@ -65,13 +65,20 @@ func derivedOnce(ctx context.Context, p Platform, into *Replica, s *Spec, times 
 
 // CopyTable copies a table of the platform's warehouse under its own name.
 func (r *Replica) CopyTable(ctx context.Context, p Platform, table string) error {
-	t, err := p.Query(ctx, "SELECT * FROM "+quoted(table))
+	shape, err := p.Query(ctx, "SELECT * FROM "+quoted(table)+" LIMIT 0")
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", table, err)
 	}
-	columns := make([]column, len(t.Columns))
-	for i, name := range t.Columns {
-		columns[i] = column{name, t.Types[i]}
+	columns, texts := make([]column, len(shape.Columns)), make([]string, len(shape.Columns))
+	for i, name := range shape.Columns {
+		columns[i], texts[i] = column{name, shape.Types[i]}, ident(name)
+		if shape.Types[i] == blob {
+			texts[i] = "hex(" + ident(name) + ")"
+		}
+	}
+	t, err := p.Query(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+quoted(table))
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", table, err)
 	}
 	return r.fill(ctx, table, columns, listed(t.Rows))
 }
