@@ -135,9 +135,10 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	switch e.Op {
 	case schemas.Watermark:
 		// Each by itself: after a torn transaction a repeated watermark may have an
-		// earlier time.
+		// earlier time. Without a time, the source has never been at the end of its
+		// log.
 		m.Complete.Pos = schemas.MaxPosition(m.Complete.Pos, e.Pos)
-		if at := time.UnixMicro(e.TsUs).UTC(); at.After(m.Complete.Time) {
+		if at := time.UnixMicro(e.TsUs).UTC(); e.TsUs != 0 && at.After(m.Complete.Time) {
 			m.Complete.Time = at
 		}
 		b.marks[partition] = m
