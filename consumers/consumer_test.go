@@ -404,15 +404,11 @@ func TestTruncate(t *testing.T) {
 // Rows without a key can only be kept, each once.
 func TestTableWithoutKey(t *testing.T) {
 	r := newRig(t)
-	s := r.table("notes", 1)
+	s := r.keyed("notes", 1)
 	for i := range 3 {
-		rec := r.put(s, int64(i), "v")
-		rec.Key = nil
-		r.produce(rec)
+		r.produce(r.put(s, int64(i), "v"))
 	}
-	gone := r.del(s, 1)
-	gone.Key = nil
-	r.produce(gone)
+	r.produce(r.del(s, 1))
 	c, stop := r.start()
 	defer stop()
 	r.await("three rows and a letter", func() bool {

@@ -65,6 +65,9 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 // prepare makes the batch that the warehouse gets, or nil if the table has all
 // of it already.
 func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*warehouse.Batch, error) {
+	if err := t.learnKey(ctx); err != nil {
+		return nil, err
+	}
 	if !g.ensured {
 		if err := t.retry(ctx, "ensure table "+g.table.Name, func() error { return t.opts.Loader.Ensure(ctx, g.table) }); err != nil {
 			return nil, err

@@ -164,10 +164,12 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 // topic: nobody knows which later changes must wait for it.
 func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 	if c.Key == nil {
+		if err := t.learnKey(ctx); err != nil {
+			return err
+		}
 		if len(t.targets[0].table.Key) > 0 {
 			return t.unreadableKey(c, errors.New("the record has no key"))
 		}
-		t.setKeyless()
 		return nil
 	}
 	id, body, err := avro.SplitHeader(c.Key)
@@ -199,6 +201,35 @@ func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 func (t *topic) unreadableKey(c *batch.Change, err error) error {
 	return halt(fmt.Errorf("read the key of record %d of partition %d of %s: %w", c.Offset, c.Partition, t.conf.Topic, err),
 		"remove the record from the topic or register its schema, then restart the consumer")
+}
+
+// learnKey asks the registry for the key of a topic of which no key was read
+// yet: control records have none. Schemas are registered before the first
+// record, so a topic without a key's schema feeds a table without a key.
+func (t *topic) learnKey(ctx context.Context) error {
+	if t.targets[0].table.Key != nil {
+		return nil
+	}
+	var text string
+	err := t.retry(ctx, "look up the key of "+t.conf.Topic, func() (err error) {
+		text, err = t.opts.Registry.Latest(ctx, t.conf.Topic+"-key")
+		if errors.Is(err, registry.ErrUnknown) {
+			return permanent(err)
+		}
+		return err
+	})
+	if errors.Is(err, registry.ErrUnknown) {
+		t.setKeyless()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	columns, err := avro.ParseKeySchema(text)
+	if err != nil {
+		return halt(fmt.Errorf("read the key's schema of %s: %w", t.conf.Topic, err), "correct the subject "+t.conf.Topic+"-key in the registry, then restart the consumer")
+	}
+	return t.setKey(columns)
 }
 
 // setKeyless makes every table of the topic a history: rows without a key
