@@ -26,6 +26,18 @@ func TestRowsArriveAndAreAnnounced(t *testing.T) {
 	r.awaitEqual(s)
 	r.produce(r.put(s, 7, "back"))
 	r.awaitEqual(s)
+	r.await("the head's offsets are committed", func() bool {
+		committed, err := kadm.NewClient(r.client).FetchOffsets(r.ctx(), "g")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p, n := range r.mem.head("core.orders").Offsets {
+			if o, _ := committed.Lookup(s.Topic, p); o.At != n {
+				return false
+			}
+		}
+		return true
+	})
 	stop()
 	next := int64(1)
 	var rows schemas.RowCounts
@@ -43,15 +55,6 @@ func TestRowsArriveAndAreAnnounced(t *testing.T) {
 	}
 	if rows.Read != 202 || rows.Applied+rows.Folded != 202 {
 		t.Errorf("announced %+v", rows)
-	}
-	committed, err := kadm.NewClient(r.client).FetchOffsets(r.ctx(), "g")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for p, n := range r.mem.head("core.orders").Offsets {
-		if o, _ := committed.Lookup(s.Topic, p); o.At != n {
-			t.Errorf("partition %d: offset %d is committed, the head has %d", p, o.At, n)
-		}
 	}
 }
 

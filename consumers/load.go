@@ -20,6 +20,7 @@ import (
 func (t *topic) flush(ctx context.Context) error {
 	if t.batch.ProgressOnly() && len(t.put) == 0 {
 		t.batch.Wait() // its marks and ranges ride with the next load
+		t.settle()
 		return t.progress(ctx)
 	}
 	started := time.Now()
@@ -33,6 +34,7 @@ func (t *topic) flush(ctx context.Context) error {
 		}
 	}
 	t.batch.Reset()
+	t.settle()
 	return t.commitOffsets(ctx)
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -52,6 +53,8 @@ type topic struct {
 	put     []deadletter.Letter // to be acknowledged before the next load
 
 	queue
+	held      atomic.Int64 // bytes of it that count as memory
+	taken     int64        // of them, those that left the queue
 	canonical []byte
 	cells     []schemas.Cell
 	envelope  avro.Envelope
@@ -68,6 +71,10 @@ func (q *queue) push(records []*kgo.Record) {
 	q.mu.Lock()
 	q.polled = append(q.polled, records)
 	q.mu.Unlock()
+	q.signal()
+}
+
+func (q *queue) signal() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -108,13 +115,23 @@ func (t *topic) run(ctx context.Context) error {
 					}
 				}
 			}
-			t.release(records)
+			t.taken += size(records)
+			t.settle()
 		}
-		if due := t.batch.Due(); !due.IsZero() && !time.Now().Before(due) {
+		due := t.batch.Due()
+		if !due.IsZero() && (t.short() || !time.Now().Before(due)) {
 			if err := t.flush(ctx); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// settle counts off what was taken from the queue, once nothing refers to it.
+func (t *topic) settle() {
+	if t.batch.Size() == 0 {
+		t.free(t.taken)
+		t.taken = 0
 	}
 }
 
