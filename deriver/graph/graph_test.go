@@ -164,8 +164,11 @@ func TestHash(t *testing.T) {
 		}
 	}
 	for _, r := range [][2]string{
-		{"sum(amount)", "max(amount)"}, {"window: day", "window: week"}, {"window: day", "window: {size: day, timezone: Europe/Berlin}"},
-		{"owner: me", "unique_key: booked"}, {"owner: me", "inputs: {core.payments: booked}"},
+		{"sum(amount)", "max(amount)"},
+		{"window: day", "window: week"},
+		{"window: day", "window: {size: day, timezone: Europe/Berlin}"},
+		{"owner: me", "unique_key: booked"},
+		{"owner: me", "inputs: {core.payments: booked}"},
 	} {
 		if hash(strings.Replace(base, r[0], r[1], 1)) == same {
 			t.Errorf("%s does not change the hash", r[1])
