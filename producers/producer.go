@@ -71,7 +71,7 @@ func (p *Producer) Run(ctx context.Context) error {
 		committed, err := p.session(ctx)
 		p.status.session(err)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to end
 		}
 		var halt *HaltError
 		if errors.Is(err, ErrFenced) || errors.As(err, &halt) && halt.Table == "" {

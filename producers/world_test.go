@@ -284,6 +284,7 @@ func (w *world) read(topic string) []*kgo.Record {
 func (w *world) readAll(topic string) []*kgo.Record {
 	w.t.Helper()
 	c := w.cluster()
+	c.Embedded = true // fetches that do not wait for more
 	cl, err := kgo.NewClient(append(append(c.ClientOpts("check", nil, nil), c.ConsumerOpts()...), kgo.ConsumeTopics(topic), kgo.KeepControlRecords())...)
 	if err != nil {
 		w.t.Fatal(err)

@@ -146,7 +146,7 @@ func (d *derivers) run(ctx context.Context) error {
 			break
 		}
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to end
+			return nil
 		}
 		d.wait("the schemas of the core tables: " + err.Error())
 		if !errors.Is(err, registry.ErrUnknown) {

@@ -38,31 +38,37 @@ func TestCompareFindsEachKindOfDifference(t *testing.T) {
 		"rows in any order": {table(columns, types, "3 -", "1 10", "2 20"), []string{"id"}, nil},
 		"columns in any order": {
 			table("amount id", "DECIMAL BIGINT", "10 1", "20 2", "- 3"),
-			[]string{"id"}, nil,
+			[]string{"id"},
+			nil,
 		},
 		"a missing row":       {table(columns, types, "1 10", "3 -"), []string{"id"}, []string{"missing: id=2 amount=20"}},
 		"an extra row":        {table(columns, types, "1 10", "2 20", "3 -", "4 40"), []string{"id"}, []string{"extra: id=4 amount=40"}},
 		"a row that is twice": {table(columns, types, "1 10", "2 20", "2 20", "3 -"), []string{"id"}, []string{"extra: id=2 amount=20"}},
 		"a wrong value": {
 			table(columns, types, "1 10", "2 21", "3 -"),
-			[]string{"id"}, []string{"differs: id=2: amount should be 20, is 21"},
+			[]string{"id"},
+			[]string{"differs: id=2: amount should be 20, is 21"},
 		},
 		"null is a value": {
 			table(columns, types, "1 10", "2 20", "3 0"),
-			[]string{"id"}, []string{"differs: id=3: amount should be NULL, is 0"},
+			[]string{"id"},
+			[]string{"differs: id=3: amount should be NULL, is 0"},
 		},
 		"without a key": {
 			table(columns, types, "1 10", "2 21", "3 -"),
-			nil, []string{"missing: id=2 amount=20", "extra: id=2 amount=21"},
+			nil,
+			[]string{"missing: id=2 amount=20", "extra: id=2 amount=21"},
 		},
 		"a missing column": {table("id", "BIGINT", "1", "2", "3"), []string{"id"}, []string{"column: amount: is not in the warehouse"}},
 		"an extra column": {
 			table("id amount x", "BIGINT DECIMAL BIGINT", "1 10 1", "2 20 1", "3 - 1"),
-			[]string{"id"}, []string{"column: x: is in the warehouse only"},
+			[]string{"id"},
+			[]string{"column: x: is in the warehouse only"},
 		},
 		"another type": {
 			table(columns, "BIGINT DOUBLE", "1 10", "2 20", "3 -"),
-			[]string{"id"}, []string{"column: amount: should be DECIMAL, is DOUBLE"},
+			[]string{"id"},
+			[]string{"column: amount: should be DECIMAL, is DOUBLE"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

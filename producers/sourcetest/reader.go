@@ -282,5 +282,3 @@ func cloneRow(r []schemas.Cell) []schemas.Cell {
 func sameCell(a, b schemas.Cell) bool {
 	return a.Kind == b.Kind && a.Int == b.Int && bytes.Equal(a.Bytes, b.Bytes)
 }
-
-func sameRow(a, b []schemas.Cell) bool { return slices.EqualFunc(a, b, sameCell) }
