@@ -67,11 +67,12 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 			return nil, err
 		}
 		g.shown = g.head.Complete
-		if err := t.announceLast(ctx, g); err != nil {
+		last, err := t.announceLast(ctx, g)
+		if err != nil {
 			return nil, err
 		}
 		s.status.update(g.table.Name, func(st *TableStatus) {
-			st.Halted, st.Load, st.Complete, st.Snapshot = "", g.head.Load, g.head.Complete, g.head.Snapshot
+			st.Halted, st.Load, st.LoadedAt, st.Complete, st.Snapshot = "", g.head.Load, last, g.head.Complete, g.head.Snapshot
 		})
 	}
 	t.letters, err = deadletter.Open(ctx, s.opts.Cluster, s.opts.Names, s.client, conf.Topic)
@@ -81,20 +82,23 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 	return t, nil
 }
 
-func (t *topic) announceLast(ctx context.Context, g *target) error {
+// announceLast announces the table's last load, if it has one, and returns when
+// that was committed.
+func (t *topic) announceLast(ctx context.Context, g *target) (committed time.Time, err error) {
 	if g.head.Load == 0 {
-		return nil
+		return committed, nil
 	}
 	events, err := t.opts.Loader.Loads(ctx, g.table.Name, g.head.Load-1, 1)
 	if err != nil {
-		return fmt.Errorf("read the last load of %s: %w", g.table.Name, err)
+		return committed, fmt.Errorf("read the last load of %s: %w", g.table.Name, err)
 	}
 	for i := range events {
+		committed = events[i].CommittedAt
 		if err := t.announce(ctx, &events[i]); err != nil {
-			return err
+			return committed, err
 		}
 	}
-	return nil
+	return committed, nil
 }
 
 // topicLog is what Kafka says of a topic.

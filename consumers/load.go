@@ -20,6 +20,7 @@ import (
 func (t *topic) flush(ctx context.Context) error {
 	if t.batch.ProgressOnly() && len(t.put) == 0 {
 		t.batch.Wait() // its marks and ranges ride with the next load
+		t.settle()
 		return t.progress(ctx)
 	}
 	started := time.Now()
@@ -33,6 +34,7 @@ func (t *topic) flush(ctx context.Context) error {
 		}
 	}
 	t.batch.Reset()
+	t.settle()
 	return t.commitOffsets(ctx)
 }
 
@@ -65,6 +67,9 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 // prepare makes the batch that the warehouse gets, or nil if the table has all
 // of it already.
 func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*warehouse.Batch, error) {
+	if err := t.learnKey(ctx); err != nil {
+		return nil, err
+	}
 	if !g.ensured {
 		if err := t.retry(ctx, "ensure table "+g.table.Name, func() error { return t.opts.Loader.Ensure(ctx, g.table) }); err != nil {
 			return nil, err
@@ -133,6 +138,7 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 		}
 		if err != nil {
 			t.metrics.retries.WithLabelValues(g.table.Name).Inc()
+			t.status.update(g.table.Name, func(s *TableStatus) { s.Trouble = err.Error() })
 		}
 		return err
 	})
@@ -203,7 +209,7 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 	g.head.Complete, g.head.Snapshot = e.CompleteThrough, e.Snapshot
 	g.shown = e.CompleteThrough
 	t.status.update(g.table.Name, func(s *TableStatus) {
-		s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
+		s.Trouble, s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = "", b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
 		s.Rows.Read += e.Rows.Read
 		s.Rows.Applied += e.Rows.Applied
 		s.Rows.Folded += e.Rows.Folded
@@ -257,8 +263,9 @@ func mergeMarks(have, more map[int32]warehouse.Mark) map[int32]warehouse.Mark {
 	}
 	for p, m := range more {
 		was := out[p]
-		if was.Complete.Pos.Less(m.Complete.Pos) || was.Complete.Pos == m.Complete.Pos && was.Complete.Time.Before(m.Complete.Time) {
-			was.Complete = m.Complete
+		was.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, m.Complete.Pos)
+		if was.Complete.Time.Before(m.Complete.Time) {
+			was.Complete.Time = m.Complete.Time
 		}
 		was.SnapshotDone = schemas.MaxPosition(was.SnapshotDone, m.SnapshotDone)
 		out[p] = was

@@ -45,9 +45,9 @@ type Deriver struct {
 
 	// Owned by the loop.
 	state       *state
-	needed      map[string]bool  // inputs whose needs are written down
-	failed      []warehouse.Dirt // windows whose run failed are to be held
-	keyHold     *warehouse.Dirt  // keys whose run failed are to be held
+	needed      map[string]time.Time // when the needs of an input were written down
+	failed      []warehouse.Dirt     // windows whose run failed are to be held
+	keyHold     *warehouse.Dirt      // keys whose run failed are to be held
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 
@@ -82,7 +82,7 @@ func New(opts Options) (*Deriver, error) {
 	return &Deriver{
 		opts: opts, log: opts.Logger.With("table", opts.Node.Spec.Name), strategy: st, table: st.Table(),
 		checks: audit.Checks(opts.Node, opts.Spelling), pace: p, wake: make(chan struct{}, 1),
-		needed: make(map[string]bool), told: make(map[string]time.Time),
+		needed: make(map[string]time.Time), told: make(map[string]time.Time),
 		status: Status{Table: opts.Node.Spec.Name, Waiting: "to start"},
 	}, nil
 }
@@ -145,7 +145,7 @@ func (d *Deriver) Run(ctx context.Context) error {
 		again, err := d.cycle(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // asked to end
 		case errors.Is(err, warehouse.ErrFenced) || errors.Is(err, warehouse.ErrRevision):
 			d.fail(err)
 			return fmt.Errorf("derive %s: %w", d.table.Name, err)
@@ -158,14 +158,15 @@ func (d *Deriver) Run(ctx context.Context) error {
 		default:
 			failures = 0
 		}
-		if err := d.sleep(ctx, again, err != nil); err != nil {
+		if !d.sleep(ctx, again, err != nil) {
 			return nil
 		}
 	}
 }
 
-// sleep waits until the time, a wake-up unless deaf, or the poll interval.
-func (d *Deriver) sleep(ctx context.Context, until time.Time, deaf bool) error {
+// sleep waits until the time, a wake-up unless deaf, or the poll interval. It
+// reports false when ctx has ended.
+func (d *Deriver) sleep(ctx context.Context, until time.Time, deaf bool) bool {
 	wait := d.opts.Poll
 	if !until.IsZero() {
 		wait = min(wait, until.Sub(d.opts.Now()))
@@ -181,7 +182,7 @@ func (d *Deriver) sleep(ctx context.Context, until time.Time, deaf bool) error {
 	case <-wake:
 	case <-ctx.Done():
 	}
-	return ctx.Err()
+	return ctx.Err() == nil
 }
 
 // cycle drains, marks, and only then runs. It returns when to come back at the

@@ -43,11 +43,10 @@ func (d *Deriver) inputs(ctx context.Context) (map[string]warehouse.InputState, 
 		if !there || !state.Ready {
 			d.state.waiting[table] = true
 		}
-		if there && !d.needed[table] {
-			if err := d.opts.Runner.SetNeeds(ctx, table, d.table.Name, needs[table]); err != nil {
+		if there && d.opts.Now().Sub(d.needed[table]) > needsAgain {
+			if err := d.need(ctx, table, needs[table]); err != nil {
 				return nil, err
 			}
-			d.needed[table] = true
 		}
 		if told[table].After(state.Complete) {
 			state.Complete = told[table]
@@ -57,6 +56,21 @@ func (d *Deriver) inputs(ctx context.Context) (map[string]warehouse.InputState, 
 		}
 	}
 	return states, nil
+}
+
+// needsAgain is how often the needs are written down again, and what is no
+// longer needed is swept.
+const needsAgain = 6 * time.Hour
+
+func (d *Deriver) need(ctx context.Context, table string, kept warehouse.Kept) error {
+	if err := d.opts.Runner.SetNeeds(ctx, table, d.table.Name, kept); err != nil {
+		return err
+	}
+	d.needed[table] = d.opts.Now()
+	if len(kept.Changes) == 0 {
+		return nil
+	}
+	return d.opts.Runner.Sweep(ctx, table)
 }
 
 // start begins the table's life: the inputs' loads up to now are absorbed by
@@ -247,6 +261,10 @@ func (d *Deriver) drainInput(ctx context.Context, in *graph.Input, state warehou
 		}
 	}
 	for _, a := range asks {
+		if a.after < state.Swept { // it was silent for too long
+			s.everything(now, schemas.Cause{Table: in.Table, Load: a.through})
+			continue
+		}
 		query := d.strategy.Changed(in, a.mapping, a.after, a.through)
 		if s.scope() == spec.ScopeKeys {
 			s.keyed = append(s.keyed, query)

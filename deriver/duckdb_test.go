@@ -100,6 +100,9 @@ func TestWindowsAreReplaced(t *testing.T) {
 		payments.loads("2024-03-05T11:04:00Z", put(14, 1, 100, nil))
 		p.quiet()
 		p.want("SELECT sum(total) FROM analytics.revenue", "18")
+		if s := p.derived["analytics.revenue"].Status(); s.Timeless != 1 {
+			t.Errorf("status %+v", s)
+		}
 	})
 	t.Run("a load that changes no result", func(t *testing.T) {
 		before := p.last("analytics.revenue").Load

@@ -279,3 +279,33 @@ func TestRunSurvivesFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The scopes table and rows hold the whole of what they own. What an append
+// table could not add is added once its query is mended.
+func TestFailingTableAndRowsAreHeld(t *testing.T) {
+	p := shop(t)
+	history := p.table("core.payments_history", "id int, amount int", schemas.ModeAppend)
+	history.loads("2024-03-05T10:00:00Z", put(1, 10))
+	const whole, added = "name: analytics.whole\nquery: SELECT max(id) AS x, error('no') AS e FROM core.orders",
+		"name: analytics.added\nstrategy: append\nquery: SELECT id, error('no') AS e FROM core.payments_history"
+	p.derive(whole, added)
+	p.settle()
+	for _, name := range []string{"analytics.whole", "analytics.added"} {
+		if s := p.status(name); len(s.Held) != 1 || s.Held[0].Failures < 1 || s.Waiting != "for 1 that failed" {
+			t.Errorf("status %+v", s)
+		}
+	}
+	history.loads("2024-03-05T11:00:00Z", put(2, 20))
+	p.settle()
+	p.want("SELECT count(*) FROM analytics.added", "0")
+	p.restart(strings.Replace(whole, "error('no')", "1", 1), strings.Replace(added, "error('no')", "1", 1))
+	p.now = p.now.Add(time.Hour)
+	p.quiet()
+	p.want("SELECT x FROM analytics.whole", "2")
+	p.want("SELECT id FROM analytics.added", "1", "2")
+	for _, name := range []string{"analytics.whole", "analytics.added"} {
+		if s := p.status(name); len(s.Held) != 0 || s.Dirty != 0 {
+			t.Errorf("status %+v", s)
+		}
+	}
+}

@@ -93,8 +93,10 @@ func TestNewCodeComputesEverything(t *testing.T) {
 		{"another column", "AS item,", "AS item, count(*) AS n,", "SELECT sum(n) FROM analytics.revenue", "3"},
 		{"another type", "CAST(sum(p.amount) AS BIGINT) AS total", "CAST(sum(p.amount) AS VARCHAR) AS total", "SELECT max(total) FROM analytics.revenue", "7"},
 		{"another grid", "CAST(p.paid_at AS DATE) AS day", "CAST(date_trunc('month', p.paid_at) AS DATE) AS day", "SELECT day, sum(total) FROM analytics.revenue GROUP BY 1", "2024-03-01T00:00 18"},
-		{"only columns that were not there", "CAST(p.paid_at AS DATE) AS day, o.item AS item, CAST(sum(p.amount) AS BIGINT) AS total",
-			"CAST(p.paid_at AS DATE) AS d, o.item AS i, CAST(sum(p.amount) AS BIGINT) AS t", "SELECT sum(t) FROM analytics.revenue", "18"},
+		{
+			"only columns that were not there", "CAST(p.paid_at AS DATE) AS day, o.item AS item, CAST(sum(p.amount) AS BIGINT) AS total",
+			"CAST(p.paid_at AS DATE) AS d, o.item AS i, CAST(sum(p.amount) AS BIGINT) AS t", "SELECT sum(t) FROM analytics.revenue", "18",
+		},
 	} {
 		text := strings.Replace(revenue, c.from, c.to, 1)
 		if c.name == "another grid" {
@@ -289,4 +291,47 @@ func TestLiveDirtGoesBeforeBackfill(t *testing.T) {
 	}
 	p.quiet()
 	p.want("SELECT sum(total) FROM analytics.revenue", "19")
+}
+
+// Changes go when all who need them have absorbed them. Who comes back after
+// that computes everything.
+func TestSweepOfChanges(t *testing.T) {
+	p := shop(t)
+	p.derive(revenue, strings.ReplaceAll(revenue, "analytics.revenue", "analytics.other"))
+	p.quiet()
+	orders := p.core["core.orders"]
+	orders.loads("2024-03-05T11:00:00Z", put(1, "pot", 7))
+	run := func(table string) {
+		t.Helper()
+		for range 5 {
+			if _, err := p.derived[table].cycle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const kept = "SELECT DISTINCT _load FROM millrace.core__orders__changes"
+	later := func() { p.now = p.now.Add(7 * time.Hour) }
+
+	run("analytics.revenue")
+	later()
+	run("analytics.revenue")
+	p.want(kept, "2") // the other has not seen it
+	run("analytics.other")
+	orders.loads("2024-03-05T11:01:00Z", put(2, "mug", 7))
+	p.core["core.payments"].loads("2024-03-05T11:01:00Z", put(19, 1, 0, "2024-03-04T10:00:00Z")) // so that both heads move
+	run("analytics.revenue")
+	run("analytics.other")
+	later()
+	run("analytics.revenue")
+	p.want(kept)
+
+	orders.loads("2024-03-05T11:02:00Z", put(1, "tin", 7))
+	run("analytics.revenue")
+	p.damage("UPDATE millrace.core__orders__needs SET seen_at = now() - INTERVAL 31 DAY WHERE spec = 'analytics.other'")
+	run("analytics.revenue")
+	later()
+	run("analytics.revenue") // the other is silent
+	p.want(kept)
+	run("analytics.other")
+	p.want("SELECT DISTINCT item FROM analytics.other", "mug", "tin")
 }

@@ -242,6 +242,8 @@ func (w *world) Commit(_ context.Context, s *warehouse.Step) (e schemas.LoadComp
 	return e, nil
 }
 
+func (w *world) Sweep(context.Context, string) error { return nil }
+
 func (w *world) SetNeeds(context.Context, string, string, warehouse.Kept) error { return nil }
 
 // modelSpelling writes queries that world understands.
@@ -265,8 +267,10 @@ func modelNode(t *testing.T) (*graph.Node, warehouse.Spelling) {
 	id, item := column("id", "BIGINT", schemas.Int), column("item", "BIGINT", schemas.Int)
 	g, more, err := graph.Build(t.Context(), dialect, []*spec.Spec{s}, []graph.Table{
 		{Name: "core.orders", Columns: []warehouse.ResultColumn{id, item}, Key: []string{"id"}},
-		{Name: "core.payments", Columns: []warehouse.ResultColumn{id, column("order_id", "BIGINT", schemas.Int), column("amount", "BIGINT", schemas.Int),
-			column("paid_at", "TIMESTAMP WITH TIME ZONE", schemas.Timestamp)}, EventTimes: []string{"paid_at"}, Key: []string{"id"}},
+		{Name: "core.payments", Columns: []warehouse.ResultColumn{
+			id, column("order_id", "BIGINT", schemas.Int), column("amount", "BIGINT", schemas.Int),
+			column("paid_at", "TIMESTAMP WITH TIME ZONE", schemas.Timestamp),
+		}, EventTimes: []string{"paid_at"}, Key: []string{"id"}},
 	})
 	if err != nil || len(faults)+len(more) > 0 {
 		t.Fatal(err, faults, more)

@@ -44,7 +44,7 @@ func newPace(n *graph.Node, freshness time.Duration) (pace, error) {
 }
 
 // opens is the first moment at which what became dirty at since may run.
-func (p pace) opens(since, now time.Time) time.Time {
+func (p pace) opens(since time.Time) time.Time {
 	if p.onLoad || p.ticks == nil {
 		return time.Time{}
 	}

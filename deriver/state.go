@@ -36,6 +36,7 @@ type state struct {
 
 	begin, frontier time.Time // civil; the windows that have entered
 	outside         int64     // touched ranges outside of them
+	timeless        int64     // loads that touched rows whose event time is null
 	round           int64     // marks up to it belong to the round at hand
 	lastRound       time.Time
 }
@@ -117,6 +118,9 @@ func (s *state) touch(t schemas.Touched, back window.Lookback, now time.Time, ca
 		return err
 	}
 	s.outside += int64(outside)
+	if t.Null {
+		s.timeless++
+	}
 	for _, w := range windows {
 		s.dirty(w.Start, now, false, cause)
 	}
@@ -199,7 +203,7 @@ func (s *state) due(now time.Time, pace pace) (run []warehouse.Dirt, again time.
 	var ready []warehouse.Dirt
 	for _, d := range s.dirt {
 		at := d.RetryAt
-		if t := pace.opens(d.Since, now); t.After(at) {
+		if t := pace.opens(d.Since); t.After(at) {
 			at = t
 		}
 		switch {

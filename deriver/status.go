@@ -2,6 +2,7 @@ package deriver
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,18 +12,24 @@ import (
 
 // Status says how far a table is, and what it waits for.
 type Status struct {
-	Table    string           `json:"table"`
-	Load     int64            `json:"load"`
-	Waiting  string           `json:"waiting,omitempty"` // empty: it runs, or is up to date
-	Error    string           `json:"error,omitempty"`   // why the last cycle ended early
-	Dirty    int64            `json:"dirty"`             // windows or keys to compute
-	Held     []Held           `json:"held,omitempty"`
+	Table   string `json:"table"`
+	Load    int64  `json:"load"`
+	Waiting string `json:"waiting,omitempty"` // empty: it runs, or is up to date
+	Error   string `json:"error,omitempty"`   // why the last cycle ended early
+	Dirty   int64  `json:"dirty"`             // windows or keys to compute
+	Held    []Held `json:"held,omitempty"`
+	// Absorbed are the inputs' loads whose effect the warehouse knows, Drained
+	// those whose effect this process knows.
 	Absorbed map[string]int64 `json:"absorbed,omitempty"`
+	Drained  map[string]int64 `json:"drained,omitempty"`
 	Begin    time.Time        `json:"begin,omitzero"`
 	Frontier time.Time        `json:"frontier,omitzero"`
 	Complete time.Time        `json:"complete,omitzero"`
 	// Outside counts touched ranges that lie outside of all windows.
 	Outside int64 `json:"outside,omitempty"`
+	// Timeless counts loads that touched rows whose event time is null, which
+	// belong to no window (G8).
+	Timeless int64 `json:"timeless,omitempty"`
 }
 
 // Held is a window whose computation has failed. Its published rows are those
@@ -60,8 +67,8 @@ func (d *Deriver) report() {
 		return
 	}
 	now := Status{
-		Table: d.table.Name, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed,
-		Begin: s.begin, Frontier: s.frontier, Complete: s.head.Complete, Outside: s.outside,
+		Table: d.table.Name, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed, Drained: maps.Clone(s.drained),
+		Begin: s.begin, Frontier: s.frontier, Complete: s.head.Complete, Outside: s.outside, Timeless: s.timeless,
 	}
 	for _, w := range s.dirt {
 		if w.Error != "" && !w.RetryAt.IsZero() {

@@ -137,10 +137,10 @@ func (d *Deriver) stepKeys(ctx context.Context, now time.Time) (again time.Time,
 		if s.keys.RetryAt.After(at) {
 			at = s.keys.RetryAt
 		}
-		if t := d.pace.opens(s.keys.Since, now); t.After(at) {
+		if t := d.pace.opens(s.keys.Since); t.After(at) {
 			at = t
 		}
-	} else if t := d.pace.opens(now, now); t.After(at) {
+	} else if t := d.pace.opens(now); t.After(at) {
 		at = t
 	}
 	switch {

@@ -27,7 +27,7 @@ func TestSnapshotBesideStream(t *testing.T) {
 		r := w.start(nil)
 		for range 200 {
 			w.db.random(30, false)
-			time.Sleep(time.Duration(w.db.rng.IntN(500)) * time.Microsecond)
+			time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond)
 		}
 		r.settle()
 		r.finish()
@@ -46,7 +46,7 @@ func TestSchemaChanges(t *testing.T) {
 		r := w.start(nil)
 		for range 250 {
 			w.db.random(20, true)
-			time.Sleep(time.Duration(w.db.rng.IntN(500)) * time.Microsecond)
+			time.Sleep(time.Duration(rand.IntN(500)) * time.Microsecond)
 		}
 		r.settle()
 		r.finish()
@@ -126,7 +126,7 @@ func TestManyRereads(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		return nil
-	}, func(o *Options) { o.ChunkRows = 500 })
+	}, func(o *Options) { o.ChunkRows, o.MaxChanges = 500, 1000 })
 	const n = maxRereads + 500
 	w.db.transact(func(x *memWriter) {
 		for i := range int64(n) {
@@ -140,7 +140,7 @@ func TestManyRereads(t *testing.T) {
 			x.move("a", i, i+10*n)
 		}
 	})
-	end := w.db.lsn
+	end := w.db.end()
 	for r.p.Status().Complete.Pos.Major < end {
 		time.Sleep(time.Millisecond)
 	}
@@ -183,7 +183,7 @@ func TestHaltedTableLetsOthersGoOn(t *testing.T) {
 	for range 30 {
 		w.db.random(10, false)
 	}
-	end := w.db.lsn
+	end := w.db.end()
 	for r.p.Status().Complete.Pos.Major < end || r.p.Status().Tables[0].Snapshot.Running || !r.p.Status().Tables[0].Snapshot.Done {
 		time.Sleep(time.Millisecond)
 	}
@@ -216,7 +216,7 @@ func TestSourceHaltsATable(t *testing.T) {
 
 	r = w.start(nil, func(o *Options) { o.Config = &memConfig{db: w.db, halt: "b"} })
 	w.db.transact(func(x *memWriter) { x.put("a", 2); x.put("b", 2); x.remove("b", 1) })
-	end := w.db.lsn
+	end := w.db.end()
 	for st := r.p.Status(); st.Complete.Pos.Major < end || st.Tables[1].Halted == nil; st = r.p.Status() {
 		time.Sleep(time.Millisecond)
 	}
@@ -241,7 +241,7 @@ func TestValueThatCannotBeEncoded(t *testing.T) {
 		x.txn.items[1].row.big = "\xff" // no UTF-8
 		x.put("a", 2)
 	})
-	end := w.db.lsn
+	end := w.db.end()
 	for st := r.p.Status(); st.Complete.Pos.Major < end || st.Tables[1].Halted == nil; st = r.p.Status() {
 		time.Sleep(time.Millisecond)
 	}

@@ -80,12 +80,20 @@ func newMemDB(seed uint64, names ...string) *memDB {
 	return db
 }
 
+// end is where the log ends.
+func (db *memDB) end() uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.lsn
+}
+
 func (db *memDB) id(name string) string { return "public." + name }
 
 // table is a version of a table as the source announces it.
 func (db *memDB) table(name, topic string, generation, columns int, keyless bool) *schemas.Table {
 	t := &schemas.Table{Source: "mem", DB: "db", Schema: "public", Name: name, Topic: topic, Generation: generation, Key: []int{0}, Columns: []schemas.Column{
-		{Name: "id", Type: schemas.Type{Kind: schemas.Int}}, {Name: "v", Type: schemas.Type{Kind: schemas.Int}},
+		{Name: "id", Type: schemas.Type{Kind: schemas.Int}},
+		{Name: "v", Type: schemas.Type{Kind: schemas.Int}},
 		{Name: "big", Type: schemas.Type{Kind: schemas.String}, Unsettable: true},
 	}}
 	if keyless {

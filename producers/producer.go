@@ -28,6 +28,9 @@ type Producer struct {
 	metrics *metrics
 	status  statusBoard
 
+	// drain is how long a stopping producer may take to commit what it has.
+	drain time.Duration
+
 	sessions  int
 	lastTxnID string
 	// seen is whose record was the last when the state was read: if it is then
@@ -44,7 +47,7 @@ func New(o Options) (*Producer, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	p := &Producer{opts: o, names: kafka.Names{Prefix: o.Prefix}, id: strconv.FormatUint(rand.Uint64(), 36)}
+	p := &Producer{opts: o, names: kafka.Names{Prefix: o.Prefix}, id: strconv.FormatUint(rand.Uint64(), 36), drain: 10 * time.Second}
 	var err1, err2, err3 error
 	p.txnID, err1 = p.names.TransactionalID(o.Source)
 	p.topics.positions, err2 = p.names.Positions(o.Source)
@@ -68,7 +71,7 @@ func (p *Producer) Run(ctx context.Context) error {
 		committed, err := p.session(ctx)
 		p.status.session(err)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to end
 		}
 		var halt *HaltError
 		if errors.Is(err, ErrFenced) || errors.As(err, &halt) && halt.Table == "" {

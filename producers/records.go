@@ -63,8 +63,10 @@ func (a *arena) record() *kgo.Record {
 // header returns a slice of n headers.
 func (a *arena) header(n int) []kgo.RecordHeader {
 	const size = 4 * recordBlock
-	if left := size*len(a.headers) - a.taken; left < n {
+	if left := size - a.taken%size; left < n {
 		a.taken += left
+	}
+	if a.taken == size*len(a.headers) {
 		a.headers = append(a.headers, make([]kgo.RecordHeader, size))
 	}
 	block, at := a.headers[a.taken/size], a.taken%size

@@ -17,9 +17,6 @@ import (
 	"millrace/schemas"
 )
 
-// drain is how long a stopping producer may take to commit what it has.
-const drain = 10 * time.Second
-
 // session is the producer from the opening of the source to the first error.
 // All that it knows was read from Kafka when it began, and nothing of it
 // outlives it. Its fields belong to the goroutine of loop.
@@ -32,10 +29,10 @@ type session struct {
 	// read can be committed.
 	work context.Context //nolint:containedctx // the life of the session
 
-	checkpoint // as the next commit will write it
-	durable    schemas.Token
-	floor      schemas.Progress // watermarks below it were sent already
-	saved      json.RawMessage  // the last that was committed
+	checkpoint                 // as the next commit will write it
+	durable    schemas.Token   // of the last commit
+	before     schemas.Token   // of the one before it
+	saved      json.RawMessage // the last that was committed
 	n, base    int64
 	tables     map[string]*table
 	byVersion  map[*schemas.Table]*table
@@ -62,7 +59,7 @@ type session struct {
 func (p *Producer) session(ctx context.Context) (committed bool, err error) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(drain, cancel) })()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(p.drain, cancel) })()
 
 	if err := p.ensureTopics(ctx); err != nil {
 		return false, err
@@ -112,7 +109,7 @@ func (p *Producer) ensureTopics(ctx context.Context) error {
 
 func (s *session) open(ctx context.Context, at *resumed) (Source, error) {
 	env := Env{
-		Source: s.o.Source, Prefix: s.o.Prefix, Now: s.o.Now,
+		Source: s.o.Source, Prefix: s.o.Prefix, Now: s.o.Now, Log: s.o.Log,
 		Topic: func(schema, name string, generation int) string {
 			// A name that is too long halts the table when its version arrives.
 			topic, _ := s.topic(schema, name, generation)
@@ -134,7 +131,7 @@ func (s *session) topic(schema, name string, generation int) (string, error) {
 // load takes up the state that was read.
 func (s *session) load(at *resumed) error {
 	s.checkpoint, s.saved, s.durable = at.checkpoint, at.saved, schemas.Token(at.Token)
-	s.n, s.base, s.floor = at.n, at.base, at.floor
+	s.n, s.base = at.n, at.base
 	s.boundary = true
 	s.tables, s.byVersion, s.waiters = make(map[string]*table), make(map[*schemas.Table]*table), make(map[*table]bool)
 	s.idle.quiet = s.o.IdleMin
@@ -222,7 +219,7 @@ func (s *session) close() {
 		}
 	}
 	if s.txn.open {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.work), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.work), s.p.drain/5)
 		defer cancel()
 		if err := errors.Join(s.cl.AbortBufferedRecords(ctx), s.cl.EndTransaction(ctx, kgo.TryAbort)); err != nil {
 			s.o.Log.Debug("transaction was not aborted", "source", s.o.Source, "err", err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"millrace/schemas"
 )
 
@@ -99,11 +101,19 @@ func (s *session) rows(r rows) (void, err error) {
 		return errVoid, nil
 	}
 	t := r.job.t
+	var marks []kgo.RecordHeader
+	if r.job.keys != nil {
+		marks = append(marks, kgo.RecordHeader{Key: rereadHeader})
+	}
 	for i := range r.changes {
+		if len(t.Table.Key) == 0 {
+			r.job.sent++
+			r.changes[i].Position = keyless(r.changes[i].Position, r.job.sent)
+		}
 		if err := s.raise(r.changes[i].Position.Epoch); err != nil {
 			return err, err
 		}
-		if err := s.send(t, &r.changes[i]); err != nil {
+		if err := s.send(t, &r.changes[i], marks...); err != nil {
 			return err, err
 		}
 		if t.halted != nil {
@@ -119,6 +129,15 @@ func (s *session) rows(r rows) (void, err error) {
 	return nil, nil
 }
 
+// keyless is the position of row n of a read, from 1, in a table without a key:
+// there the position alone tells rows apart. Row 0 is the read point. Both lie
+// above every change that the read point covers, and below what follows it: the
+// rows of one log event are fewer than half of all seqs.
+func keyless(readPoint schemas.Position, n uint32) schemas.Position {
+	readPoint.Seq = min(readPoint.Seq, 1<<31) + n
+	return readPoint
+}
+
 // chunk takes up what became of a job. Its rows are in this transaction or an
 // earlier one, so the state that says so is too.
 func (s *session) chunk(r result) error {
@@ -127,7 +146,7 @@ func (s *session) chunk(r result) error {
 	var halt *HaltError
 	switch {
 	case j.void() || t.halted != nil:
-		return nil
+		return nil //nolint:nilerr // what the chunk met no longer counts
 	case r.err == nil:
 	case errors.As(r.err, &halt):
 		if halt.Table == "" {
@@ -138,12 +157,16 @@ func (s *session) chunk(r result) error {
 	case errors.Is(r.err, ErrRewritten) || j.tries < chunkTries:
 		// A rewritten table's next version is on its way, or its truncate.
 		j.tries++
+		j.sent = 0
 		j.pause = max(chunkPause, min(2*j.pause, 5*time.Second))
 		s.p.metrics.chunkRetries.Inc()
 		s.give(j)
 		return nil
 	default:
 		return fmt.Errorf("read rows of %s: %w", t.id, r.err)
+	}
+	if len(t.Table.Key) == 0 {
+		r.chunk.ReadPoint = keyless(r.chunk.ReadPoint, 0)
 	}
 	t.dirty = true
 	s.txn.wanted(s.o)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"millrace/schemas"
@@ -29,7 +30,8 @@ type Batch struct {
 	Resume schemas.Token
 	// Complete says that nothing at or below its Pos follows but repeats: the
 	// last completed transaction, or, when all of the log was read, the point up
-	// to which it was read. Its Time is zero unless the log was drained to Pos.
+	// to which it was read. Its Time is the server's clock, read when the log was
+	// drained to Pos, and zero unless it was.
 	Complete schemas.Progress
 }
 
@@ -123,6 +125,7 @@ type Env struct {
 	Topic  func(schema, table string, generation int) string
 	Halt   func(*HaltError) // reports a table that cannot be captured; the others go on
 	Now    func() time.Time
+	Log    *slog.Logger // never nil
 }
 
 // Config is a source's section of the configuration. The section is the

@@ -14,6 +14,9 @@ type checkpoint struct {
 	Token    []byte           `json:"token,omitempty"` // bytes: JSON would change what is not UTF-8
 	Last     schemas.Position `json:"last,omitzero"`   // what lies at or below it was sent; may lie beyond Token
 	Complete schemas.Progress `json:"complete,omitzero"`
+	// Floor is the greatest Complete there ever was, counted or not: watermarks
+	// below it would fall back.
+	Floor schemas.Progress `json:"floor,omitzero"`
 }
 
 // tableState is what is known of a table, as of the checkpoint's token. It is a
@@ -79,10 +82,7 @@ type resumed struct {
 	base   int64  // the state is as of it
 	writer string // of n
 	checkpoint
-	saved json.RawMessage // of the checkpoint
-	// floor is up to where the newest checkpoint was complete, whether or not it
-	// counts: watermarks below it would fall back.
-	floor  schemas.Progress
+	saved  json.RawMessage // of the checkpoint
 	tables map[string]tableState
 	raw    map[string]json.RawMessage // of the tables; null for one that does not count yet
 	undone []string                   // tables whose newest record does not count
@@ -125,7 +125,7 @@ func resume(position *record, tables map[string]*record, torn bool) (*resumed, e
 		if err := json.Unmarshal(position.Value, &newest); err != nil {
 			return nil, fmt.Errorf("read checkpoint %d: %w", position.N, err)
 		}
-		out.floor = newest.Complete
+		out.Floor = newest.Floor
 	}
 	for id, r := range tables {
 		if r.N > out.base {

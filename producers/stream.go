@@ -116,9 +116,13 @@ func (s *session) change(c *schemas.Change) error {
 	return nil
 }
 
+// rereadHeader marks a row that was read for the sake of its key alone: no
+// snapshot runs because of it, and none will be said to have ended.
+const rereadHeader = "reread"
+
 // send produces a change of one row. A change that cannot be encoded halts its
 // table; the error is for what ends the session.
-func (s *session) send(t *table, c *schemas.Change) error {
+func (s *session) send(t *table, c *schemas.Change, more ...kgo.RecordHeader) error {
 	image := c.After
 	if c.Op == schemas.Delete {
 		image = c.Before
@@ -128,6 +132,7 @@ func (s *session) send(t *table, c *schemas.Change) error {
 		s.halt(t, &HaltError{Table: t.id, Err: fmt.Errorf("change at %v: %w", c.Position, err), Hint: "correct the row or the column's type at the source, and start again"})
 		return nil
 	}
+	r.Headers = append(slices.Clip(r.Headers), more...)
 	t.sent[c.Op].Inc()
 	return s.produce(r)
 }

@@ -125,6 +125,10 @@ func (s *session) commit() error {
 	if err := s.watermarks(began); err != nil {
 		return err
 	}
+	s.Floor.Pos = schemas.MaxPosition(s.Floor.Pos, s.Complete.Pos)
+	if s.Floor.Time.Before(s.Complete.Time) {
+		s.Floor.Time = s.Complete.Time
+	}
 	n := s.n + 1
 	states, err := s.writeStates(n)
 	if err != nil {
@@ -146,11 +150,12 @@ func (s *session) commit() error {
 		s.txn.err = fmt.Errorf("commit transaction %d: %w", n, err)
 		return s.txn.err
 	}
-	// On the embedded broker this transaction may not count after a kill, and the
-	// source is asked for the one before again.
+	// On the embedded broker a kill may take this transaction, its own records
+	// included. Then the one before is the last that is seen, and does not count
+	// either: the source is asked for the one before that.
 	ack := schemas.Token(s.Token)
 	if s.o.Kafka.Embedded {
-		ack = s.durable
+		ack, s.before = s.before, s.durable
 	}
 	if ack != "" {
 		s.reader.acknowledge(ack)
@@ -182,7 +187,7 @@ func (s *session) rest(now time.Time, busy bool) {
 
 // below reports whether a watermark would fall back behind an earlier one.
 func (s *session) below() bool {
-	return s.Complete.Pos.Less(s.floor.Pos) || s.Complete.Time.Before(s.floor.Time)
+	return s.Complete.Pos.Less(s.Floor.Pos) || s.Complete.Time.Before(s.Floor.Time)
 }
 
 // watermarks sends them to the tables that changed, and to those that have

@@ -21,6 +21,7 @@ type job struct {
 	limit   int
 	keys    [][]schemas.Cell // if not nil, these are read
 	tries   int
+	sent    uint32 // rows of a table without a key, so far; belongs to the loop
 }
 
 func (j *job) void() bool { return j.attempt != j.t.attempt }

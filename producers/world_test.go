@@ -51,20 +51,23 @@ func (r *memRegistry) Register(_ context.Context, subject, schema string) (uint3
 
 // world is a database, a Kafka cluster and the producers that ran between them.
 type world struct {
-	t        *testing.T
-	seed     uint64
-	db       *memDB
-	fake     *kfake.Cluster
-	registry *memRegistry
-	embedded bool
-	partions int32
-	zombies  sync.WaitGroup
+	t          *testing.T
+	seed       uint64
+	db         *memDB
+	fake       *kfake.Cluster
+	registry   *memRegistry
+	embedded   bool
+	torn       bool // the broker lost records
+	partitions int32
+	zombies    sync.WaitGroup
+	live       atomic.Pointer[run] // the last that was started
+	drain      time.Duration       // what a killed process takes to end
 }
 
 func newWorld(t *testing.T, seed uint64, embedded bool, tables ...string) *world {
 	t.Helper()
 	w := &world{
-		t: t, seed: seed, db: newMemDB(seed, tables...), fake: testkit.KafkaCluster(t), embedded: embedded, partions: 3,
+		t: t, seed: seed, db: newMemDB(seed, tables...), fake: testkit.KafkaCluster(t), embedded: embedded, partitions: 3,
 		registry: &memRegistry{ids: map[string]uint32{}, byID: map[uint32]string{}},
 	}
 	t.Cleanup(w.zombies.Wait)
@@ -72,6 +75,7 @@ func newWorld(t *testing.T, seed uint64, embedded bool, tables ...string) *world
 }
 
 func (w *world) cluster(opts ...kgo.Opt) kafka.Cluster {
+	opts = append(opts, kgo.MetadataMinAge(20*time.Millisecond))
 	return kafka.Cluster{Brokers: w.fake.ListenAddrs(), Embedded: w.embedded, Client: opts}
 }
 
@@ -104,7 +108,7 @@ func (w *world) start(hook func(*run, string) error, tune ...func(*Options)) *ru
 		return nil
 	}}
 	o := Options{
-		Prefix: "p", Source: "s", Connector: "mem", Config: r.cfg, Registry: w.registry, Partitions: w.partions,
+		Prefix: "p", Source: "s", Connector: "mem", Config: r.cfg, Registry: w.registry, Partitions: w.partitions,
 		Kafka:      w.cluster(kgo.Dialer(r.dial), kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond })),
 		MaxChanges: 12, MaxDelay: 2 * time.Millisecond, ChunkRows: 4, IdleMin: 5 * time.Millisecond, IdleMax: 40 * time.Millisecond,
 		RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond,
@@ -121,6 +125,10 @@ func (w *world) start(hook func(*run, string) error, tune ...func(*Options)) *ru
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
+	w.live.Store(r)
+	if w.drain > 0 {
+		r.p.drain = w.drain
+	}
 	go func() {
 		defer close(r.done)
 		r.err = r.p.Run(ctx)
@@ -167,9 +175,41 @@ func (c mortal) Write(b []byte) (int, error) {
 
 // kill cuts the process off: what it has sent stays, nothing is cleaned up.
 func (r *run) kill() {
-	r.killed.Store(true)
+	if r.killed.Swap(true) {
+		return
+	}
 	r.stop()
 	r.w.zombies.Go(func() { <-r.done })
+}
+
+// killAll kills the process, and the embedded broker with it: of its open
+// transaction nothing stays.
+func (r *run) killAll() {
+	r.w.t.Helper()
+	r.kill()
+	<-r.done
+	if !r.w.embedded || r.p.lastTxnID == "" {
+		return
+	}
+	c := r.w.cluster()
+	cl, err := kgo.NewClient(append(c.ClientOpts("end", nil, nil), c.TransactionalOpts(r.p.lastTxnID, 1<<20)...)...)
+	if err != nil {
+		r.w.t.Fatal(err)
+	}
+	defer cl.Close()
+	if _, _, err := cl.ProducerID(r.w.t.Context()); err != nil {
+		r.w.t.Fatal(err)
+	}
+}
+
+// cut closes the connections of a process that lives on.
+func (r *run) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		_ = c.Close()
+	}
+	r.conns = nil
 }
 
 // finish stops the process gracefully.
@@ -226,7 +266,7 @@ func (w *world) consume(name string) [][]got {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	out := make([][]got, w.partions)
+	out := make([][]got, w.partitions)
 	for _, r := range w.read(topic) {
 		g := w.decode(name, generation, r)
 		out[r.Partition] = append(out[r.Partition], g)
@@ -237,7 +277,14 @@ func (w *world) consume(name string) [][]got {
 // read reads a topic to its stable end: a record behind it says that all was seen.
 func (w *world) read(topic string) []*kgo.Record {
 	w.t.Helper()
+	return slices.DeleteFunc(w.readAll(topic), func(r *kgo.Record) bool { return r.Attrs.IsControl() })
+}
+
+// readAll is read, with the markers of transactions.
+func (w *world) readAll(topic string) []*kgo.Record {
+	w.t.Helper()
 	c := w.cluster()
+	c.Embedded = true // fetches that do not wait for more
 	cl, err := kgo.NewClient(append(append(c.ClientOpts("check", nil, nil), c.ConsumerOpts()...), kgo.ConsumeTopics(topic), kgo.KeepControlRecords())...)
 	if err != nil {
 		w.t.Fatal(err)
@@ -265,9 +312,7 @@ func (w *world) read(topic string) []*kgo.Record {
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}
-			if !r.Attrs.IsControl() {
-				out = append(out, r)
-			}
+			out = append(out, r)
 		})
 	}
 	return out
@@ -319,7 +364,7 @@ func (w *world) decode(name string, generation int, r *kgo.Record) got {
 	cells, err := kd.Cells(nil, keyBody)
 	fail(err)
 	g.key = string(schemas.AppendKeyValues(nil, kd.Types(), cells))
-	if want := schemas.Partition([]byte(g.key), w.partions); want != r.Partition {
+	if want := schemas.Partition([]byte(g.key), w.partitions); want != r.Partition {
 		fail(fmt.Errorf("in partition %d, want %d", r.Partition, want))
 	}
 	return g
@@ -459,13 +504,13 @@ func (w *world) checkWatermarks(name string, parts [][]got) {
 				continue
 			}
 			marks++
-			if g.change.TsUs < last.change.TsUs {
+			if g.change.TsUs < last.change.TsUs && !w.torn {
 				w.t.Fatalf("seed %d: %s/%d: the time of watermarks fell", w.seed, name, p)
 			}
 			last = *g
 			for key := range table.history {
 				canonical := memKey(key)
-				if schemas.Partition([]byte(canonical), w.partions) != int32(p) {
+				if schemas.Partition([]byte(canonical), w.partitions) != int32(p) {
 					continue
 				}
 				row, found := c.rows[canonical]
@@ -495,7 +540,7 @@ func (w *world) checkContent(name string, parts [][]got) {
 		}
 		for key := range table.history {
 			canonical := memKey(key)
-			if schemas.Partition([]byte(canonical), w.partions) != int32(p) {
+			if schemas.Partition([]byte(canonical), w.partitions) != int32(p) {
 				continue
 			}
 			want, live := table.rows[key]

@@ -185,3 +185,21 @@ query: SELECT day, COUNT(*) AS orders, SUM(amount) AS amount FROM core.orders GR
 	i.awaitEqual(t, mariadb)
 	i.awaitEqual(t, daily)
 }
+
+// Rows without a key are kept, each once, through a kill in their snapshot.
+func TestTablesWithoutKey(t *testing.T) {
+	pgDSN := testkit.PostgresDatabase(t)
+	s := &shop{
+		db: testkit.Open(t, pgDSN), name: "public.notes", core: "SELECT a FROM core.notes ORDER BY a",
+		source: "SELECT coalesce(a::text, 'NULL') FROM public.notes ORDER BY a",
+	}
+	s.exec(t, "CREATE TABLE public.notes (a int)", "ALTER TABLE public.notes REPLICA IDENTITY FULL",
+		"INSERT INTO public.notes SELECT g / 2 FROM generate_series(1, 50000) g")
+	i := newInstall(t, fmt.Sprintf("prefix: nk\ndata: ./data\nhttp: 127.0.0.1:0\nsources:\n  s: {kind: postgres, dsn: %q, tables: {public.notes: {}}}\n", pgDSN), nil)
+	i.start()
+	s.exec(t, "INSERT INTO public.notes SELECT 7 FROM generate_series(1, 10)")
+	i.kill()
+	s.exec(t, "INSERT INTO public.notes VALUES (NULL)")
+	i.start()
+	i.awaitEqual(t, s)
+}

@@ -59,6 +59,13 @@ func TestReadme(t *testing.T) {
 	equal("2026-03-01|2|24.25", "2026-03-02|1|2.00", "2026-03-03|1|1.00")
 	s.exec(t, "DELETE FROM public.orders WHERE id = 3")
 	equal("2026-03-01|2|24.25", "2026-03-02|1|2.00")
+	out, err := i.command("show", "analytics.revenue_daily", "--window", "2026-03-02", "--config", "millrace.yaml").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "2026-03-02  1       2.00") || strings.Contains(string(out), "2026-03-01  ") {
+		t.Errorf("show: %v\n%s", err, out)
+	}
+	if out, err = i.command("show", "analytics.revenue_daily", "--config", "millrace.yaml").CombinedOutput(); err == nil || !strings.Contains(string(out), "--window") {
+		t.Errorf("show without a window: %v\n%s", err, out)
+	}
 	for _, args := range [][]string{{"status"}, {"sql", query}} {
 		out, err := i.command(append(args, "--config", "millrace.yaml")...).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "2026-03-01") && args[0] == "sql" || !strings.Contains(string(out), "analytics.revenue_daily") && args[0] == "status" {

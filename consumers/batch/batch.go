@@ -40,6 +40,7 @@ type Change struct {
 	KeyCells  []schemas.Cell // the key's values in key order, borrowed
 	Envelope  avro.Envelope
 	Before    []byte // the old row, for a table that keeps every change
+	Reread    bool   // the row was read for its key's sake, not by a snapshot
 }
 
 // entry is a change inside a batch.
@@ -48,6 +49,7 @@ type entry struct {
 	schema   *Schema
 	prev     int32 // the change of the same key before it, or -1
 	dropped  bool  // quarantined after it was added
+	reread   bool
 	op       schemas.Op
 	pos      schemas.Position
 	since    schemas.Position
@@ -105,6 +107,7 @@ func New(l Limits) *Batch {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
+	b.trim()
 	b.arena.reset()
 	b.cells, b.ordinal, b.entries, b.heads = b.cells[:0], b.ordinal[:0], b.entries[:0], b.heads[:0]
 	clear(b.headOf)
@@ -132,8 +135,12 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	m := b.marks[partition]
 	switch e.Op {
 	case schemas.Watermark:
-		if !e.Pos.Less(m.Complete.Pos) {
-			m.Complete = schemas.Progress{Pos: e.Pos, Time: time.UnixMicro(e.TsUs).UTC()}
+		// Each by itself: after a torn transaction a repeated watermark may have an
+		// earlier time. Without a time, the source has never been at the end of its
+		// log.
+		m.Complete.Pos = schemas.MaxPosition(m.Complete.Pos, e.Pos)
+		if at := time.UnixMicro(e.TsUs).UTC(); e.TsUs != 0 && at.After(m.Complete.Time) {
+			m.Complete.Time = at
 		}
 		b.marks[partition] = m
 	case schemas.SnapshotDone:
@@ -146,6 +153,15 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	}
 }
 
+// trim lets go of the memory that an unusually large batch took, after a small
+// one (G13).
+func (b *Batch) trim() {
+	const small = 1024
+	if cap(b.entries) > max(small, 8*len(b.entries)) {
+		b.cells, b.ordinal, b.entries, b.heads, b.headOf = nil, nil, nil, nil, map[string]int32{}
+	}
+}
+
 // Marks are what the control records of the batch said. They are borrowed.
 func (b *Batch) Marks() map[int32]warehouse.Mark { return b.marks }
 
@@ -154,8 +170,13 @@ func (b *Batch) Quarantine(partition int32, offset int64) {
 	b.lost = append(b.lost, place{partition, offset})
 }
 
-// Wait keeps what the batch holds, and lets its age begin with the next record.
-func (b *Batch) Wait() { b.first = time.Time{} }
+// Wait keeps the marks of a batch that is ProgressOnly, and lets its age begin
+// with the next record. Nothing refers to the records themselves any more.
+func (b *Batch) Wait() {
+	b.first = time.Time{}
+	b.trim()
+	b.arena.reset()
+}
 
 // Keep returns a copy of the record that lives until Reset.
 func (b *Batch) Keep(r Record) Record {
@@ -169,7 +190,7 @@ func (b *Batch) Add(c *Change) {
 	e := entry{
 		record: c.Record, schema: c.Schema, prev: -1,
 		op: c.Envelope.Op, pos: c.Envelope.Pos, since: c.Envelope.Since, tsUs: c.Envelope.TsUs,
-		after: c.Envelope.After, before: c.Before, key: b.arena.copy(c.Canonical),
+		after: c.Envelope.After, before: c.Before, reread: c.Reread, key: b.arena.copy(c.Canonical),
 	}
 	if len(c.Envelope.Unset) > 0 {
 		from := len(b.ordinal)

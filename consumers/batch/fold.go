@@ -78,7 +78,7 @@ func (b *Batch) Load(topic string, t warehouse.CoreTable, have map[int32]int64) 
 			l.PosMin = e.pos
 		}
 		l.PosMax = schemas.MaxPosition(l.PosMax, e.pos)
-		l.Snapshotting = l.Snapshotting || e.op == schemas.Read
+		l.Snapshotting = l.Snapshotting || e.op == schemas.Read && !e.reread
 	}
 	staged := int64(0)
 	for range b.heads {

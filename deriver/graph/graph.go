@@ -120,8 +120,8 @@ type builder struct {
 }
 
 // Build joins specs with the tables that the platform captures. All faults of
-// all specs are found at once; a graph with faults is not to be used. An error
-// is about the dialect, not about the specs.
+// all specs are found at once; the graph holds the tables that have none and
+// read none that has. An error is about the dialect, not about the specs.
 func Build(ctx context.Context, dialect warehouse.Dialect, specs []*spec.Spec, tables []Table) (*Graph, invalid.Faults, error) {
 	b := &builder{dialect: dialect, tables: make(map[string]*Table), nodes: make(map[string]*Node)}
 	for i := range tables {
@@ -145,16 +145,20 @@ func Build(ctx context.Context, dialect warehouse.Dialect, specs []*spec.Spec, t
 		sound[n] = b.tablesOf(n) && sound[n]
 	}
 	for _, n := range b.order() {
-		if !sound[n] {
+		unsound := func(in *Input) bool { return in.Derived && !sound[b.nodes[in.Table]] }
+		if !sound[n] || slices.ContainsFunc(n.Inputs, unsound) {
+			sound[n] = false
 			continue
 		}
 		before := len(b.faults)
-		b.resolve(ctx, n)
-		if len(b.faults) > before {
-			continue
+		if b.resolve(ctx, n); len(b.faults) == before {
+			if err := b.result(ctx, n); err != nil {
+				return nil, nil, err
+			}
 		}
-		if err := b.result(ctx, n); err != nil {
-			return nil, nil, err
+		if len(b.faults) > before {
+			sound[n] = false
+			continue
 		}
 		n.Hash = hash(n)
 		b.graph.Nodes = append(b.graph.Nodes, n)

@@ -109,6 +109,9 @@ func (b *builder) via(n *Node, in *Input, e spec.Input) {
 	on := e.On
 	if on == "" {
 		key := b.key(in.Table)
+		if len(key) == 0 && in.Columns == nil {
+			return // the key is not known either
+		}
 		if len(key) != 1 {
 			b.fault(n.Spec, field, fmt.Sprintf("the key of %s is not one column", in.Table), "say with on: which column joins")
 			return
@@ -168,10 +171,15 @@ func (b *builder) rows(n *Node) {
 			in.Mappings = []Mapping{{Kind: Adds}}
 		}
 	}
-	if len(drivers) != 1 {
-		b.queryFault(n.Spec, 0, fmt.Sprintf("append adds the rows of one append-only input, and the query reads %d: %s", len(drivers), strings.Join(drivers, ", ")),
-			"read one history (history: in the table's configuration) or append table")
+	if len(drivers) == 1 {
+		return
 	}
+	found := "none"
+	if len(drivers) > 1 {
+		found = strings.Join(drivers, " and ")
+	}
+	b.queryFault(n.Spec, 0, "append adds the rows of one append-only input, and the query reads "+found,
+		"read one history (history: in the table's configuration) or append table")
 }
 
 func (b *builder) appendOnly(table string) bool {

@@ -33,7 +33,9 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 	if n.Spec.Window != nil && n.Spec.Window.Grid.Size == "hour" {
 		kind = schemas.Timestamp
 	}
-	for {
+	// The parameters have the type of the window's column, which may in turn be a
+	// parameter: twice is enough.
+	for range 2 {
 		columns, err := b.dialect.Columns(ctx, b.sample(n, kind), over)
 		var refused *warehouse.QueryError
 		if errors.As(err, &refused) {
@@ -43,22 +45,53 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 		if err != nil {
 			return err
 		}
-		n.Columns = columns
-		// The parameters have the type of the window's column, which may in turn
-		// be a parameter: once is enough.
-		if n.Window = windowColumn(n); n.Window.Kind == kind || n.Window.Kind == 0 || !n.Query.UsesParameters() {
+		n.Columns, n.Window = columns, windowColumn(n.Spec, columns)
+		if n.Window.Kind == kind || !n.Window.Kind.IsEventTime() || !n.Query.UsesParameters() {
 			break
 		}
 		kind = n.Window.Kind
-		if columns, err = b.dialect.Columns(ctx, b.sample(n, kind), over); err == nil {
-			n.Columns = columns
-			n.Window = windowColumn(n)
-		}
-		break
 	}
 	b.resultColumns(n)
 	b.contract(n)
+	return b.askedColumns(ctx, n, over)
+}
+
+// askedColumns checks that the dirty queries give what the scope owns: one
+// event time, or the owning key.
+func (b *builder) askedColumns(ctx context.Context, n *Node, over []warehouse.Relation) error {
+	for _, in := range n.Inputs {
+		for _, m := range in.Mappings {
+			if m.Kind != Asked {
+				continue
+			}
+			text := m.Dirty.Render(nil, func(t query.Table) string {
+				if t.Dataset == "" {
+					return b.all(in.Table)
+				}
+				return b.all(t.ID())
+			})
+			columns, err := b.dialect.Columns(ctx, text, over)
+			var refused *warehouse.QueryError
+			field := "inputs." + in.Table + ".dirty"
+			switch want := n.Spec.KeyWidth(); {
+			case errors.As(err, &refused):
+				b.fault(n.Spec, field, refused.Message, "mend the SQL")
+			case err != nil:
+				return err
+			case n.Spec.Scope == spec.ScopeKeys && len(columns) != want:
+				b.fault(n.Spec, field, fmt.Sprintf("gives %d columns, and %d own rows", len(columns), want), "give "+strings.Join(n.OwningKey(), ", "))
+			case n.Spec.Scope == spec.ScopeWindow && (len(columns) != 1 || !columns[0].Type.Kind.IsEventTime()):
+				b.fault(n.Spec, field, "does not give one DATE, TIMESTAMP or DATETIME column", "give the event times whose windows are dirty")
+			}
+		}
+	}
 	return nil
+}
+
+// all is the whole of a table.
+func (b *builder) all(table string) string {
+	dataset, name, _ := strings.Cut(table, ".")
+	return "(SELECT * FROM " + b.dialect.Ident(dataset) + "." + b.dialect.Ident(name) + ")"
 }
 
 // sample is the query over whole inputs, with parameters of the kind.
@@ -67,7 +100,7 @@ func (b *builder) sample(n *Node, kind schemas.Kind) string {
 	params := map[string]string{query.WindowStart: b.dialect.Literal(kind, at), query.WindowEnd: b.dialect.Literal(kind, at)}
 	return n.Query.Render(params, func(t query.Table) string {
 		if t.Dataset != "" {
-			return "(SELECT * FROM " + b.dialect.Ident(t.Dataset) + "." + b.dialect.Ident(t.Name) + ")"
+			return b.all(t.ID())
 		}
 		return b.sampleKeys(n)
 	})
@@ -92,12 +125,12 @@ func (b *builder) sampleKeys(n *Node) string {
 }
 
 // windowColumn is the column that the spec names, or the first that can be one.
-func windowColumn(n *Node) Column {
-	if n.Spec.Window == nil {
+func windowColumn(s *spec.Spec, columns []warehouse.ResultColumn) Column {
+	if s.Window == nil {
 		return Column{}
 	}
-	for _, c := range n.Columns {
-		if name := n.Spec.Window.Column; name == c.Name || name == "" && c.Type.Kind.IsEventTime() {
+	for _, c := range columns {
+		if name := s.Window.Column; name == c.Name || name == "" && c.Type.Kind.IsEventTime() {
 			return Column{c.Name, c.Type.Kind}
 		}
 	}
@@ -160,7 +193,7 @@ func (b *builder) contract(n *Node) {
 		switch {
 		case !ok:
 			b.column(s, field, "the result", n.Columns, want.Name)
-		case got.Type != want.Type && !(got.Type.Kind == want.Type.Kind && want.Type.Kind != schemas.Decimal):
+		case got.Type != want.Type && (got.Type.Kind != want.Type.Kind || want.Type.Kind == schemas.Decimal):
 			b.fault(s, field, fmt.Sprintf("the result's %s is a %s, not %s", want.Name, got.SQLType, want.Type), "cast it in the query, or change the contract")
 		}
 	}

@@ -43,24 +43,42 @@ func TestRewriteOfReferences(t *testing.T) {
 	for _, c := range []struct{ in, want, tables string }{
 		{"SELECT * FROM core.payments", `SELECT * FROM (SPAN core.payments) AS "payments"`, "core.payments"},
 		{"SELECT p.id FROM core.payments AS p;", `SELECT p.id FROM (SPAN core.payments) AS p `, "core.payments"},
-		{"SELECT p.id FROM core.payments p WHERE p.at>=@window_start AND p.at<@window_end",
-			`SELECT p.id FROM (SPAN core.payments) p WHERE p.at>=DATE '2024-01-01' AND p.at<DATE '2024-01-02'`, "core.payments"},
-		{`SELECT * FROM "Core" . "pay""ments" JOIN core.orders USING (id)`,
-			`SELECT * FROM (SPAN Core.pay"ments) AS "pay""ments" JOIN (SPAN core.orders) AS "orders" USING (id)`, `Core.pay"ments core.orders`},
-		{"WITH payments AS (SELECT * FROM core.payments) SELECT * FROM payments",
-			`WITH payments AS (SELECT * FROM (SPAN core.payments) AS "payments") SELECT * FROM payments`, "core.payments"},
-		{"WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n, (SELECT max(id) FROM core.orders) FROM r",
-			`WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n, (SELECT max(id) FROM (SPAN core.orders) AS "orders") FROM r`, "core.orders"},
-		{"SELECT 'core.payments @window_start', \"@x\" /* core.payments /* @x */ $y */ FROM core.payments -- core.payments @x $1",
-			"SELECT 'core.payments @window_start', \"@x\" /* core.payments /* @x */ $y */ FROM (SPAN core.payments) AS \"payments\" -- core.payments @x $1", "core.payments"},
-		{"SELECT e'it\\'s @x', $$ @x $1 $$, $a$ core.z $a$ FROM core.a, core.a AS b, unnest([1,2]) AS u(v)",
-			`SELECT e'it\'s @x', $$ @x $1 $$, $a$ core.z $a$ FROM (SPAN core.a) AS "a", (SPAN core.a) AS b, unnest([1,2]) AS u(v)`, "core.a"},
-		{"SELECT payments.id FROM core.payments QUALIFY row_number() OVER (PARTITION BY payments.k ORDER BY id) = 1 UNION ALL SELECT o.id FROM core.orders o",
-			`SELECT payments.id FROM (SPAN core.payments) AS "payments" QUALIFY row_number() OVER (PARTITION BY payments.k ORDER BY id) = 1 UNION ALL SELECT o.id FROM (SPAN core.orders) o`, "core.orders core.payments"},
-		{"SELECT s.a.b, 'ä' AS \"ü\" FROM core.straße s LEFT JOIN LATERAL (SELECT * FROM core.z WHERE z.i = s.i) l ON true",
-			`SELECT s.a.b, 'ä' AS "ü" FROM (SPAN core.straße) s LEFT JOIN LATERAL (SELECT * FROM (SPAN core.z) AS "z" WHERE z.i = s.i) l ON true`, "core.straße core.z"},
-		{"SELECT * FROM core.orders WHERE id IN (FROM dirty) AND tags @> [1] AND [2] <@ tags",
-			`SELECT * FROM (SPAN core.orders) AS "orders" WHERE id IN (FROM (SPAN dirty) AS "dirty") AND tags @> [1] AND [2] <@ tags`, "core.orders"},
+		{
+			"SELECT p.id FROM core.payments p WHERE p.at>=@window_start AND p.at<@window_end",
+			`SELECT p.id FROM (SPAN core.payments) p WHERE p.at>=DATE '2024-01-01' AND p.at<DATE '2024-01-02'`, "core.payments",
+		},
+		{
+			`SELECT * FROM "Core" . "pay""ments" JOIN core.orders USING (id)`,
+			`SELECT * FROM (SPAN Core.pay"ments) AS "pay""ments" JOIN (SPAN core.orders) AS "orders" USING (id)`, `Core.pay"ments core.orders`,
+		},
+		{
+			"WITH payments AS (SELECT * FROM core.payments) SELECT * FROM payments",
+			`WITH payments AS (SELECT * FROM (SPAN core.payments) AS "payments") SELECT * FROM payments`, "core.payments",
+		},
+		{
+			"WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n, (SELECT max(id) FROM core.orders) FROM r",
+			`WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n, (SELECT max(id) FROM (SPAN core.orders) AS "orders") FROM r`, "core.orders",
+		},
+		{
+			"SELECT 'core.payments @window_start', \"@x\" /* core.payments /* @x */ $y */ FROM core.payments -- core.payments @x $1",
+			"SELECT 'core.payments @window_start', \"@x\" /* core.payments /* @x */ $y */ FROM (SPAN core.payments) AS \"payments\" -- core.payments @x $1", "core.payments",
+		},
+		{
+			"SELECT e'it\\'s @x', $$ @x $1 $$, $a$ core.z $a$ FROM core.a, core.a AS b, unnest([1,2]) AS u(v)",
+			`SELECT e'it\'s @x', $$ @x $1 $$, $a$ core.z $a$ FROM (SPAN core.a) AS "a", (SPAN core.a) AS b, unnest([1,2]) AS u(v)`, "core.a",
+		},
+		{
+			"SELECT payments.id FROM core.payments QUALIFY row_number() OVER (PARTITION BY payments.k ORDER BY id) = 1 UNION ALL SELECT o.id FROM core.orders o",
+			`SELECT payments.id FROM (SPAN core.payments) AS "payments" QUALIFY row_number() OVER (PARTITION BY payments.k ORDER BY id) = 1 UNION ALL SELECT o.id FROM (SPAN core.orders) o`, "core.orders core.payments",
+		},
+		{
+			"SELECT s.a.b, 'ä' AS \"ü\" FROM core.straße s LEFT JOIN LATERAL (SELECT * FROM core.z WHERE z.i = s.i) l ON true",
+			`SELECT s.a.b, 'ä' AS "ü" FROM (SPAN core.straße) s LEFT JOIN LATERAL (SELECT * FROM (SPAN core.z) AS "z" WHERE z.i = s.i) l ON true`, "core.straße core.z",
+		},
+		{
+			"SELECT * FROM core.orders WHERE id IN (FROM dirty) AND tags @> [1] AND [2] <@ tags",
+			`SELECT * FROM (SPAN core.orders) AS "orders" WHERE id IN (FROM (SPAN dirty) AS "dirty") AND tags @> [1] AND [2] <@ tags`, "core.orders",
+		},
 		{"FROM core.a SELECT x", `FROM (SPAN core.a) AS "a" SELECT x`, "core.a"},
 		{"SELECT 1 AS x", "SELECT 1 AS x", ""},
 	} {

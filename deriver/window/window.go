@@ -144,6 +144,9 @@ type Lookback struct {
 func (l Lookback) IsZero() bool { return l.N == 0 }
 
 func (l Lookback) String() string {
+	if l.IsZero() {
+		return "none"
+	}
 	return fmt.Sprintf("%d%c", l.N, l.Unit[0])
 }
 

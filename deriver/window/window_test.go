@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"millrace/schemas"
-
 	"pgregory.net/rapid"
+
+	"millrace/schemas"
 )
 
 func zone(t testing.TB, name string) *time.Location {

@@ -44,6 +44,9 @@ type Source struct {
 	Kind   string
 	DSN    string           // a secret
 	Tables map[string]Table // by schema.table, or database.table; at least one
+	// ServerID is what a MariaDB or MySQL source calls itself as a replica; 0:
+	// made of prefix and name.
+	ServerID uint32
 }
 
 // Table is one captured table.
@@ -52,6 +55,17 @@ type Table struct {
 	History   string   // the append-only core table of its changes; empty: none
 	EventTime []string // the columns whose touched ranges are kept; the first partitions the core table
 	Key       []string // the columns of a unique key in place of the primary key; empty: the primary key
+	// Text names columns of PostgreSQL to capture as text: for values that their
+	// type cannot hold.
+	Text []string
+	// AppendOnly admits a MariaDB or MySQL table without a key.
+	AppendOnly bool
+	// ZeroDates is "null" if dates of MariaDB or MySQL that no calendar has
+	// become null; else they halt the table.
+	ZeroDates string
+	// IgnoreCascades captures a MariaDB or MySQL table although a foreign key's
+	// cascade can change its rows without an event.
+	IgnoreCascades bool
 }
 
 // Kafka says where the topics are.

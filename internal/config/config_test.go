@@ -62,16 +62,20 @@ func TestGood(t *testing.T) {
 					Tables: map[string]config.Table{
 						"public.orders":  {Core: "core.orders", EventTime: []string{"created_at"}},
 						"public.items":   {Core: "core.items"},
-						"archive.orders": {Core: "core.archived_orders", Key: []string{"region", "number"}},
+						"archive.orders": {Core: "core.archived_orders", Key: []string{"region", "number"}, Text: []string{"valid_to"}},
 					},
 				},
 				"payments_db": {
 					// A secret's file is taken as it is, without variables.
 					Kind: config.KindMariaDB, DSN: "mysql://me:pa$$word$X@db:3306/shop",
-					Tables: map[string]config.Table{"shop.payments": {
-						Core: "core.payments", History: "core.payments_history",
-						EventTime: []string{"paid_at", "booked_on"},
-					}},
+					ServerID: 4711,
+					Tables: map[string]config.Table{
+						"shop.log": {Core: "core.log", AppendOnly: true, ZeroDates: "null", IgnoreCascades: true},
+						"shop.payments": {
+							Core: "core.payments", History: "core.payments_history",
+							EventTime: []string{"paid_at", "booked_on"},
+						},
+					},
 				},
 			},
 		},

@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -31,7 +32,7 @@ func (r *reader) sources(v value, prefix string) map[string]Source {
 }
 
 func (r *reader) source(v value, taken cores) Source {
-	f := r.fields(v, "kind", "dsn", "dsn_file", "tables")
+	f := r.fields(v, "kind", "dsn", "dsn_file", "tables", "server_id")
 	s := Source{Tables: map[string]Table{}}
 	if kind, ok := f["kind"]; ok {
 		s.Kind = r.choice(kind, KindPostgres, KindMariaDB, KindMySQL)
@@ -39,6 +40,9 @@ func (r *reader) source(v value, taken cores) Source {
 		r.fault(v.child("kind", v.line), "is absent", "write postgres, mariadb or mysql")
 	}
 	s.DSN = r.dsn(v, f, s.Kind)
+	if id, ok := f["server_id"]; ok && r.only(id, s.Kind, KindMariaDB, KindMySQL) {
+		s.ServerID = r.serverID(id)
+	}
 	tables, ok := f["tables"]
 	if !ok {
 		if isMapping(v) {
@@ -51,7 +55,7 @@ func (r *reader) source(v value, taken cores) Source {
 		r.fault(tables, "is empty", "name at least one table, such as public.orders: {}")
 	}
 	for _, e := range entries {
-		s.Tables[e.name] = r.table(e, taken)
+		s.Tables[e.name] = r.table(e, s.Kind, taken)
 	}
 	return s
 }
@@ -127,7 +131,7 @@ var coreName = regexp.MustCompile(`^core\.[A-Za-z_][A-Za-z0-9_]*$`)
 // generationName is what the base tables of later generations are called.
 var generationName = regexp.MustCompile(`__g[0-9]+$`)
 
-func (r *reader) table(e entry, taken cores) Table {
+func (r *reader) table(e entry, kind string, taken cores) Table {
 	v := e.value
 	_, name, dotted := strings.Cut(e.name, ".")
 	if !dotted || name == "" || strings.HasPrefix(e.name, ".") || strings.Contains(name, ".") {
@@ -136,7 +140,7 @@ func (r *reader) table(e entry, taken cores) Table {
 	}
 	var f map[string]value
 	if !isNull(v) {
-		f = r.fields(v, "event_time", "history", "as", "key")
+		f = r.fields(v, "event_time", "history", "as", "key", "text", "append_only", "zero_dates", "ignore_cascades")
 	}
 	t := Table{Core: "core." + name}
 	if ev, ok := f["event_time"]; ok {
@@ -144,6 +148,18 @@ func (r *reader) table(e entry, taken cores) Table {
 	}
 	if k, ok := f["key"]; ok {
 		t.Key = r.texts(k)
+	}
+	if text, ok := f["text"]; ok && r.only(text, kind, KindPostgres) {
+		t.Text = r.texts(text)
+	}
+	if v, ok := f["append_only"]; ok && r.only(v, kind, KindMariaDB, KindMySQL) {
+		t.AppendOnly = r.truth(v)
+	}
+	if v, ok := f["ignore_cascades"]; ok && r.only(v, kind, KindMariaDB, KindMySQL) {
+		t.IgnoreCascades = r.truth(v)
+	}
+	if v, ok := f["zero_dates"]; ok && r.only(v, kind, KindMariaDB, KindMySQL) {
+		t.ZeroDates = r.zeroDates(v)
 	}
 	if as, ok := f["as"]; ok {
 		t.Core = r.text(as)
@@ -156,6 +172,43 @@ func (r *reader) table(e entry, taken cores) Table {
 		r.core(h, t.History, taken, "write core. and a name of letters, digits and _")
 	}
 	return t
+}
+
+// only reports whether the source's kind knows the field; else it is a fault.
+func (r *reader) only(v value, kind string, kinds ...string) bool {
+	if kind == "" || slices.Contains(kinds, kind) {
+		return kind != ""
+	}
+	r.fault(v, "means nothing for a source of kind "+kind, "leave it out: it is for "+strings.Join(kinds, " and "))
+	return false
+}
+
+func (r *reader) truth(v value) bool {
+	if v.node.Tag == "!!bool" {
+		return strings.EqualFold(v.node.Value, "true")
+	}
+	r.fault(v, "is "+describe(v.node), "write true or false")
+	return false
+}
+
+func (r *reader) serverID(v value) uint32 {
+	id, err := strconv.ParseUint(v.node.Value, 10, 32)
+	if v.node.Tag != "!!int" || err != nil || id == 0 {
+		r.fault(v, "is no server id", "write a number from 1 to 4294967295 that no server or replica around it has")
+		return 0
+	}
+	return uint32(id)
+}
+
+// zeroDates is null or halt. Without quotes YAML takes null for nothing.
+func (r *reader) zeroDates(v value) string {
+	if v.node.Tag == "!!null" && v.node.Value != "" {
+		return "null"
+	}
+	if r.choice(v, "null", "halt") == "null" {
+		return "null"
+	}
+	return ""
 }
 
 // core checks the name of a core table, and that no other has it.

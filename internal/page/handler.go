@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 )
 
@@ -24,15 +26,30 @@ type Table struct {
 	Rows    [][]*string `json:"rows"`
 }
 
-// Handler serves the page at /, the status as JSON at /api/status, and the
-// answer to the SELECT in the body of a POST to /api/sql.
-func Handler(status func(context.Context) Status, query func(ctx context.Context, sql string) (*Table, error)) http.Handler {
+// Shown is what a run of a derived table would compute.
+type Shown struct {
+	SQL    string `json:"sql"`
+	Result *Table `json:"result"`
+}
+
+// Process is what the handler asks.
+type Process struct {
+	Status func(context.Context) Status
+	Query  func(ctx context.Context, sql string) (*Table, error)
+	// Show computes a window, or a key, of a derived table, and publishes nothing.
+	Show func(ctx context.Context, table, window string, key []string) (*Shown, error)
+}
+
+// Handler serves the page at /, the status as JSON at /api/status, the answer
+// to the SELECT in the body of a POST to /api/sql, and at /api/show, with the
+// parameters table, window and key, what a run would compute.
+func Handler(p Process) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write(html)
 	})
-	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) { answer(w, status(r.Context())) })
+	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, r *http.Request) { answer(w, p.Status(r.Context())) })
 	mux.HandleFunc("POST /api/sql", func(w http.ResponseWriter, r *http.Request) {
 		// A page of another site can make a browser post text, but not say that it
 		// is this.
@@ -45,14 +62,23 @@ func Handler(status func(context.Context) Status, query func(ctx context.Context
 			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
 			return
 		}
-		table, err := query(r.Context(), string(text))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-			return
-		}
-		answer(w, table)
+		table, err := p.Query(r.Context(), string(text))
+		reply(w, table, err)
+	})
+	mux.HandleFunc("GET /api/show", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		shown, err := p.Show(r.Context(), q.Get("table"), q.Get("window"), q["key"])
+		reply(w, shown, err)
 	})
 	return mux
+}
+
+func reply(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+		return
+	}
+	answer(w, v)
 }
 
 func answer(w http.ResponseWriter, v any) {
@@ -93,6 +119,20 @@ func (c *Client) Query(ctx context.Context, sql string) (*Table, error) {
 	return &t, nil
 }
 
+// Show asks for what a run of a derived table would compute.
+func (c *Client) Show(ctx context.Context, table, window string, key []string) (*Shown, error) {
+	q := url.Values{"table": {table}, "window": {window}, "key": key}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.Addr+"/api/show?"+q.Encode(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("show %s: %w", table, err)
+	}
+	var s Shown
+	if err := c.do(req, &s); err != nil {
+		return nil, fmt.Errorf("show %s: %w", table, err)
+	}
+	return &s, nil
+}
+
 func (c *Client) do(req *http.Request, into any) error {
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
@@ -112,7 +152,7 @@ type AnswerError struct {
 	Text string
 }
 
-func (e *AnswerError) Error() string { return e.Text }
+func (e *AnswerError) Error() string { return strings.TrimSpace(e.Text) }
 
 // since is how long ago t was, for people.
 func since(now, t time.Time) string {

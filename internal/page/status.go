@@ -39,7 +39,8 @@ type Core struct {
 	Topic    string    `json:"topic"`
 	Owned    bool      `json:"owned"`
 	Halted   string    `json:"halted,omitempty"`
-	Rows     int64     `json:"rows"` // that readers see; -1 if not counted
+	Trouble  string    `json:"trouble,omitempty"` // why a load is tried again
+	Rows     int64     `json:"rows"`              // that readers see; -1 if not counted
 	Load     int64     `json:"load"`
 	LoadedAt time.Time `json:"loaded_at,omitzero"`
 	Complete Progress  `json:"complete"`

@@ -57,6 +57,8 @@ func (c *Core) state() string {
 	switch {
 	case c.Halted != "":
 		return "HALTED: " + c.Halted
+	case c.Trouble != "":
+		return "trying again: " + c.Trouble
 	case c.Letters > 0:
 		return fmt.Sprintf("%d dead letters: completeness stands still", c.Letters)
 	case c.Load == 0:

@@ -17,6 +17,7 @@ import (
 	"millrace/deriver/spec"
 	"millrace/internal/invalid"
 	"millrace/internal/kafka"
+	"millrace/internal/page"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 	"millrace/schemas/avro"
@@ -34,6 +35,7 @@ type derivers struct {
 	metrics *deriver.Metrics
 
 	mu      sync.Mutex
+	nodes   []*graph.Node
 	running []*deriver.Deriver
 	waiting string // why nothing runs yet
 	broken  map[string]string
@@ -144,7 +146,7 @@ func (d *derivers) run(ctx context.Context) error {
 			break
 		}
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to end
+			return nil
 		}
 		d.wait("the schemas of the core tables: " + err.Error())
 		if !errors.Is(err, registry.ErrUnknown) {
@@ -178,7 +180,7 @@ func (d *derivers) run(ctx context.Context) error {
 			return err
 		}
 		d.mu.Lock()
-		d.running = append(d.running, table)
+		d.running, d.nodes = append(d.running, table), append(d.nodes, n)
 		d.mu.Unlock()
 		group.Go(func() error {
 			if err := table.Run(inner); err != nil {
@@ -270,6 +272,30 @@ func decodeLoad(value []byte) (schemas.LoadComplete, error) {
 		return schemas.LoadComplete{}, err
 	}
 	return avro.DecodeLoadComplete(body)
+}
+
+// show computes a part of a derived table and publishes nothing.
+func (p *process) show(ctx context.Context, table, window string, key []string) (*page.Shown, error) {
+	if p.derivers == nil {
+		return nil, errors.New("this process derives no tables")
+	}
+	p.derivers.mu.Lock()
+	at := slices.IndexFunc(p.derivers.nodes, func(n *graph.Node) bool { return n.Spec.Name == table })
+	if at < 0 {
+		p.derivers.mu.Unlock()
+		return nil, fmt.Errorf("no derived table %s runs here: see millrace status", table)
+	}
+	node := p.derivers.nodes[at]
+	p.derivers.mu.Unlock()
+	sql, err := deriver.Show(node, p.derivers.dialect, deriver.Choice{Window: window, Key: key})
+	if err != nil {
+		return nil, err
+	}
+	result, err := p.query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return &page.Shown{SQL: sql, Result: result}, nil
 }
 
 // announce returns when Kafka has acknowledged the event.

@@ -28,10 +28,32 @@ func (p *process) status(ctx context.Context) page.Status {
 			s.Core = append(s.Core, coreStatus(t, p.count(ctx, t.Table)))
 		}
 	}
+	p.showGenerations(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
 	}
 	return s
+}
+
+// showGenerations marks core tables whose source has a new key: what follows
+// lies on another topic, which nothing loads yet.
+func (p *process) showGenerations(core []page.Core) {
+	for _, source := range p.producers {
+		for _, t := range source.Status().Tables {
+			if t.Generation < 2 {
+				continue
+			}
+			name, _ := p.names.ParseTable(t.Topic)
+			name.Generation = 1
+			first, err := p.names.Table(name)
+			for i := range core {
+				if err == nil && core[i].Topic == first {
+					core[i].Halted = fmt.Sprintf("the key of %s has changed: its changes are kept on topic %s and are not loaded: "+
+						"capture the table under another source name to load it anew", t.ID, t.Topic)
+				}
+			}
+		}
+	}
 }
 
 // status is in the order of the specs.
@@ -92,7 +114,7 @@ func sourceStatus(s producers.Status, kind string) page.Source {
 
 func coreStatus(t consumers.TableStatus, rows int64) page.Core {
 	return page.Core{
-		Table: t.Table, Topic: t.Topic, Owned: t.Owned, Halted: t.Halted, Rows: rows, Load: t.Load, LoadedAt: t.LoadedAt,
+		Table: t.Table, Topic: t.Topic, Owned: t.Owned, Halted: t.Halted, Trouble: t.Trouble, Rows: rows, Load: t.Load, LoadedAt: t.LoadedAt,
 		Complete: page.Progress{Pos: t.Complete.Pos.String(), Time: t.Complete.Time},
 		Snapshot: page.Snapshot{Running: t.Snapshot.Running, Done: t.Snapshot.Done}, Lag: t.Lag, Letters: t.Letters,
 		Counts: page.Counts{Read: t.Rows.Read, Applied: t.Rows.Applied, Folded: t.Rows.Folded, Stale: t.Rows.Stale, Quarantined: t.Rows.Quarantined},

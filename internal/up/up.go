@@ -192,7 +192,7 @@ func (p *process) openHTTP() (err error) {
 	if p.ops, err = ops.New(p.Config.HTTP, p.metrics); err != nil {
 		return err
 	}
-	p.ops.Handle("/", page.Handler(p.status, p.query))
+	p.ops.Handle("/", page.Handler(page.Process{Status: p.status, Query: p.query, Show: p.show}))
 	return nil
 }
 

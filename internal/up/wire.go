@@ -31,13 +31,16 @@ func sources(kind string, s config.Source) (producers.Config, error) {
 	case config.KindPostgres:
 		c := &postgres.Config{DSN: s.DSN}
 		for _, name := range names {
-			c.Tables = append(c.Tables, postgres.TableConfig{Name: name, Key: s.Tables[name].Key})
+			c.Tables = append(c.Tables, postgres.TableConfig{Name: name, Key: s.Tables[name].Key, Text: s.Tables[name].Text})
 		}
 		return c, c.Validate()
 	case config.KindMariaDB:
-		c := &mysql.Config{DSN: s.DSN}
+		c := &mysql.Config{DSN: s.DSN, ServerID: s.ServerID}
 		for _, name := range names {
-			c.Tables = append(c.Tables, mysql.Table{Name: name, Key: s.Tables[name].Key})
+			t := s.Tables[name]
+			c.Tables = append(c.Tables, mysql.Table{
+				Name: name, Key: t.Key, AppendOnly: t.AppendOnly, ZeroDates: t.ZeroDates, IgnoreCascades: t.IgnoreCascades,
+			})
 		}
 		return c, c.Validate()
 	}

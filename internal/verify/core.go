@@ -115,3 +115,10 @@ func quoted(table string) string {
 	dataset, name, _ := strings.Cut(table, ".")
 	return ident(dataset) + "." + ident(name)
 }
+
+// Reached says whether a position, in the text of an event or a status, stands
+// at or above the mark.
+func (m Mark) Reached(pos string) (bool, error) {
+	p, err := schemas.ParsePosition([]byte(pos))
+	return reached(p, m), err
+}

@@ -99,7 +99,9 @@ func (d *Database) Mark(ctx context.Context) (Mark, error) { return d.reader.mar
 // Copy copies a table, schema.table or database.table, as of one moment into
 // the replica, under the name of its core table.
 func (d *Database) Copy(ctx context.Context, into *Replica, table, core string) (Copied, error) {
-	fail := func(err error) (Copied, error) { return Copied{}, fmt.Errorf("copy %s from its source: %w", table, err) }
+	fail := func(err error) (Copied, error) {
+		return Copied{}, fmt.Errorf("copy %s from its source: %w", table, err)
+	}
 	low, err := d.Mark(ctx)
 	if err != nil {
 		return fail(err)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/big"
 	"net/http"
@@ -17,7 +16,6 @@ import (
 	"github.com/linkedin/goavro/v2"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
 )
 
 // Topics is where the change events are.
@@ -46,18 +44,13 @@ func (t Topics) History(ctx context.Context, into *Replica, topic, table string)
 	}
 	columns := append(slices.Clone(d.columns), column{opColumn, "VARCHAR"}, column{posColumn, "VARCHAR"},
 		column{tsColumn, "TIMESTAMP WITH TIME ZONE"}, column{loadColumn, "BIGINT"}, column{unsetColumn, "VARCHAR"})
-	next := 0
-	return into.fill(ctx, table, columns, func() ([]*string, error) {
-		if next == len(d.changes) {
-			return nil, io.EOF
+	rows := make([][]*string, len(d.changes))
+	for i, change := range d.changes {
+		for _, c := range columns {
+			rows[i] = append(rows[i], change[c.name])
 		}
-		row := make([]*string, len(columns))
-		for i, c := range columns {
-			row[i] = d.changes[next][c.name]
-		}
-		next++
-		return row, nil
-	})
+	}
+	return into.fill(ctx, table, columns, listed(rows))
 }
 
 // CompareHistory compares a history with what History made of its topic.
@@ -363,4 +356,3 @@ func (f *fieldSchema) text(v any) (*string, error) {
 	}
 	return &text, nil
 }
-

@@ -171,6 +171,18 @@ func (r *Replica) fill(ctx context.Context, table string, columns []column, next
 	return r.show(ctx, table, "")
 }
 
+// listed gives rows one by one.
+func listed(rows [][]*string) func() ([]*string, error) {
+	return func() ([]*string, error) {
+		if len(rows) == 0 {
+			return nil, io.EOF
+		}
+		row := rows[0]
+		rows = rows[1:]
+		return row, nil
+	}
+}
+
 // show lets queries see the rows of the table that the condition allows.
 func (r *Replica) show(ctx context.Context, table, condition string) error {
 	dataset, name, _ := strings.Cut(table, ".")

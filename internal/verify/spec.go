@@ -38,7 +38,7 @@ type Input struct {
 	EventTime string   `yaml:"event_time"`
 	Lookback  lookback `yaml:"lookback"`
 	Via       string   `yaml:"via"`
-	Key       []string `yaml:"key"`
+	Key       names    `yaml:"key"`
 	Dirty     string   `yaml:"dirty"`
 	OnChange  string   `yaml:"on_change"`
 }
@@ -49,7 +49,7 @@ type file struct {
 	Dataset   string               `yaml:"dataset"`
 	Strategy  string               `yaml:"strategy"`
 	Scope     string               `yaml:"scope"`
-	UniqueKey yaml.Node            `yaml:"unique_key"`
+	UniqueKey names                `yaml:"unique_key"`
 	Window    yaml.Node            `yaml:"window"`
 	Begin     string               `yaml:"begin"`
 	Inputs    map[string]yaml.Node `yaml:"inputs"`
@@ -86,12 +86,9 @@ func readSpec(path string) (*Spec, error) {
 	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&f); err != nil {
 		return nil, err
 	}
-	s := &Spec{Name: f.Name, Append: f.Strategy == "append", Query: f.Query, Inputs: make(map[string][]Input)}
+	s := &Spec{Name: f.Name, UniqueKey: f.UniqueKey, Append: f.Strategy == "append", Query: f.Query, Inputs: make(map[string][]Input)}
 	if !strings.Contains(s.Name, ".") {
 		s.Name = f.Dataset + "." + s.Name
-	}
-	if s.UniqueKey, err = names(&f.UniqueKey); err != nil {
-		return nil, err
 	}
 	if strings.HasSuffix(s.Query, ".sql") && !strings.ContainsAny(s.Query, " \n") {
 		query, err := os.ReadFile(filepath.Join(filepath.Dir(path), s.Query))
@@ -113,16 +110,15 @@ func readSpec(path string) (*Spec, error) {
 	return s, err
 }
 
-// names is a list, or one name.
-func names(n *yaml.Node) (out []string, err error) {
-	switch n.Kind {
-	case 0:
-		return nil, nil
-	case yaml.ScalarNode:
-		return []string{n.Value}, nil
+// names is a list of names, or one name.
+type names []string
+
+func (l *names) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		*l = names{n.Value}
+		return nil
 	}
-	err = n.Decode(&out)
-	return out, err
+	return n.Decode((*[]string)(l))
 }
 
 func inputs(n *yaml.Node) (out []Input, err error) {
@@ -139,15 +135,11 @@ func inputs(n *yaml.Node) (out []Input, err error) {
 		}
 		return out, nil
 	}
-	var in struct {
-		Input `yaml:",inline"`
-		Key   yaml.Node `yaml:"key"`
-	}
+	var in Input
 	if err := n.Decode(&in); err != nil {
 		return nil, err
 	}
-	in.Input.Key, err = names(&in.Key)
-	return []Input{in.Input}, err
+	return []Input{in}, nil
 }
 
 func window(n *yaml.Node, begin string) (*Window, error) {

@@ -84,6 +84,8 @@ type InputState struct {
 	Load     int64
 	Complete time.Time
 	Ready    bool // its snapshot, or first computation, is done
+	// Swept is the last load whose changes are no longer kept.
+	Swept int64
 }
 
 // Part is one query of a run and the rows of the table that it owns (G8).
@@ -169,8 +171,14 @@ type Runner interface {
 	// unknown: the caller acquires again.
 	Commit(ctx context.Context, s *Step) (schemas.LoadComplete, error)
 
-	// SetNeeds is Loader's, and serves derived tables as well.
+	// SetNeeds is Loader's, and serves derived tables as well. A spec that needs
+	// changes and is silent for 30 days no longer counts: it says it again now
+	// and then.
 	SetNeeds(ctx context.Context, table, spec string, k Kept) error
+
+	// Sweep removes the changes of a table that every spec which needs them has
+	// absorbed.
+	Sweep(ctx context.Context, table string) error
 }
 
 func plural(rows int64) string {

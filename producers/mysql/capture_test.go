@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +72,7 @@ func (c *capture) exec(stmts ...string) {
 
 func (c *capture) env() producers.Env {
 	return producers.Env{
+		Log:    slog.New(slog.DiscardHandler),
 		Source: "src", Prefix: "p", Now: time.Now,
 		Topic: func(schema, table string, generation int) string {
 			return fmt.Sprintf("p.src.%s.%s.%d", schema, table, generation)

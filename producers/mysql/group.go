@@ -58,10 +58,8 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 		hold, err = s.query(ctx, event)
 	case *replication.XIDEvent:
 		s.end()
-	case *replication.MariadbGTIDListEvent, *replication.MariadbBinlogCheckPointEvent:
-		if !s.group.open && e.Header.LogPos != 0 {
-			s.log.boundary = s.log.at
-		}
+	case *replication.MariadbGTIDListEvent:
+		s.log.listed = true
 	case *replication.BeginLoadQueryEvent, *replication.ExecuteLoadQueryEvent:
 		err = s.opaque("LOAD DATA")
 	default:
@@ -72,8 +70,11 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 			err = halt(fmt.Errorf("the server reports at %s that its binlog lost events", s.log.at), snapshotAgain)
 		}
 	}
-	if hold {
+	switch {
+	case hold:
 		s.log.at = before
+	case !s.group.open && s.log.listed: // the head of a file, and what follows it between transactions
+		s.bound()
 	}
 	return hold, err
 }
@@ -95,12 +96,12 @@ func (s *source) rotate(e *replication.RotateEvent) error {
 // finished: the server crashed while it wrote it, and rolled it back.
 func (s *source) describe(e *replication.BinlogEvent, event *replication.FormatDescriptionEvent) {
 	s.log.checksum = event.ChecksumAlgorithm == replication.BINLOG_CHECKSUM_ALG_CRC32
-	s.log.created = e.Header.Timestamp
+	s.log.head = e.Header.Timestamp
 	if s.log.at.number == s.log.boundary.number {
 		return
 	}
+	s.log.listed = false
 	s.abandon()
-	s.log.boundary = s.log.at
 	s.group = group{first: len(s.out.Changes)}
 }
 
@@ -133,9 +134,12 @@ func (s *source) end() {
 	if s.group.open {
 		s.log.gtids[s.group.gtid.domain] = s.group.gtid
 	}
-	s.log.boundary = s.log.at
+	s.bound()
 	s.group = group{first: len(s.out.Changes)}
 }
+
+// bound makes the end of the last event a place between two transactions.
+func (s *source) bound() { s.log.boundary, s.log.created = s.log.at, s.log.head }
 
 func (s *source) mapTable(ctx context.Context, e *replication.BinlogEvent, event *replication.TableMapEvent) (hold bool, err error) {
 	t := s.tables[string(event.Schema)+"."+string(event.Table)]

@@ -29,9 +29,8 @@ const (
 
 	statusQuery = `SHOW MASTER STATUS`
 
-	// The flags of a group's GTID event that the library does not name.
-	flagPreparedXA  = 0x40
-	flagCompletedXA = 0x80
+	// flagPreparedXA, in a group's GTID event, says that it ends in XA PREPARE.
+	flagPreparedXA = 0x40
 )
 
 // monitorPrivilege lets a user read the binlog's status.

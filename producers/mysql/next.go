@@ -83,15 +83,11 @@ func (s *source) due(began time.Time) bool {
 func (s *source) cut() producers.Batch {
 	s.out.Complete = schemas.Progress{Pos: s.log.boundary.after(s.epoch)}
 	if s.drained() {
-		end := s.log.boundary
-		if end.compare(s.probe.end) < 0 {
-			end = s.probe.end
-		}
-		s.probe.taken = false
-		if at := s.probe.time.Add(-time.Second); at.After(s.spoken) {
+		s.probe.taken, s.ripe = false, true
+		if at := s.probe.time; at.After(s.spoken) {
 			s.spoken = at
 		}
-		s.out.Complete = schemas.Progress{Pos: end.after(s.epoch), Time: s.spoken}
+		s.out.Complete.Time = s.spoken
 	}
 	s.out.Resume = ""
 	if part := s.out.Changes[s.group.first:]; len(part) > 0 {
@@ -123,12 +119,19 @@ func (s *source) drained() bool {
 // that end; what changed a table after the catalog was read, ends behind it or
 // has been counted.
 func (s *source) look(ctx context.Context) error {
-	if s.drained() && len(s.out.Changes) == 0 {
+	if !s.probe.taken && !s.ripe && time.Since(s.probed) >= tick {
+		if err := s.takeProbe(ctx); err != nil {
+			return err
+		}
+	}
+	if (s.ripe || s.drained()) && len(s.out.Changes) == 0 {
 		s.settle()
+		s.ripe = false
 	}
-	if s.probe.taken || time.Since(s.probed) < tick {
-		return nil
-	}
+	return nil
+}
+
+func (s *source) takeProbe(ctx context.Context) error {
 	s.probed = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -202,3 +202,16 @@ func TestWhatTheConfigurationAdmits(t *testing.T) {
 		t.Errorf("a table without a key is read whole: %d rows, %+v, %v", len(rows), chunk, err)
 	}
 }
+
+// The server's settings may change while it is captured.
+func TestMetadataSwitchedOffHaltsTheTable(t *testing.T) {
+	srv := testkit.MariaDB(t)
+	c := newCapture(t, srv.CreateDatabase("meta"), []mysql.Table{{Name: "t"}}, "CREATE TABLE t (id INT PRIMARY KEY)")
+	c.open()
+	c.ready()
+	c.exec("SET GLOBAL binlog_row_metadata = 'NO_LOG'", "INSERT INTO t VALUES (1)")
+	c.halted("t", "does not name the columns", "SET GLOBAL binlog_row_metadata = 'FULL'")
+	if got := c.text("t"); got != "" {
+		t.Errorf("changes %s", got)
+	}
+}

@@ -157,12 +157,12 @@ func (r *reader) read(ctx context.Context, conn *sql.Conn, query string) error {
 		if err != nil {
 			return err
 		}
-		defer stmt.Close()
+		defer func() { _ = stmt.Close() }() // what was read is read
 		rows, err := stmt.(driver.StmtQueryContext).QueryContext(ctx, nil)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }()
 		values := make([]driver.Value, len(r.columns))
 		for {
 			switch err := rows.Next(values); {

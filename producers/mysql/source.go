@@ -55,6 +55,7 @@ type source struct {
 	failed   error // what ended the stream; it does not go on
 
 	probe  probe
+	ripe   bool      // the stream passed the last probe, and its answers wait
 	probed time.Time // when the last probe was taken, by our clock
 	spoken time.Time // the greatest Complete.Time so far
 
@@ -66,7 +67,9 @@ type log struct {
 	at       place // the end of the last event
 	boundary place // the last place between two transactions
 	gtids    gtidSet
-	created  uint32 // when the current file was made
+	created  uint32 // when the file of boundary was made
+	head     uint32 // when the file of at was made
+	listed   bool   // the file of at has told its GTIDs: before that, no place in it can be resumed at
 	skip     place  // what ends at or below it was sent
 	checksum bool   // events end in four bytes of checksum
 }
@@ -237,8 +240,7 @@ func (s *source) presentTable(ctx context.Context, t *tracked) (*schemas.Table, 
 func (s *source) firstFile(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	want := s.log.created
-	for s.log.created = 0; s.log.created == 0; {
+	for s.log.head == 0 {
 		e, err := s.stream.next(ctx, nil)
 		if err != nil {
 			return streamError(err, s.server.account)
@@ -247,10 +249,12 @@ func (s *source) firstFile(ctx context.Context) error {
 			return err
 		}
 	}
-	if want != 0 && want != s.log.created {
-		return halt(fmt.Errorf("resume at %s: the file was made at %s, and the one read before at %s: the log was reset", s.log.boundary,
-			time.Unix(int64(s.log.created), 0).UTC().Format(time.DateTime), time.Unix(int64(want), 0).UTC().Format(time.DateTime)), snapshotAgain)
+	if s.log.created != 0 && s.log.created != s.log.head {
+		made := func(at uint32) string { return time.Unix(int64(at), 0).UTC().Format(time.DateTime) }
+		return halt(fmt.Errorf("resume at %s: the file was made at %s, and the one read before at %s: the log was reset",
+			s.log.boundary, made(s.log.head), made(s.log.created)), snapshotAgain)
 	}
+	s.log.created, s.log.listed = s.log.head, true
 	return nil
 }
 

@@ -92,8 +92,10 @@ func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 	return next, nil
 }
 
+// sameKey reports whether canonical keys of a and b compare. They hold no
+// precision and no scale.
 func sameKey(a, b *schemas.Table) bool {
-	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool { return x.Name == y.Name && x.Type == y.Type })
+	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool { return x.Name == y.Name && x.Type.Kind == y.Type.Kind })
 }
 
 // shape is what a definition means for the schema.

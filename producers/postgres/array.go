@@ -42,7 +42,7 @@ func (p *arrayParser) array(dst []byte, depth int) ([]byte, bool) {
 		return append(dst, ']'), true
 	}
 	for {
-		ok := false
+		var ok bool
 		if len(p.text) > 0 && p.text[0] == '{' {
 			dst, ok = p.array(dst, depth+1)
 		} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ func (c *capture) tryOpen() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	src, err := c.cfg.Open(ctx, c.start, producers.Env{
+		Log:    slog.New(slog.DiscardHandler),
 		Source: "Orders-DB", Prefix: "pg", Now: time.Now,
 		Topic: func(schema, table string, generation int) string {
 			return fmt.Sprintf("%s.%s.g%d", schema, table, generation)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -204,7 +203,7 @@ func (d *db) one(sql string, args ...any) string {
 	d.t.Helper()
 	out := d.column(sql, args...)
 	if len(out) != 1 {
-		d.t.Fatal(fmt.Sprintf("%s: %d rows", sql, len(out)))
+		d.t.Fatalf("%s: %d rows", sql, len(out))
 	}
 	return out[0]
 }

@@ -33,7 +33,7 @@ var settings = map[string]string{
 	"statement_timeout":  "0",
 	// While what a chunk read is written to Kafka, its transaction idles.
 	"idle_in_transaction_session_timeout": "0",
-	"application_name":   "millrace",
+	"application_name":                    "millrace",
 }
 
 const (

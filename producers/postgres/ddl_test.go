@@ -239,23 +239,23 @@ func TestDroppedTable(t *testing.T) {
 // their own index.
 func TestChunksByEveryKindOfKey(t *testing.T) {
 	for typ, values := range map[string][]string{
-		"bigint":                   {"-5", "0", "7"},
-		"numeric(10,3)":            {"-1.5", "0", "10.25"},
-		"text":                     {"''", "'B'", "'a'", "'it''s'", `E'tab\t\\'`},
-		`text COLLATE "en-x-icu"`:  {"'a'", "'B'", "'c'"},
-		"boolean":                  {"false", "true"},
-		"bytea":                    {`''`, `'\x00'`, `'\xff'`},
-		"date":                     {"'0001-01-01'", "'2026-01-01'"},
-		"time":                     {"'00:00'", "'23:59:59.999999'"},
-		"timestamp":                {"'0001-01-01'", "'1969-12-31 23:59:59.999999'", "'9999-12-31'"},
-		"timestamptz":              {"'0001-01-01 00:00+00'", "'2026-01-01'"},
-		"double precision":         {"'-Infinity'", "-0.0", "0.1", "'Infinity'", "'NaN'"},
-		"real":                     {"0.1", "16777216"},
-		"uuid":                     {"'00000000-0000-0000-0000-000000000001'", "'ffffffff-0000-0000-0000-000000000001'"},
-		"inet":                     {"'10.0.0.1'", "'10.0.0.2/8'"},
-		"char(3)":                  {"'a'", "'b'"},
-		"mood":                     {"'zz'", "'aa'"}, // enums order by their making
-		"jsonb":                    {"'1'", `'{"a": 1}'`},
+		"bigint":                  {"-5", "0", "7"},
+		"numeric(10,3)":           {"-1.5", "0", "10.25"},
+		"text":                    {"''", "'B'", "'a'", "'it''s'", `E'tab\t\\'`},
+		`text COLLATE "en-x-icu"`: {"'a'", "'B'", "'c'"},
+		"boolean":                 {"false", "true"},
+		"bytea":                   {`''`, `'\x00'`, `'\xff'`},
+		"date":                    {"'0001-01-01'", "'2026-01-01'"},
+		"time":                    {"'00:00'", "'23:59:59.999999'"},
+		"timestamp":               {"'0001-01-01'", "'1969-12-31 23:59:59.999999'", "'9999-12-31'"},
+		"timestamptz":             {"'0001-01-01 00:00+00'", "'2026-01-01'"},
+		"double precision":        {"'-Infinity'", "-0.0", "0.1", "'Infinity'", "'NaN'"},
+		"real":                    {"0.1", "16777216"},
+		"uuid":                    {"'00000000-0000-0000-0000-000000000001'", "'ffffffff-0000-0000-0000-000000000001'"},
+		"inet":                    {"'10.0.0.1'", "'10.0.0.2/8'"},
+		"char(3)":                 {"'a'", "'b'"},
+		"mood":                    {"'zz'", "'aa'"}, // enums order by their making
+		"jsonb":                   {"'1'", `'{"a": 1}'`},
 	} {
 		t.Run(typ, func(t *testing.T) {
 			c := newCapture(t, "t", "CREATE TYPE mood AS ENUM ('zz', 'aa')")

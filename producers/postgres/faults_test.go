@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -228,7 +229,7 @@ func TestSlotInUse(t *testing.T) {
 	c := newCapture(t, "").open()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	_, err := c.cfg.Open(ctx, c.start, producers.Env{Source: "Orders-DB", Prefix: "pg", Topic: func(string, string, int) string { return "" }})
+	_, err := c.cfg.Open(ctx, c.start, producers.Env{Log: slog.New(slog.DiscardHandler), Source: "Orders-DB", Prefix: "pg", Topic: func(string, string, int) string { return "" }})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("a slot in use is waited for; got %v", err)
 	}
@@ -371,6 +372,41 @@ func TestServerKilledInTheStream(t *testing.T) {
 	if rows, _, err := c.chunk("t"); err != nil || len(rows) != 20000 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
+}
+
+// A server that is shut down waits until its log was read, not until it was
+// acknowledged: a checkpoint may be minutes away.
+func TestServerStopsWhileNothingIsAcknowledged(t *testing.T) {
+	srv := testkit.Postgres(t)
+	c := captureOn(t, srv.DSN(""), "t", "CREATE TABLE t (id int PRIMARY KEY)").open()
+	c.exec("INSERT INTO t VALUES (1)")
+	c.sync()
+	if err := c.src.Ack(t.Context(), c.resume); err != nil {
+		t.Fatal(err)
+	}
+	c.resumeAt()
+	c.exec("INSERT INTO t VALUES (2)")
+	c.sync()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); srv.Stop() }()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for {
+		if _, err := c.next(ctx); err != nil {
+			break
+		}
+	}
+	<-stopped
+	if log := srv.Log(); strings.Contains(log, "immediate shutdown") || !strings.Contains(log, "database system is shut down") {
+		t.Fatalf("the server did not stop in order:\n%s", log)
+	}
+	c.close()
+	srv.Start()
+	c.db = newDB(t, srv.DSN(""))
+	c.changes = nil
+	c.open()
+	c.sync()
+	c.want("t", "c 2") // the shutdown acknowledged nothing
 }
 
 func TestTokenText(t *testing.T) {

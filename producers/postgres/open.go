@@ -104,7 +104,7 @@ func (c *Config) Open(ctx context.Context, from producers.Start, env producers.E
 	if err := s.start(ctx, repl); err != nil {
 		return nil, err
 	}
-	if s.wire, err = newWire(repl, buffer, s.token.lsn); err != nil {
+	if s.wire, err = newWire(repl, buffer); err != nil {
 		return nil, err
 	}
 	beat, stop := context.WithCancel(context.Background())

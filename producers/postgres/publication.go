@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -20,7 +21,7 @@ func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalog
 	var all, whole bool
 	err := conn.QueryRow(ctx, `SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot
 		FROM pg_publication WHERE pubname = $1`, name).Scan(&all, &whole)
-	if err == pgx.ErrNoRows {
+	if errors.Is(err, pgx.ErrNoRows) {
 		sql := fmt.Sprintf("CREATE PUBLICATION %s WITH (%s)", quote(name), publishOptions)
 		if len(tables) > 0 {
 			items := make([]string, len(tables))

@@ -30,7 +30,8 @@ func (s *Source) handle(ctx context.Context, start uint64, data []byte) (cut boo
 	case msgCommit:
 		s.tx.open = false
 	case msgRelation:
-		return false, s.relate(m)
+		s.relate(m)
+		return false, nil
 	case msgInsert, msgUpdate, msgDelete:
 		rel := s.relations[m.relation]
 		if rel == nil {
@@ -61,7 +62,7 @@ func (s *Source) handle(ctx context.Context, start uint64, data []byte) (cut boo
 
 // relate takes a relation message in. By its name, not by its oid: the name is
 // the one that the table had at this place in the log.
-func (s *Source) relate(m *message) error {
+func (s *Source) relate(m *message) {
 	rel := &relation{
 		oid: m.relation, schema: string(m.schema), name: string(m.name), identity: m.identity,
 		table: s.tables[string(m.schema)+"."+string(m.name)], unchecked: true,
@@ -71,7 +72,6 @@ func (s *Source) relate(m *message) error {
 		rel.inKey = append(rel.inKey, c.identity)
 	}
 	s.relations[m.relation] = rel
-	return nil
 }
 
 // check settles the version of a table before the first change behind a

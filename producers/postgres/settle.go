@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"reflect"
 	"slices"
 
@@ -120,7 +119,7 @@ func (r *relation) key(prev *version) ([]string, error) {
 // from below it no longer hold, and raises the table's.
 func (s *Source) adopt(t *captured, next *version, since schemas.Position, why string) error {
 	if !since.IsZero() {
-		slog.Info("table is snapshotted again", "source", s.env.Source, "table", t.config.Name, "reason", why)
+		s.env.Log.Info("table is snapshotted again", "source", s.env.Source, "table", t.config.Name, "reason", why)
 	}
 	next.state.Since = schemas.MaxPosition(t.version.state.Since, since)
 	silent := since.IsZero() && next.same(t.version)

@@ -117,11 +117,14 @@ func (s *Source) Next(ctx context.Context) (producers.Batch, error) {
 	s.batch = producers.Batch{Tables: s.batch.Tables[:0], Changes: s.batch.Changes[:0]}
 	s.batch.Tables = append(s.batch.Tables, s.pending...)
 	s.pending = s.pending[:0]
+	aside, cancel := outlive(ctx)
+	defer cancel()
 	probed := false
-	err := s.fill(ctx, &probed)
+	err := s.fill(ctx, aside, &probed)
 	switch {
 	case err == nil:
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || aside.Err() != nil):
+		err = ctx.Err()
 		if len(s.batch.Changes) == 0 && len(s.batch.Tables) == 0 {
 			return producers.Batch{}, err
 		}
@@ -141,8 +144,21 @@ func (s *Source) Next(ctx context.Context) (producers.Batch, error) {
 	return s.batch, nil
 }
 
-// fill reads until the batch is worth returning.
-func (s *Source) fill(ctx context.Context, probed *bool) error {
+// sideGrace is how long a query beside the stream may outlive Next's context:
+// to break it off would cost the connection.
+const sideGrace = time.Second
+
+// outlive returns a context for queries beside the stream, which ends a little
+// after ctx.
+func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(sideGrace, cancel) })
+	return out, func() { stop(); cancel() }
+}
+
+// fill reads until the batch is worth returning. It waits for the log while
+// ctx lasts, and for queries beside it while aside does.
+func (s *Source) fill(ctx, aside context.Context, probed *bool) error {
 	if !s.started { // the versions that Open made are worth saying at once
 		s.started = true
 		if len(s.batch.Tables) > 0 {
@@ -152,7 +168,7 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 	if len(s.held) > 0 {
 		data := s.held
 		s.held = nil
-		if cut, err := s.handle(ctx, s.heldAt, data); err != nil || cut {
+		if cut, err := s.handle(aside, s.heldAt, data); err != nil || cut {
 			return err
 		}
 	}
@@ -169,7 +185,7 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 		if s.wire.waits() {
 			now := time.Now()
 			if !now.Before(s.nextTick) {
-				if err := s.tick(ctx, now); err != nil {
+				if err := s.tick(aside, now); err != nil {
 					return err
 				}
 			}
@@ -203,31 +219,31 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 		case err != nil:
 			return err
 		case p.keepalive:
-			if p.reply {
-				if err := s.wire.status(false); err != nil {
-					return err
-				}
-			}
 			if !s.tx.open {
-				done, err := s.pass(ctx, p.end)
+				done, err := s.pass(aside, p.end)
 				*probed = *probed || done
 				if err != nil {
 					return err
 				}
 			}
+			if p.reply { // after the place is noted: a server that shuts down waits to hear it
+				if err := s.wire.status(false); err != nil {
+					return err
+				}
+			}
 		default:
-			cut, err := s.handle(ctx, p.start, p.data)
+			cut, err := s.handle(aside, p.start, p.data)
 			if err != nil || cut {
 				return err
 			}
 			if s.msg.kind == msgCommit && !s.tx.open {
-				done, err := s.pass(ctx, s.msg.endLSN)
+				done, err := s.pass(aside, s.msg.endLSN)
 				*probed = *probed || done
 				if err != nil {
 					return err
 				}
 				if now := time.Now(); !now.Before(s.nextTick) { // a stream that never pauses needs the clock as well
-					if err := s.tick(ctx, now); err != nil {
+					if err := s.tick(aside, now); err != nil {
 						return err
 					}
 				}
@@ -250,6 +266,7 @@ func (s *Source) fill(ctx context.Context, probed *bool) error {
 // the log as of the last probe was reached.
 func (s *Source) pass(ctx context.Context, lsn uint64) (bool, error) {
 	s.passed = max(s.passed, lsn)
+	s.wire.received.Store(s.passed)
 	s.complete.Pos = schemas.MaxPosition(s.complete.Pos, schemas.Position{Epoch: s.epoch, Major: s.passed})
 	if s.watched != nil && s.passed >= s.watched.lsn {
 		w := s.watched
@@ -261,7 +278,7 @@ func (s *Source) pass(ctx context.Context, lsn uint64) (bool, error) {
 	if s.probe.lsn == 0 || s.passed < s.probe.lsn {
 		return false, nil
 	}
-	if at := s.probe.clock.Add(-time.Second); at.After(s.complete.Time) {
+	if at := s.probe.clock; at.After(s.complete.Time) {
 		s.complete.Time = at
 	}
 	s.probe = probe{}

@@ -41,7 +41,7 @@ func (s *Source) tick(ctx context.Context, now time.Time) error {
 	var p probe
 	var end, fingerprint string
 	err = conn.QueryRow(ctx, `SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text,
-		(SELECT coalesce(md5(string_agg(doc::text, ',' ORDER BY doc->>'schema', doc->>'name')), '') FROM (`+catalogSQL+`) d)`,
+		(SELECT coalesce(hashtextextended(string_agg(doc::text, ',' ORDER BY doc->>'schema', doc->>'name'), 0), 0)::text FROM (`+catalogSQL+`) d)`,
 		names, relations, s.publication).Scan(&p.clock, &end, &fingerprint)
 	if err != nil {
 		return fmt.Errorf("read clock and catalog: %w", err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,17 +23,17 @@ type wire struct {
 	buffer   *bufio.Reader
 	timedOut bool
 
-	write sync.Mutex
-	acked uint64 // what Ack named last: no reply ever says more (G1)
-	frame [39]byte
+	received atomic.Uint64 // everything below it was read
+	write    sync.Mutex
+	frame    [39]byte
 }
 
-func newWire(conn *pgconn.PgConn, buffer *bufio.Reader, acked uint64) (*wire, error) {
+func newWire(conn *pgconn.PgConn, buffer *bufio.Reader) (*wire, error) {
 	h, err := conn.Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take over the replication connection: %w", err)
 	}
-	return &wire{conn: h.Conn, frontend: h.Frontend, buffer: buffer, acked: acked}, nil
+	return &wire{conn: h.Conn, frontend: h.Frontend, buffer: buffer}, nil
 }
 
 // packet is what the stream carries: a message of the log, or a keepalive.
@@ -101,17 +102,25 @@ func parsePacket(b []byte) (packet, error) {
 
 const writeTimeout = 10 * time.Second
 
-// status tells the server what was acknowledged. want asks it for a keepalive.
-func (w *wire) status(want bool) error {
+// status answers the server, and with want asks it for a keepalive. It says
+// what was read, which the server's shutdown waits for, and not a word about
+// what is durable: that is Ack's alone (G1).
+func (w *wire) status(want bool) error { return w.send(0, want) }
+
+// ack tells the server that everything below lsn is durable.
+func (w *wire) ack(lsn uint64) error { return w.send(lsn, false) }
+
+// send writes a status. A flushed position of 0 says nothing.
+func (w *wire) send(flushed uint64, want bool) error {
 	w.write.Lock()
 	defer w.write.Unlock()
 	b := w.frame[:]
 	b[0] = 'd'
 	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-1))
 	b[5] = 'r'
-	for _, at := range []int{6, 14, 22} { // written, flushed, applied
-		binary.BigEndian.PutUint64(b[at:], w.acked)
-	}
+	binary.BigEndian.PutUint64(b[6:], max(w.received.Load(), flushed)) // written
+	binary.BigEndian.PutUint64(b[14:], flushed)
+	binary.BigEndian.PutUint64(b[22:], flushed)                                        // applied
 	binary.BigEndian.PutUint64(b[30:], uint64(time.Now().UnixMicro()-postgresEpochUs)) //nolint:gosec // after 2000
 	b[38] = 0
 	if want {
@@ -124,14 +133,6 @@ func (w *wire) status(want bool) error {
 		return fmt.Errorf("send status: %w", err)
 	}
 	return nil
-}
-
-// ack raises what is acknowledged, and tells the server.
-func (w *wire) ack(lsn uint64) error {
-	w.write.Lock()
-	w.acked = max(w.acked, lsn)
-	w.write.Unlock()
-	return w.status(false)
 }
 
 // heartbeat keeps the server from hanging up while Next is not called: it

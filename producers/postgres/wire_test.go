@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -65,6 +66,30 @@ func TestReceiveEndsWithItsContext(t *testing.T) {
 	time.AfterFunc(5*time.Millisecond, cancel)
 	if _, err := w.receive(ctx, time.Now().Add(patience)); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// What is durable is said by Ack alone; what was read is said always.
+func TestStatusSaysWhatIsDurableOnlyInAck(t *testing.T) {
+	w, server := pipe(t)
+	w.received.Store(500)
+	read := func(send func() error) (written, flushed, applied uint64, reply byte) {
+		done := make(chan error, 1)
+		go func() { done <- send() }()
+		b := make([]byte, 39)
+		if _, err := io.ReadFull(server, b); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		return binary.BigEndian.Uint64(b[6:]), binary.BigEndian.Uint64(b[14:]), binary.BigEndian.Uint64(b[22:]), b[38]
+	}
+	if a, b, c, r := read(func() error { return w.ack(300) }); a != 500 || b != 300 || c != 300 || r != 0 {
+		t.Errorf("ack: %d %d %d %d", a, b, c, r)
+	}
+	if a, b, c, r := read(func() error { return w.status(true) }); a != 500 || b != 0 || c != 0 || r != 1 {
+		t.Errorf("status: %d %d %d %d", a, b, c, r)
 	}
 }
 

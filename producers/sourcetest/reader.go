@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -54,6 +55,7 @@ func (r *reader) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	src, err := cfg.Open(ctx, r.start, producers.Env{
+		Log:    slog.New(slog.DiscardHandler),
 		Source: "src", Prefix: r.prefix, Now: time.Now,
 		Topic: func(schema, table string, generation int) string {
 			return fmt.Sprintf("%s.src.%s.%s.%d", r.prefix, schema, table, generation)
@@ -280,5 +282,3 @@ func cloneRow(r []schemas.Cell) []schemas.Cell {
 func sameCell(a, b schemas.Cell) bool {
 	return a.Kind == b.Kind && a.Int == b.Int && bytes.Equal(a.Bytes, b.Bytes)
 }
-
-func sameRow(a, b []schemas.Cell) bool { return slices.EqualFunc(a, b, sameCell) }

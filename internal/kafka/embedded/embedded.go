@@ -156,6 +156,6 @@ func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	}
 	ctx := context.Background()
 	if l.log.Enabled(ctx, to) {
-		l.log.Log(ctx, to, "embedded broker: "+fmt.Sprintf(format, args...))
+		l.log.Log(ctx, to, "embedded broker", "says", fmt.Sprintf(format, args...))
 	}
 }

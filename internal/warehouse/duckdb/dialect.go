@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
@@ -17,7 +18,11 @@ import (
 
 // Dialect reads queries in a scratch database in memory, which has no access
 // to files or the network. It is safe for concurrent use.
-type Dialect struct{ db *sql.DB }
+type Dialect struct {
+	db *sql.DB
+	// describing is held by Columns: two transactions cannot make one relation.
+	describing sync.Mutex
+}
 
 var _ warehouse.Dialect = (*Dialect)(nil)
 
@@ -30,7 +35,7 @@ func OpenDialect(ctx context.Context) (*Dialect, error) {
 	if _, err := db.ExecContext(ctx, "SET GLOBAL TimeZone = 'UTC'; SET enable_external_access = false"); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the scratch database: %w", err), db.Close())
 	}
-	return &Dialect{db}, nil
+	return &Dialect{db: db}, nil
 }
 
 // Close closes the scratch database.
@@ -195,6 +200,8 @@ func ownTable(table, suffix string) string {
 
 // Columns is described at warehouse.Dialect.
 func (d *Dialect) Columns(ctx context.Context, query string, over []warehouse.Relation) (cols []warehouse.ResultColumn, err error) {
+	d.describing.Lock()
+	defer d.describing.Unlock()
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("describe query: %w", err)
@@ -233,7 +240,7 @@ func describe(ctx context.Context, q queryer, query string) ([]warehouse.ResultC
 		}
 		return nil, &warehouse.QueryError{Offset: -1, Message: firstLine(err.Error())}
 	}
-	defer rows.Close() //nolint:errcheck // read to the end
+	defer rows.Close()
 	var cols []warehouse.ResultColumn
 	for rows.Next() {
 		var c warehouse.ResultColumn

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"millrace/internal/warehouse"
@@ -43,6 +44,15 @@ func TestColumns(t *testing.T) {
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
+	var at sync.WaitGroup
+	for range 4 {
+		at.Go(func() {
+			if _, err := d.Columns(t.Context(), "SELECT * FROM core.payments", over); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	at.Wait()
 	var refused *warehouse.QueryError
 	if _, err = d.Columns(t.Context(), "SELECT nothing FROM core.payments", over); !errors.As(err, &refused) || !strings.Contains(refused.Message, "nothing") {
 		t.Errorf("an unknown column: %v", err)

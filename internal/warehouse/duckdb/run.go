@@ -37,8 +37,8 @@ func (r *Runner) Commit(ctx context.Context, s *warehouse.Step) (schemas.LoadCom
 
 func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.LoadComplete, err error) {
 	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
+	case r.runs <- struct{}{}:
+		defer func() { <-r.runs }()
 	case <-ctx.Done():
 		return done, ctx.Err()
 	}

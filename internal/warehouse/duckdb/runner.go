@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"millrace/internal/warehouse"
@@ -15,22 +16,21 @@ import (
 	"millrace/schemas"
 )
 
-// maxRuns is how many runs of derived tables go on at the same time. Loads of
-// core tables share their connections and must not wait behind long queries.
+// maxRuns is how many runs of derived tables go on at the same time in a
+// warehouse. Loads of core tables share their connections and must not wait
+// behind long queries.
 const maxRuns = 2
 
 // Runner keeps the derived tables of a Warehouse.
 type Runner struct {
 	*Warehouse
-	slots chan struct{}
+	heads sync.Map // by table, the query of how far it is: what a table is does not change
 }
 
 var _ warehouse.Runner = (*Runner)(nil)
 
 // Runner returns what keeps derived tables in w. It is closed with w.
-func (w *Warehouse) Runner() *Runner {
-	return &Runner{w, make(chan struct{}, maxRuns)}
-}
+func (w *Warehouse) Runner() *Runner { return &Runner{Warehouse: w} }
 
 // derived is the table for the generator of SQL.
 func (r *Runner) derived(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
@@ -132,7 +132,7 @@ func (r *Runner) evolve(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 		add = append(add, d.AddColumn(name, d.Types[i]))
 	}
 	for _, name := range have {
-		if !slices.Contains(d.Columns, name) && !(d.Append && name == sqlgen.ColLoad) {
+		if !slices.Contains(d.Columns, name) && (!d.Append || name != sqlgen.ColLoad) {
 			drop = append(drop, d.DropColumn(name))
 		}
 	}
@@ -241,23 +241,34 @@ func (r *Runner) Inputs(ctx context.Context, tables []string) (map[string]wareho
 }
 
 func (r *Runner) input(ctx context.Context, n sqlgen.Name) (state warehouse.InputState, there bool, err error) {
-	var derived sql.NullBool
-	err = r.reads.QueryRowContext(ctx, `SELECT bool_or(column_name = 'ready') FROM duckdb_columns()
-WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2`, sqlgen.Schema, n.Own("head")).Scan(&derived)
-	if err != nil || !derived.Valid {
+	query, err := r.inputQuery(ctx, n)
+	if err != nil || query == "" {
 		return state, false, err
 	}
-	ready := "snapshot_done AND NOT snapshot_running"
-	if derived.Bool {
-		ready = "ready"
-	}
 	var complete sql.NullTime
-	err = r.reads.QueryRowContext(ctx, fmt.Sprintf("SELECT load, complete_time, %s FROM %s", ready, r.dialect.Head(n))).Scan(&state.Load, &complete, &state.Ready)
+	err = r.reads.QueryRowContext(ctx, query).Scan(&state.Load, &complete, &state.Ready, &state.Swept)
 	if errors.Is(err, sql.ErrNoRows) {
 		return state, false, nil
 	}
 	state.Complete = utc(complete)
 	return state, err == nil, err
+}
+
+// inputQuery reads how far a table is, core or derived. It is empty if the
+// table is not there yet.
+func (r *Runner) inputQuery(ctx context.Context, n sqlgen.Name) (string, error) {
+	if query, ok := r.heads.Load(n); ok {
+		return query.(string), nil
+	}
+	var derived sql.NullBool
+	err := r.reads.QueryRowContext(ctx, `SELECT bool_or(column_name = 'ready') FROM duckdb_columns()
+WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2`, sqlgen.Schema, n.Own("head")).Scan(&derived)
+	if err != nil || !derived.Valid {
+		return "", err
+	}
+	query := r.dialect.ReadInput(n, derived.Bool)
+	r.heads.Store(n, query)
+	return query, nil
 }
 
 // Touched is described at warehouse.Runner.

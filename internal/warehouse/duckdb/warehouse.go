@@ -90,8 +90,9 @@ type Warehouse struct {
 	done sync.WaitGroup // the checkpointer
 	grow chan struct{}  // the write-ahead log is above its limit
 
-	ddl    sync.Mutex // one definition at a time
-	mu     sync.Mutex // tables
+	runs   chan struct{} // runs of derived tables that go on
+	ddl    sync.Mutex    // one definition at a time
+	mu     sync.Mutex    // tables
 	tables map[string]*table
 }
 
@@ -101,7 +102,7 @@ func Open(ctx context.Context, path string, opts Options) (*Warehouse, error) {
 	opts = opts.withDefaults()
 	w := &Warehouse{
 		opts: opts, path: path, dialect: sqlgen.DuckDB(), gate: newGate(),
-		grow: make(chan struct{}, 1), tables: map[string]*table{},
+		grow: make(chan struct{}, 1), runs: make(chan struct{}, maxRuns), tables: map[string]*table{},
 	}
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {

@@ -48,9 +48,9 @@ func (d *Derived) list(columns []string) string {
 
 // CreateTable makes the table.
 func (d *Derived) CreateTable() string {
-	defs := make([]string, len(d.Columns))
+	var defs []string
 	for i, c := range d.Columns {
-		defs[i] = "  " + d.Ident(c) + " " + d.Types[i]
+		defs = append(defs, "  "+d.Ident(c)+" "+d.Types[i])
 	}
 	if d.Append {
 		defs = append(defs, "  "+ColLoad+" BIGINT")

@@ -31,6 +31,36 @@ func (d *Dialect) ReadDerivedHead(n Name) string {
 	return fmt.Sprintf("SELECT epoch, load, revision, code_hash, CAST(absorbed AS VARCHAR), window_begin, window_frontier, complete_time, ready\nFROM %s", d.Head(n))
 }
 
+// ReadInput reads how far a table is, for those that read it: its last load, up
+// to when it is complete, whether it can be read, and up to which load its
+// changes were swept.
+func (d *Dialect) ReadInput(n Name, derived bool) string {
+	ready := "snapshot_done AND NOT snapshot_running"
+	if derived {
+		ready = "ready"
+	}
+	return fmt.Sprintf("SELECT load, complete_time, %s,\n  (SELECT coalesce(max(CAST(column_name AS BIGINT)), 0) FROM %s WHERE kind = '%s')\nFROM %s", ready, d.Needs(n), KindSwept, d.Head(n))
+}
+
+// KindSwept is the kind of the row of needs that names, in place of a column,
+// the load up to which changes were swept.
+const KindSwept = "swept"
+
+// LiveNeeds are the specs that need the changes of a table and were there since
+// a moment, in microseconds since 1970.
+func (d *Dialect) LiveNeeds(n Name, since int64) string {
+	return fmt.Sprintf("SELECT DISTINCT spec FROM %s WHERE kind = 'change' AND seen_at >= %s ORDER BY spec", d.Needs(n), d.instant(since))
+}
+
+// SweepChanges removes the changes of the loads up to one, and says so.
+func (d *Dialect) SweepChanges(n Name, through int64) []string {
+	return []string{
+		fmt.Sprintf("DELETE FROM %s WHERE %s <= %d", d.Changes(n), ColLoad, through),
+		fmt.Sprintf("DELETE FROM %s WHERE kind = '%s'", d.Needs(n), KindSwept),
+		fmt.Sprintf("INSERT INTO %s VALUES ('', '%s', '%d', now())", d.Needs(n), KindSwept, through),
+	}
+}
+
 // TakeOverDerived raises the epoch and sets the revision, unless the head's is
 // later. Parameter: the revision, negative to keep the head's.
 func (d *Dialect) TakeOverDerived(n Name) string {

@@ -1,0 +1,305 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"millrace/internal/privateserver"
+	"millrace/internal/verify"
+)
+
+// Options is how the demonstration is run.
+type Options struct {
+	Out io.Writer
+	// Keep leaves everything running in the end, until ctx ends; also when
+	// something went wrong, so that one can look at it.
+	Keep bool
+	// WithoutMariaDB keeps the payments in PostgreSQL beside the orders.
+	WithoutMariaDB bool
+	// Command is the binary and what stands before its arguments; empty: the
+	// running binary.
+	Command []string
+	Seed    uint64 // of the workload; 0: 1
+}
+
+// ErrFailed is the reason when the demonstration has shown something else than
+// it should. What, it has printed.
+var ErrFailed = errors.New("the demonstration failed")
+
+// demo is one demonstration.
+type demo struct {
+	Options
+	began   time.Time
+	home    *privateserver.Home
+	shop    *shop
+	install *install
+	work    *workload
+	specs   []*verify.Spec
+	result  summary
+}
+
+// Run runs the demonstration and cleans up behind it, also when it does not
+// succeed or ctx ends. Its last line says how it went: "demo: ok" or
+// "demo: failed", and the numbers.
+func Run(ctx context.Context, o Options) error {
+	d := &demo{Options: o, began: time.Now()}
+	err := d.run(ctx)
+	interrupted := ctx.Err() != nil
+	if err != nil && !interrupted {
+		d.say("\n%v", err)
+	}
+	if d.Keep && !interrupted && d.install != nil && d.install.child != nil && d.install.ended() == nil {
+		d.keep(ctx)
+	}
+	if closing := d.close(); closing != nil {
+		d.say("\n%v", closing)
+		err = errors.Join(err, closing)
+	}
+	switch {
+	case err != nil && interrupted:
+		d.say("\ndemo: failed interrupted %s", &d.result)
+		return ErrFailed
+	case err != nil:
+		d.say("\ndemo: failed %s", &d.result)
+		return ErrFailed
+	}
+	d.say("\ndemo: ok %s", &d.result)
+	return nil
+}
+
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
+
+// step says what happens, and why it matters.
+func (d *demo) step(what, why string, args ...any) {
+	d.say("\n[%5.1fs] %s", time.Since(d.began).Seconds(), what)
+	d.say("         "+why, args...)
+}
+
+func (d *demo) close() error {
+	var errs []error
+	if d.install != nil {
+		errs = append(errs, d.install.stop(), os.RemoveAll(d.install.dir))
+	}
+	if d.shop != nil {
+		errs = append(errs, d.shop.close())
+	}
+	if d.home != nil {
+		errs = append(errs, d.home.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *demo) run(ctx context.Context) error {
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	if err := d.writeWhileItRuns(ctx); err != nil {
+		return err
+	}
+	fresh, err := d.measure(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.show(ctx); err != nil {
+		return err
+	}
+	d.printFreshness(fresh)
+	if err := d.prove(ctx); err != nil {
+		return err
+	}
+	return d.result.fault()
+}
+
+// prepare starts databases, fills them, and starts millrace on them.
+func (d *demo) prepare(ctx context.Context) error {
+	kinds := "PostgreSQL for items and orders, MariaDB for payments"
+	if d.WithoutMariaDB {
+		kinds = "PostgreSQL for items, orders and payments"
+	}
+	d.step("Databases", "Private servers in a temporary folder: %s.\n         Data split across services is the problem that Millrace solves.", kinds)
+	if err := d.openShop(ctx); err != nil {
+		return err
+	}
+	if err := d.shop.createTables(ctx); err != nil {
+		return err
+	}
+	d.work = newWorkload(d.shop, max(d.Seed, 1))
+	if err := d.work.seed(ctx); err != nil {
+		return err
+	}
+	d.say("         %d items, %d orders and %d payments over %d days; on %d of the days nothing was paid.",
+		items, len(d.work.orders), len(d.work.payments), days, len(quietDays))
+	d.work.counts = Counts{} // the past is not part of the demonstration
+
+	dir, err := os.MkdirTemp("", "millrace-demo-")
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	d.install = &install{dir: dir, command: d.Command, env: []string{"ORDERS_DSN=" + d.shop.ordersDSN, "PAYMENTS_DSN=" + d.shop.paymentsDSN}}
+	if len(d.Command) == 0 {
+		own, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find the running binary: %w", err)
+		}
+		d.install.command = []string{own}
+	}
+	if err := writeExample(dir, d.shop.split); err != nil {
+		return err
+	}
+	if d.specs, err = verify.ReadSpecs(filepath.Join(dir, "derived")); err != nil {
+		return err
+	}
+	started := time.Now()
+	if err := d.install.start(ctx); err != nil {
+		return err
+	}
+	d.step("millrace up", "Broker, schema registry, warehouse, capture, load and derive in one process, ready after %d ms.\n"+
+		"         The rows that were there before are read in chunks beside the stream of changes.", time.Since(started).Milliseconds())
+	return nil
+}
+
+func (d *demo) openShop(ctx context.Context) (err error) {
+	if d.home, err = privateserver.NewHome(); err != nil {
+		return err
+	}
+	postgres, err := d.home.Start(ctx, privateserver.Postgres)
+	if err != nil {
+		return err
+	}
+	var mariadb *privateserver.Server
+	if !d.WithoutMariaDB {
+		if mariadb, err = d.home.Start(ctx, privateserver.MariaDB); err != nil {
+			return err
+		}
+	}
+	d.shop, err = openShop(ctx, postgres, mariadb)
+	return err
+}
+
+// The random part of the workload.
+const (
+	steps     = 900
+	stepEvery = 25 * time.Millisecond
+)
+
+// writeWhileItRuns makes everything happen that is hard to get right.
+func (d *demo) writeWhileItRuns(ctx context.Context) error {
+	d.step("Writing", "Inserts, updates, deletes and key changes; payments that come days late, move to another day,\n"+
+		"         or come before their orders: each must change exactly the derived rows that it touches.")
+	scripted := map[int]func() error{
+		60:  func() error { return d.work.emptyDay(ctx, emptiedDays[0]) },
+		120: func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[0]) },
+		300: d.kill,
+		340: func() error { return d.work.emptyDay(ctx, emptiedDays[1]) }, // nobody listens
+		380: func() error { return d.restart(ctx) },
+		560: func() error { return d.changeSchema(ctx) },
+		700: func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[1]) },
+		760: func() error { return d.work.emptyDay(ctx, emptiedDays[2]) },
+	}
+	tick := time.NewTicker(stepEvery)
+	defer tick.Stop()
+	for n := range steps {
+		act := func() error { return d.work.step(ctx) }
+		if special, ok := scripted[n]; ok {
+			act = special
+		}
+		if err := act(); err != nil {
+			return err
+		}
+		if d.install.child == nil {
+			time.Sleep(stepEvery)
+			continue
+		}
+		if err := d.install.ended(); err != nil {
+			return err
+		}
+		<-tick.C
+	}
+	d.say("         %d changes so far.", d.work.counts.Changes)
+	return nil
+}
+
+func (d *demo) kill() error {
+	d.step("kill -9", "The process dies at once, with transactions open, while the shop keeps writing.\n"+
+		"         Nothing may be lost, and nothing may be counted twice.")
+	d.work.counts.Kills++
+	return d.install.kill()
+}
+
+func (d *demo) restart(ctx context.Context) error {
+	started := time.Now()
+	if err := d.install.start(ctx); err != nil {
+		return err
+	}
+	d.say("         Started again, ready after %d ms.", time.Since(started).Milliseconds())
+	return nil
+}
+
+func (d *demo) changeSchema(ctx context.Context) error {
+	d.step("ALTER TABLE", "A column with a default changes every order without a word in the log: orders are read again.\n"+
+		"         A column without one, on payments, is a new version of the schema and no more.")
+	return d.work.changeSchema(ctx)
+}
+
+// measure writes in an open loop and says how soon its changes could be read.
+func (d *demo) measure(ctx context.Context) (*freshness, error) {
+	client, err := d.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.step("Freshness", "%d changes a second for %s on a schedule fixed in advance, so that a stall shows as latency.", rate, loopFor)
+	probes, err := d.work.openLoop(ctx, loopTotal, d.install.child.done)
+	if err := errors.Join(err, d.install.ended()); err != nil {
+		return nil, err
+	}
+	d.step("Quiet", "The shop stops writing; what is on its way arrives.")
+	if client, err = d.await(ctx); err != nil {
+		return nil, err
+	}
+	d.result.Counts = d.work.counts
+	fresh, err := measure(ctx, client, probes)
+	if err != nil {
+		return nil, err
+	}
+	d.result.core, d.result.derived = fresh.core, fresh.derived
+	return fresh, nil
+}
+
+// prove compares everything with what it should be.
+func (d *demo) prove(ctx context.Context) error {
+	run, err := d.install.runFile()
+	if err != nil {
+		return err
+	}
+	d.step("Proof", "The sources' rows, copied by plain SQL drivers into a fresh DuckDB; each window of the calendar\n"+
+		"         computed alone, keys with all keys dirty, append tables from the events on the topic.")
+	client := d.install.client(run)
+	frontier, err := d.frontier(ctx)
+	if err != nil {
+		return err
+	}
+	p := &proof{
+		shop: d.shop, client: client, run: run, dir: d.install.dir, specs: d.specs,
+		calendar: verify.Calendar{Begin: d.work.begin, Frontier: frontier},
+	}
+	core, derived, err := p.compare(ctx)
+	if err != nil {
+		return err
+	}
+	d.result.coreTables, d.result.derivedTables = len(core), len(derived)
+	for _, report := range slices.Concat(core, derived) {
+		d.printReport(report)
+		d.result.mismatches += len(report.Differences)
+	}
+	if d.work.counts.QuietDays, err = d.work.quietDays(ctx); err != nil {
+		return err
+	}
+	d.result.QuietDays = d.work.counts.QuietDays
+	return nil
+}
