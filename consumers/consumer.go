@@ -40,7 +40,7 @@ type Options struct {
 	Loader   warehouse.Loader
 	Registry *registry.Client
 	Limits   batch.Limits // of one load
-	Memory   int          // bytes of records held over all topics, beyond one poll (G13)
+	Memory   int          // bytes of records over all topics, polled and not loaded yet, beyond one poll (G13)
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 }

@@ -20,6 +20,7 @@ import (
 func (t *topic) flush(ctx context.Context) error {
 	if t.batch.ProgressOnly() && len(t.put) == 0 {
 		t.batch.Wait() // its marks and ranges ride with the next load
+		t.settle()
 		return t.progress(ctx)
 	}
 	started := time.Now()
@@ -33,6 +34,7 @@ func (t *topic) flush(ctx context.Context) error {
 		}
 	}
 	t.batch.Reset()
+	t.settle()
 	return t.commitOffsets(ctx)
 }
 
@@ -65,6 +67,9 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 // prepare makes the batch that the warehouse gets, or nil if the table has all
 // of it already.
 func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*warehouse.Batch, error) {
+	if err := t.learnKey(ctx); err != nil {
+		return nil, err
+	}
 	if !g.ensured {
 		if err := t.retry(ctx, "ensure table "+g.table.Name, func() error { return t.opts.Loader.Ensure(ctx, g.table) }); err != nil {
 			return nil, err

@@ -50,6 +50,12 @@ func (m *memory) table(name string) *memoryTable {
 func (m *memory) Ensure(_ context.Context, t warehouse.CoreTable) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if t.Mode == schemas.ModeMerge && len(t.Key) == 0 {
+		return fmt.Errorf("ensure %s: a table without a key cannot be merged", t.Name)
+	}
+	if have := m.table(t.Name); have.core.Name != "" && (have.core.Mode != t.Mode || !slices.Equal(have.core.Key, t.Key)) {
+		return fmt.Errorf("ensure %s: its key is %q and cannot become %q", t.Name, have.core.Key, t.Key)
+	}
 	m.table(t.Name).core = t
 	return nil
 }
@@ -57,7 +63,7 @@ func (m *memory) Ensure(_ context.Context, t warehouse.CoreTable) error {
 func (m *memory) Acquire(_ context.Context, table, topic, topicID string) (warehouse.Head, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.tables[table] == nil {
+	if m.table(table).core.Name == "" {
 		return warehouse.Head{}, warehouse.ErrNoTable
 	}
 	t := m.table(table)

@@ -39,6 +39,7 @@ type rig struct {
 	tables   []Table
 	sources  map[string]*sourceTable
 	limits   batch.Limits
+	memory   int
 }
 
 // sourceTable writes one topic as a producer does, and knows what its core
@@ -57,7 +58,7 @@ func newRig(t *testing.T) *rig {
 	broker := testkit.KafkaCluster(t)
 	r := &rig{
 		t: t, broker: broker, cluster: kafka.Cluster{Brokers: broker.ListenAddrs(), Embedded: true},
-		mem: newMemory(), sources: map[string]*sourceTable{}, limits: batch.Limits{Rows: 50, Bytes: 1 << 20, Age: 5 * time.Millisecond},
+		mem: newMemory(), sources: map[string]*sourceTable{}, limits: batch.Limits{Rows: 50, Bytes: 1 << 20, Age: 5 * time.Millisecond}, memory: 1 << 20,
 	}
 	r.registry = testRegistry(t, r.cluster)
 	var err error
@@ -91,11 +92,14 @@ func testRegistry(t *testing.T, cluster kafka.Cluster) *registry.Client {
 func (r *rig) ctx() context.Context { return r.t.Context() }
 
 // table makes a topic with an integer key and a text, feeding core.<name>.
-func (r *rig) table(name string, partitions int32) *sourceTable {
+func (r *rig) table(name string, partitions int32) *sourceTable { return r.keyed(name, partitions, 0) }
+
+// keyed makes one whose key is the columns of the given ordinals.
+func (r *rig) keyed(name string, partitions int32, key ...int) *sourceTable {
 	r.t.Helper()
 	s := &sourceTable{partitions: partitions, want: map[string]string{}, Table: schemas.Table{
 		Source: "src", Schema: "public", Name: name,
-		Topic: "p.src.public." + name, Generation: 1, Key: []int{0}, Columns: []schemas.Column{
+		Topic: "p.src.public." + name, Generation: 1, Key: key, Columns: []schemas.Column{
 			{Name: "id", Type: schemas.Type{Kind: schemas.Int}}, {Name: "x", Type: schemas.Type{Kind: schemas.String}, Unsettable: true},
 		},
 	}}
@@ -111,8 +115,10 @@ func (r *rig) table(name string, partitions int32) *sourceTable {
 func (r *rig) register(s *sourceTable) {
 	r.t.Helper()
 	var err error
-	if s.keyID, err = r.registry.Register(r.ctx(), s.Topic+"-key", avro.KeySchema(&s.Table)); err != nil {
-		r.t.Fatal(err)
+	if len(s.Key) > 0 {
+		if s.keyID, err = r.registry.Register(r.ctx(), s.Topic+"-key", avro.KeySchema(&s.Table)); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 	valueID, err := r.registry.Register(r.ctx(), s.Topic+"-value", avro.ValueSchema(&s.Table))
 	if err != nil {
@@ -130,11 +136,14 @@ func (r *rig) record(s *sourceTable, c schemas.Change) *kgo.Record {
 	if c.Op == schemas.Delete {
 		row = c.Before
 	}
-	key, err := s.enc.AppendKey(nil, row)
+	value, err := s.enc.AppendValue(nil, &c)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	value, err := s.enc.AppendValue(nil, &c)
+	if len(s.Key) == 0 {
+		return &kgo.Record{Topic: s.Topic, Value: value}
+	}
+	key, err := s.enc.AppendKey(nil, row)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -194,7 +203,7 @@ func (r *rig) start() (c *Consumer, stop func()) {
 	r.t.Helper()
 	c, err := New(Options{
 		Cluster: r.cluster, Names: kafka.Names{Prefix: "p"}, Group: "g", Tables: r.tables, Loader: r.mem, Registry: r.registry,
-		Limits: r.limits, Memory: 1 << 20, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Limits: r.limits, Memory: r.memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		r.t.Fatal(err)

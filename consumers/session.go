@@ -94,7 +94,8 @@ func (s *session) poll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for s.buffered.Load() > int64(s.opts.Memory) {
+		for s.short() {
+			s.wakeAll() // what waits for its age is loaded now
 			select {
 			case <-ctx.Done():
 				return nil
@@ -121,7 +122,7 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 		if r == nil || len(p.Records) == 0 {
 			return
 		}
-		s.buffered.Add(size(p.Records))
+		r.topic.hold(size(p.Records))
 		last := p.Records[len(p.Records)-1]
 		lag := p.HighWatermark - last.Offset - 1
 		s.metrics.lag.WithLabelValues(r.topic.conf.Core).Set(float64(lag))
@@ -139,12 +140,30 @@ func size(records []*kgo.Record) (n int64) {
 	return n
 }
 
-// release counts records off that a topic has taken into its batch.
-func (s *session) release(records []*kgo.Record) {
-	s.buffered.Add(-size(records))
+// hold counts bytes that the topic has from its queue to the end of their load;
+// free counts them off.
+func (t *topic) hold(n int64) {
+	t.held.Add(n)
+	t.buffered.Add(n)
+}
+
+func (t *topic) free(n int64) {
+	t.held.Add(-n)
+	t.buffered.Add(-n)
 	select {
-	case s.freed <- struct{}{}:
+	case t.freed <- struct{}{}:
 	default:
+	}
+}
+
+// short reports whether the memory for records is used up (G13).
+func (s *session) short() bool { return s.buffered.Load() > int64(s.opts.Memory) }
+
+func (s *session) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.topics {
+		r.topic.signal()
 	}
 }
 
@@ -160,6 +179,7 @@ func (s *session) start(ctx context.Context, t *topic) {
 	s.group.Go(func() error {
 		defer close(r.done)
 		defer t.showOwned(false)
+		defer func() { t.free(t.held.Load()) }() // nothing is handed to it any more
 		err := t.run(ctx)
 		var h *haltError
 		switch {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -52,6 +53,8 @@ type topic struct {
 	put     []deadletter.Letter // to be acknowledged before the next load
 
 	queue
+	held      atomic.Int64 // bytes of it that count as memory
+	taken     int64        // of them, those that left the queue
 	canonical []byte
 	cells     []schemas.Cell
 	envelope  avro.Envelope
@@ -68,6 +71,10 @@ func (q *queue) push(records []*kgo.Record) {
 	q.mu.Lock()
 	q.polled = append(q.polled, records)
 	q.mu.Unlock()
+	q.signal()
+}
+
+func (q *queue) signal() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
@@ -108,9 +115,11 @@ func (t *topic) run(ctx context.Context) error {
 					}
 				}
 			}
-			t.release(records)
+			t.taken += size(records)
+			t.settle()
 		}
-		if due := t.batch.Due(); !due.IsZero() && !time.Now().Before(due) {
+		due := t.batch.Due()
+		if !due.IsZero() && (t.short() || !time.Now().Before(due)) {
 			if err := t.flush(ctx); err != nil {
 				return err
 			}
@@ -120,6 +129,14 @@ func (t *topic) run(ctx context.Context) error {
 
 // rereadHeader marks a row that its producer read again for its key's sake.
 const rereadHeader = "reread"
+
+// settle counts off what was taken from the queue, once nothing refers to it.
+func (t *topic) settle() {
+	if t.batch.Size() == 0 {
+		t.free(t.taken)
+		t.taken = 0
+	}
+}
 
 // collect takes one record up.
 func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
@@ -168,10 +185,12 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 // topic: nobody knows which later changes must wait for it.
 func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 	if c.Key == nil {
+		if err := t.learnKey(ctx); err != nil {
+			return err
+		}
 		if len(t.targets[0].table.Key) > 0 {
 			return t.unreadableKey(c, errors.New("the record has no key"))
 		}
-		t.setKeyless()
 		return nil
 	}
 	id, body, err := avro.SplitHeader(c.Key)
@@ -203,6 +222,35 @@ func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 func (t *topic) unreadableKey(c *batch.Change, err error) error {
 	return halt(fmt.Errorf("read the key of record %d of partition %d of %s: %w", c.Offset, c.Partition, t.conf.Topic, err),
 		"remove the record from the topic or register its schema, then restart the consumer")
+}
+
+// learnKey asks the registry for the key of a topic of which no key was read
+// yet: control records have none. Schemas are registered before the first
+// record, so a topic without a key's schema feeds a table without a key.
+func (t *topic) learnKey(ctx context.Context) error {
+	if t.targets[0].table.Key != nil {
+		return nil
+	}
+	var text string
+	err := t.retry(ctx, "look up the key of "+t.conf.Topic, func() (err error) {
+		text, err = t.opts.Registry.Latest(ctx, t.conf.Topic+"-key")
+		if errors.Is(err, registry.ErrUnknown) {
+			return permanent(err)
+		}
+		return err
+	})
+	if errors.Is(err, registry.ErrUnknown) {
+		t.setKeyless()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	columns, err := avro.ParseKeySchema(text)
+	if err != nil {
+		return halt(fmt.Errorf("read the key's schema of %s: %w", t.conf.Topic, err), "correct the subject "+t.conf.Topic+"-key in the registry, then restart the consumer")
+	}
+	return t.setKey(columns)
 }
 
 // setKeyless makes every table of the topic a history: rows without a key

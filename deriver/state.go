@@ -267,7 +267,10 @@ func (s *state) next(done []warehouse.Dirt) warehouse.DerivedHead {
 	}
 	live, backfill := s.scope() == spec.ScopeKeys && s.keysDue(), false
 	for _, d := range left {
-		live = live || !d.Backfill && d.RetryAt.IsZero() && !s.incomplete(d)
+		if s.incomplete(d) {
+			continue
+		}
+		live = live || !d.Backfill && d.RetryAt.IsZero()
 		backfill = backfill || d.Backfill && d.Error == ""
 	}
 	if s.started() && !live && !backfill {

@@ -58,7 +58,7 @@ func TestTogether(t *testing.T) {
 		})
 	}
 	var loading sync.WaitGroup
-	for name, make := range map[string]func(*rand.Rand) change{
+	for name, next := range map[string]func(*rand.Rand) change{
 		"core.orders": func(r *rand.Rand) change {
 			id := 1 + r.IntN(6)
 			if r.IntN(4) == 0 {
@@ -78,7 +78,7 @@ func TestTogether(t *testing.T) {
 		own := rand.New(rand.NewPCG(seed, uint64(len(name))))
 		loading.Go(func() {
 			for range 30 {
-				p.core[name].loads("2024-03-05T11:00:00Z", make(own))
+				p.core[name].loads("2024-03-05T11:00:00Z", next(own))
 				if own.IntN(3) == 0 {
 					time.Sleep(time.Duration(own.IntN(10)) * time.Millisecond)
 				}

@@ -30,7 +30,8 @@ type Batch struct {
 	Resume schemas.Token
 	// Complete says that nothing at or below its Pos follows but repeats: the
 	// last completed transaction, or, when all of the log was read, the point up
-	// to which it was read. Its Time is zero unless the log was drained to Pos.
+	// to which it was read. Its Time is the server's clock, read when the log was
+	// drained to Pos, and zero unless it was.
 	Complete schemas.Progress
 }
 

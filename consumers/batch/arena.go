@@ -33,8 +33,11 @@ func (a *arena) copy(b []byte) []byte {
 	return chunk[n:len(chunk):len(chunk)]
 }
 
-// reset forgets everything; the chunks are kept for what comes next.
+// reset forgets everything. As many chunks as were used are kept for what comes
+// next, so that an idle table does not hold what a busy hour took (G13).
 func (a *arena) reset() {
+	clear(a.chunks[a.used:])
+	a.chunks = a.chunks[:a.used]
 	for i := range a.used {
 		a.chunks[i] = a.chunks[i][:0]
 	}

@@ -107,6 +107,7 @@ func New(l Limits) *Batch {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
+	b.trim()
 	b.arena.reset()
 	b.cells, b.ordinal, b.entries, b.heads = b.cells[:0], b.ordinal[:0], b.entries[:0], b.heads[:0]
 	clear(b.headOf)
@@ -135,7 +136,8 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	switch e.Op {
 	case schemas.Watermark:
 		// Each by itself: after a torn transaction a repeated watermark may have an
-		// earlier time. None says that the source was never at the end of its log.
+		// earlier time. Without a time, the source has never been at the end of its
+		// log.
 		m.Complete.Pos = schemas.MaxPosition(m.Complete.Pos, e.Pos)
 		if at := time.UnixMicro(e.TsUs).UTC(); e.TsUs != 0 && at.After(m.Complete.Time) {
 			m.Complete.Time = at
@@ -151,6 +153,15 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope) {
 	}
 }
 
+// trim lets go of the memory that an unusually large batch took, after a small
+// one (G13).
+func (b *Batch) trim() {
+	const small = 1024
+	if cap(b.entries) > max(small, 8*len(b.entries)) {
+		b.cells, b.ordinal, b.entries, b.heads, b.headOf = nil, nil, nil, nil, map[string]int32{}
+	}
+}
+
 // Marks are what the control records of the batch said. They are borrowed.
 func (b *Batch) Marks() map[int32]warehouse.Mark { return b.marks }
 
@@ -159,8 +170,13 @@ func (b *Batch) Quarantine(partition int32, offset int64) {
 	b.lost = append(b.lost, place{partition, offset})
 }
 
-// Wait keeps what the batch holds, and lets its age begin with the next record.
-func (b *Batch) Wait() { b.first = time.Time{} }
+// Wait keeps the marks of a batch that is ProgressOnly, and lets its age begin
+// with the next record. Nothing refers to the records themselves any more.
+func (b *Batch) Wait() {
+	b.first = time.Time{}
+	b.trim()
+	b.arena.reset()
+}
 
 // Keep returns a copy of the record that lives until Reset.
 func (b *Batch) Keep(r Record) Record {

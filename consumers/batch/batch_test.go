@@ -376,6 +376,31 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// A table that nobody changes sends watermarks for ever, and an hour of many
+// changes passes: neither may keep memory (G13).
+func TestQuietTableHoldsNoMemory(t *testing.T) {
+	w := textWorld(t)
+	b := New(Limits{Rows: 1 << 20, Bytes: 1 << 30, Age: time.Second})
+	for n := range 5000 {
+		w.add(b, 0, change(schemas.Create, n+1, int64(n), "some text of some length, so that it takes more than one chunk of the arena"))
+	}
+	b.Reset()
+	for n := range 5000 {
+		b.Keep(Record{Value: make([]byte, 100)})
+		b.Saw(0, int64(5000+n), time.Now())
+		b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(6000 + n)})
+		if n%5 == 4 {
+			b.Wait()
+		}
+	}
+	if b.Size() > 0 || len(b.arena.chunks) > 1 || cap(b.entries) > 0 {
+		t.Errorf("it holds %d bytes, %d chunks and %d entries", b.Size(), len(b.arena.chunks), cap(b.entries))
+	}
+	if got := load(t, b, w.core(schemas.ModeMerge), nil); len(got.Ranges) != 1 || got.Ranges[0].To != 10_000 || got.Marks[0].Complete.Pos != pos(10_999) {
+		t.Errorf("ranges %v, marks %v", got.Ranges, got.Marks)
+	}
+}
+
 func TestColumnsOfOlderSchemasAreNull(t *testing.T) {
 	w := textWorld(t)
 	table := w.core(schemas.ModeMerge)

@@ -70,6 +70,8 @@ func (p *parser) mappings() {
 	for _, in := range s.Inputs {
 		line := p.lines[in.Field]
 		switch {
+		case s.Scope == ScopeRows:
+			p.fault(line, in.Field, "an append table is a log: no change of an input dirties it", "leave the input out")
 		case len(in.Key) > 0 && s.Scope != ScopeKeys:
 			p.fault(line, in.Field+".key", fmt.Sprintf("dirties keys, but the scope is %s", s.Scope), "use event_time or via, or scope keys")
 		case s.Scope == ScopeKeys && len(in.Key) > 0 && len(in.Key) != s.KeyWidth():
@@ -78,8 +80,8 @@ func (p *parser) mappings() {
 			p.fault(line, in.Field+".key", "has more columns than unique_key", "the keys that own are unique_key or a prefix of it")
 		case in.EventTime != "" && s.Scope == ScopeKeys:
 			p.fault(line, in.Field, "an event time dirties windows, but the scope is keys", "write {key: [column]} or via")
-		case (in.Via != "" || in.Dirty != "") && (s.Scope == ScopeTable || s.Scope == ScopeRows):
-			p.fault(line, in.Field, fmt.Sprintf("the scope %s has neither windows nor keys", s.Scope), "leave the input out: it needs no mapping")
+		case (in.Via != "" || in.Dirty != "") && s.Scope == ScopeTable:
+			p.fault(line, in.Field, "the scope table has neither windows nor keys", "leave the input out: it needs no mapping")
 		}
 	}
 }

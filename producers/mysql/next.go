@@ -84,7 +84,7 @@ func (s *source) cut() producers.Batch {
 	s.out.Complete = schemas.Progress{Pos: s.log.boundary.after(s.epoch)}
 	if s.drained() {
 		s.probe.taken, s.ripe = false, true
-		if at := s.probe.time.Add(-time.Second); at.After(s.spoken) {
+		if at := s.probe.time; at.After(s.spoken) {
 			s.spoken = at
 		}
 		s.out.Complete.Time = s.spoken

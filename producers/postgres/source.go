@@ -278,7 +278,7 @@ func (s *Source) pass(ctx context.Context, lsn uint64) (bool, error) {
 	if s.probe.lsn == 0 || s.passed < s.probe.lsn {
 		return false, nil
 	}
-	if at := s.probe.clock.Add(-time.Second); at.After(s.complete.Time) {
+	if at := s.probe.clock; at.After(s.complete.Time) {
 		s.complete.Time = at
 	}
 	s.probe = probe{}

@@ -2,6 +2,7 @@ package avro
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -52,8 +53,12 @@ func (e *IncompatibleError) Unwrap() error { return e.Err }
 
 // Compatible checks a new schema against the older ones, which stand in the
 // order of their versions. The reason against it is an *IncompatibleError.
+//
+// The precision of a decimal does not count, as in the registries that do not
+// look at logical types: with the same scale the bytes are the same, and a
+// database widens a column without asking.
 func Compatible(level Level, old []string, schema string) error {
-	next, err := twmb.Parse(schema)
+	next, err := parseForReading(schema)
 	if err != nil {
 		return fmt.Errorf("parse new schema: %w", err)
 	}
@@ -72,7 +77,7 @@ func Compatible(level Level, old []string, schema string) error {
 		return err
 	}
 	for i := len(old) - 1; i >= 0; i-- {
-		last, err := twmb.Parse(old[i])
+		last, err := parseForReading(old[i])
 		if err != nil {
 			return fmt.Errorf("parse schema version %d: %w", i+1, err)
 		}
@@ -102,4 +107,41 @@ func Fingerprint(schema string) (uint64, error) {
 		return 0, fmt.Errorf("parse schema: %w", err)
 	}
 	return binary.BigEndian.Uint64(s.Fingerprint(twmb.NewRabin())), nil
+}
+
+// parseForReading parses the schema with the same precision for every decimal.
+func parseForReading(schema string) (*twmb.Schema, error) {
+	s, err := twmb.Parse(schema)
+	if err != nil {
+		return nil, err
+	}
+	var tree any
+	if err := json.Unmarshal([]byte(schema), &tree); err != nil {
+		return s, nil //nolint:nilerr // a bare name of a type has no decimals
+	}
+	widenDecimals(tree)
+	text, err := json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("write schema: %w", err)
+	}
+	return twmb.Parse(string(text))
+}
+
+// anyPrecision is more than any column has.
+const anyPrecision = 1000
+
+func widenDecimals(tree any) {
+	switch node := tree.(type) {
+	case map[string]any:
+		if node["type"] == "bytes" && node["logicalType"] == "decimal" {
+			node["precision"] = anyPrecision
+		}
+		for _, child := range node {
+			widenDecimals(child)
+		}
+	case []any:
+		for _, child := range node {
+			widenDecimals(child)
+		}
+	}
 }

@@ -38,9 +38,12 @@ type Options struct {
 	Writers int
 	// Readers is how many queries may run at the same time. Zero: 8.
 	Readers int
+	// CheckpointSize is the size in bytes of the write-ahead log above which a
+	// commit makes a checkpoint, if no read is open. Zero: 64 MiB.
+	CheckpointSize int64
 	// WALLimit is the size in bytes of the write-ahead log above which new reads
 	// wait for a checkpoint: a read that is open keeps the log from being
-	// truncated, and overlapping reads would keep it so for ever. Zero: 64 MiB.
+	// truncated, and overlapping reads would keep it so for ever. Zero: 128 MiB.
 	WALLimit int64
 	// CheckpointWait is how long new reads wait for the open ones to end, and
 	// with them the checkpoint; then it is put off. Zero: 10 s.
@@ -58,8 +61,11 @@ func (o Options) withDefaults() Options {
 	if o.Readers <= 0 {
 		o.Readers = 8
 	}
+	if o.CheckpointSize <= 0 {
+		o.CheckpointSize = 64 << 20
+	}
 	if o.WALLimit <= 0 {
-		o.WALLimit = 64 << 20
+		o.WALLimit = 128 << 20
 	}
 	if o.CheckpointWait <= 0 {
 		o.CheckpointWait = 10 * time.Second
@@ -127,6 +133,10 @@ func (w *Warehouse) initConn(ex driver.ExecerContext) error {
 		"SET autoinstall_known_extensions = false",
 		"SET autoload_known_extensions = false",
 		"SET TimeZone = 'UTC'",
+		// A checkpoint writes every group of rows that was updated anew, in large
+		// tables all of them: one for every 16 MB, the default, is most of the
+		// cost of a commit.
+		fmt.Sprintf("SET checkpoint_threshold = '%dKiB'", w.opts.CheckpointSize>>10),
 	}
 	if w.opts.MemoryLimit != "" {
 		settings = append(settings, "SET memory_limit = "+w.dialect.Text(w.opts.MemoryLimit))

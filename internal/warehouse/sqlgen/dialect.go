@@ -19,6 +19,7 @@ type Dialect struct {
 	types     func(schemas.Type) string
 	parseType func(string) (schemas.Type, bool)
 	nullSafe  string // the operator that is true for two nulls
+	rowID     string // the pseudo-column that numbers a table's rows; empty if there is none
 	instant   func(us int64) string
 	bucket    func(kind schemas.Kind, expr string) string
 	reserved  []string // datasets that cannot be made
@@ -31,6 +32,7 @@ func DuckDB() *Dialect {
 		types:     duckType,
 		parseType: duckParseType,
 		nullSafe:  "IS NOT DISTINCT FROM",
+		rowID:     "rowid",
 		instant:   func(us int64) string { return fmt.Sprintf("make_timestamptz(%d)", us) },
 		bucket:    duckBucket,
 		// A schema named like the file is ambiguous; the others are DuckDB's own.

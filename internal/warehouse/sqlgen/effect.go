@@ -10,6 +10,9 @@ import (
 // Removed puts the live rows that Remove will delete into the effect.
 func (c *Core) Removed(horizon schemas.Position) string {
 	cols := []string{"TRUE", "TRUE", "FALSE", "TRUE", "''"}
+	if c.byRow() {
+		cols = append(cols, "NULL", "NULL")
+	}
 	if c.KeepImages {
 		for _, i := range c.keys() {
 			cols = append(cols, "t."+c.col(i))
@@ -57,6 +60,9 @@ func (c *Core) Write(horizon schemas.Position) string {
 		where = fmt.Sprintf("%s AND s.pos >= %s OR NOT %s AND %s", absent, h, absent, c.applies())
 	}
 	cols := []string{"FALSE", was, live, diff, "s.op"}
+	if c.byRow() {
+		cols = append(cols, "s."+c.rowID, "t."+c.rowID)
+	}
 	if c.KeepImages {
 		for _, i := range c.keys() {
 			cols = append(cols, val(i))

@@ -2,6 +2,7 @@ package sqlgen
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"millrace/schemas"
@@ -89,6 +90,21 @@ func TestReservedNames(t *testing.T) {
 	for name, want := range map[string]bool{"_pos": true, "_POS": true, "pos": false, "_load": true, "_image": true, "_x": false} {
 		if IsReserved(name) != want {
 			t.Errorf("IsReserved(%q) is %v", name, !want)
+		}
+	}
+}
+
+// A column of the table that bears the name of DuckDB's row number hides it:
+// rows are found by their keys then.
+func TestMergeBesideAColumnRowID(t *testing.T) {
+	c := tables(t)["merge_plain"]
+	if got := c.Merge(schemas.Position{}, 1, 0); !strings.Contains(got, "ON t.rowid = s.t_row") {
+		t.Errorf("the merge does not go by row numbers:\n%s", got)
+	}
+	c.Columns[1].Name = "RowID"
+	for _, got := range []string{c.Merge(schemas.Position{}, 1, 0), c.Write(schemas.Position{}), c.CreateEffect()} {
+		if strings.Contains(got, "rowid") || strings.Contains(got, "t_row") {
+			t.Errorf("the statement uses a row number that is hidden:\n%s", got)
 		}
 	}
 }

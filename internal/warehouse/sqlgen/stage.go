@@ -67,6 +67,9 @@ func tempName(name string) string { return strings.TrimPrefix(name, "temp.") }
 // removes, writes or inserts, with what it was and what it becomes.
 func (c *Core) CreateEffect() string {
 	cols := []string{"removed BOOLEAN", "was BOOLEAN", "live BOOLEAN", "diff BOOLEAN", "op VARCHAR"}
+	if c.byRow() {
+		cols = append(cols, "s_row BIGINT", "t_row BIGINT")
+	}
 	if c.KeepImages {
 		for _, i := range c.keys() {
 			cols = append(cols, fmt.Sprintf("k%d %s", i, c.Type(c.Columns[i].Type)))

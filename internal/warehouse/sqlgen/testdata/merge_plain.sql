@@ -28,13 +28,13 @@ CREATE OR REPLACE TEMP TABLE millrace_stage (v0 BIGINT, v1 DECIMAL(10,2), v2 TIM
 
 INSERT INTO temp.millrace_stage SELECT * FROM f();
 
-CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR, o2 TIMESTAMP WITH TIME ZONE, n2 TIMESTAMP WITH TIME ZONE);
+CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR, s_row BIGINT, t_row BIGINT, o2 TIMESTAMP WITH TIME ZONE, n2 TIMESTAMP WITH TIME ZONE);
 
 -- a load: the transaction
 SELECT max(pos) FROM temp.millrace_stage GROUP BY v0 HAVING count(*) > 1 LIMIT 1;
 
 INSERT INTO temp.millrace_effect
-SELECT TRUE, TRUE, FALSE, TRUE, '', t."paid_at", NULL
+SELECT TRUE, TRUE, FALSE, TRUE, '', NULL, NULL, t."paid_at", NULL
 FROM "core__base"."payments" AS t
 WHERE t._pos < '00000001/000000000000002A/0000000000000000/00000000' AND NOT t._deleted;
 
@@ -49,6 +49,8 @@ SELECT FALSE,
     AND s.v1 IS NOT DISTINCT FROM t."amount"
     AND s.v2 IS NOT DISTINCT FROM t."paid_at"),
   s.op,
+  s.rowid,
+  t.rowid,
   t."paid_at",
   s.v2
 FROM temp.millrace_stage AS s LEFT JOIN "core__base"."payments" AS t ON t."id" = s.v0
@@ -58,8 +60,11 @@ SELECT count(*), count(*) FILTER (live AND NOT was), count(*) FILTER (live AND w
   count(*) FILTER (was AND NOT live), count(*) FILTER (op = 'r')
 FROM temp.millrace_effect WHERE NOT removed;
 
-MERGE INTO "core__base"."payments" AS t USING temp.millrace_stage AS s
-ON t."id" = s.v0
+MERGE INTO "core__base"."payments" AS t USING (
+  SELECT s.*, e.t_row FROM temp.millrace_effect AS e JOIN temp.millrace_stage AS s ON s.rowid = e.s_row
+  WHERE NOT e.removed ORDER BY e.t_row
+) AS s
+ON t.rowid = s.t_row
 WHEN MATCHED AND s.pos > t._pos THEN UPDATE SET
   "amount" = s.v1,
   "paid_at" = s.v2,

@@ -30,13 +30,13 @@ CREATE OR REPLACE TEMP TABLE millrace_stage (v0 VARCHAR, v1 BIGINT, v2 VARCHAR, 
 
 INSERT INTO temp.millrace_stage SELECT * FROM f();
 
-CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR, k0 VARCHAR, k1 BIGINT, o2 VARCHAR, n2 VARCHAR, o4 DATE, n4 DATE);
+CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR, s_row BIGINT, t_row BIGINT, k0 VARCHAR, k1 BIGINT, o2 VARCHAR, n2 VARCHAR, o4 DATE, n4 DATE);
 
 -- a load: the transaction
 SELECT max(pos) FROM temp.millrace_stage GROUP BY v0, v1 HAVING count(*) > 1 LIMIT 1;
 
 INSERT INTO temp.millrace_effect
-SELECT TRUE, TRUE, FALSE, TRUE, '', t."tenant", t."select", t."it's, big", NULL, t."day", NULL
+SELECT TRUE, TRUE, FALSE, TRUE, '', NULL, NULL, t."tenant", t."select", t."it's, big", NULL, t."day", NULL
 FROM "core__base"."Odd ""x""" AS t
 WHERE t._pos < '00000001/000000000000002A/0000000000000000/00000000' AND NOT t._deleted;
 
@@ -52,6 +52,8 @@ SELECT FALSE,
     AND CASE WHEN s.op = 'd' AND s.pos > t._pos THEN NULL WHEN GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',doc,') > 0 THEN '' ELSE t._pos END, CASE WHEN s.op = 'd' THEN '' ELSE s.pos END) = '' OR GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',doc,') > 0 THEN '' ELSE t._pos END, CASE WHEN s.op = 'd' THEN '' ELSE s.pos END) < GREATEST(t._born, s.born) THEN NULL WHEN CASE WHEN s.op = 'd' THEN '' ELSE s.pos END > CASE WHEN t._deleted OR STRPOS(t._unset, ',doc,') > 0 THEN '' ELSE t._pos END THEN NULL ELSE t."doc" END IS NOT DISTINCT FROM t."doc"
     AND CASE WHEN s.pos > t._pos THEN s.v4 ELSE t."day" END IS NOT DISTINCT FROM t."day"),
   s.op,
+  s.rowid,
+  t.rowid,
   s.v0,
   s.v1,
   t."it's, big",
@@ -65,8 +67,11 @@ SELECT count(*), count(*) FILTER (live AND NOT was), count(*) FILTER (live AND w
   count(*) FILTER (was AND NOT live), count(*) FILTER (op = 'r')
 FROM temp.millrace_effect WHERE NOT removed;
 
-MERGE INTO "core__base"."Odd ""x""" AS t USING temp.millrace_stage AS s
-ON t."tenant" IS NOT DISTINCT FROM s.v0 AND t."select" IS NOT DISTINCT FROM s.v1
+MERGE INTO "core__base"."Odd ""x""" AS t USING (
+  SELECT s.*, e.t_row FROM temp.millrace_effect AS e JOIN temp.millrace_stage AS s ON s.rowid = e.s_row
+  WHERE NOT e.removed ORDER BY e.t_row
+) AS s
+ON t.rowid = s.t_row
 WHEN MATCHED AND (s.pos > t._pos OR NOT t._deleted AND (STRPOS(t._unset, ',it''s%2C big,') > 0 AND COALESCE(s.at2, s.pos) <> '' AND COALESCE(s.at2, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',doc,') > 0 AND CASE WHEN s.op = 'd' THEN '' ELSE s.pos END <> '' AND CASE WHEN s.op = 'd' THEN '' ELSE s.pos END >= GREATEST(t._born, s.born))) THEN UPDATE SET
   "it's, big" = CASE WHEN s.op = 'd' AND s.pos > t._pos THEN NULL WHEN GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',it''s%2C big,') > 0 THEN '' ELSE t._pos END, COALESCE(s.at2, s.pos)) = '' OR GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',it''s%2C big,') > 0 THEN '' ELSE t._pos END, COALESCE(s.at2, s.pos)) < GREATEST(t._born, s.born) THEN NULL WHEN COALESCE(s.at2, s.pos) > CASE WHEN t._deleted OR STRPOS(t._unset, ',it''s%2C big,') > 0 THEN '' ELSE t._pos END THEN s.v2 ELSE t."it's, big" END,
   "doc" = CASE WHEN s.op = 'd' AND s.pos > t._pos THEN NULL WHEN GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',doc,') > 0 THEN '' ELSE t._pos END, CASE WHEN s.op = 'd' THEN '' ELSE s.pos END) = '' OR GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',doc,') > 0 THEN '' ELSE t._pos END, CASE WHEN s.op = 'd' THEN '' ELSE s.pos END) < GREATEST(t._born, s.born) THEN NULL WHEN CASE WHEN s.op = 'd' THEN '' ELSE s.pos END > CASE WHEN t._deleted OR STRPOS(t._unset, ',doc,') > 0 THEN '' ELSE t._pos END THEN NULL ELSE t."doc" END,

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"millrace/internal/testkit"
+)
+
+// Whatever is done to a table while it is captured, the core table ends as its
+// source, in the columns that the source has.
+func TestSchemaChanges(t *testing.T) {
+	pgDSN, myDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t)
+	postgres := &shop{db: testkit.Open(t, pgDSN), name: "public.things"}
+	mariadb := &shop{db: testkit.Open(t, myDSN), name: "things"}
+	postgres.exec(t, "CREATE TABLE public.things (id int PRIMARY KEY, amount numeric(8,2), name varchar(20), note text)",
+		"INSERT INTO public.things SELECT g, g, 'n' || g, 'x' FROM generate_series(1, 500) g")
+	mariadb.exec(t, "CREATE TABLE things (id int PRIMARY KEY, amount decimal(8,2), name varchar(20), note text)",
+		"INSERT INTO things SELECT seq, seq, concat('n', seq), 'x' FROM seq_1_to_500")
+	i := newInstall(t, fmt.Sprintf(`
+prefix: ddl
+data: ./data
+http: 127.0.0.1:0
+sources:
+  p: {kind: postgres, dsn: %q, tables: {public.things: {as: core.pg}}}
+  m: {kind: mariadb, dsn: %q, tables: {%s.things: {as: core.my}}}
+`, pgDSN, myDSN, myDSN[strings.LastIndex(myDSN, "/")+1:]), nil)
+	i.start()
+	compare := func(columns string) {
+		t.Helper()
+		list := "coalesce(cast(" + strings.ReplaceAll(columns, ", ", " as char(30)), 'NULL'), '|', coalesce(cast(") + " as char(30)), 'NULL')"
+		mariadb.source = "SELECT concat(" + list + ") FROM things ORDER BY id"
+		mariadb.core = "SELECT " + columns + " FROM core.my ORDER BY id"
+		postgres.source = "SELECT concat(" + strings.ReplaceAll(list, "char(30)", "text") + ") FROM public.things ORDER BY id"
+		postgres.core = "SELECT " + columns + " FROM core.pg ORDER BY id"
+		i.awaitEqual(t, postgres)
+		i.awaitEqual(t, mariadb)
+	}
+	compare("id, amount, name, note")
+	for _, step := range []struct {
+		what, postgres, mariadb, columns string
+	}{
+		{"a nullable column", "ALTER TABLE public.things ADD COLUMN a int", "ALTER TABLE things ADD COLUMN a int", "id, amount, a"},
+		{"a column with a default", "ALTER TABLE public.things ADD COLUMN b int NOT NULL DEFAULT 7", "ALTER TABLE things ADD COLUMN b int NOT NULL DEFAULT 7", "id, a, b"},
+		{"a wider integer", "ALTER TABLE public.things ALTER COLUMN a TYPE bigint", "ALTER TABLE things MODIFY a bigint", "id, a, b"},
+		{"a wider decimal", "ALTER TABLE public.things ALTER COLUMN amount TYPE numeric(14,2)", "ALTER TABLE things MODIFY amount decimal(14,2)", "id, amount"},
+		{"a longer text", "ALTER TABLE public.things ALTER COLUMN name TYPE text", "ALTER TABLE things MODIFY name text", "id, name"},
+		{"a rename", "ALTER TABLE public.things RENAME COLUMN note TO remark", "ALTER TABLE things CHANGE note remark text", "id, remark"},
+		{"a column that goes", "ALTER TABLE public.things DROP COLUMN remark", "ALTER TABLE things DROP COLUMN remark", "id, amount, name"},
+	} {
+		t.Log(step.what)
+		postgres.exec(t, step.postgres, "UPDATE public.things SET amount = amount + 1 WHERE id % 7 = 0", "DELETE FROM public.things WHERE id % 50 = 3")
+		mariadb.exec(t, step.mariadb, "UPDATE things SET amount = amount + 1 WHERE id % 7 = 0", "DELETE FROM things WHERE id % 50 = 3")
+		compare(step.columns)
+	}
+	postgres.exec(t, "TRUNCATE public.things", "INSERT INTO public.things (id, amount, name, b) VALUES (1, 123456789012.25, 'after', 1)")
+	mariadb.exec(t, "TRUNCATE things", "INSERT INTO things (id, amount, name, b) VALUES (1, 123456789012.25, 'after', 1)")
+	compare("id, amount, name, a, b")
+}

@@ -1,0 +1,81 @@
+package consumers
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/consumers/batch"
+	"millrace/schemas"
+)
+
+// A table without rows has only control records, which have no key: its key
+// comes from the registry. The same holds for the first load of a later owner.
+func TestLoadsWithoutRows(t *testing.T) {
+	r := newRig(t)
+	s := r.table("orders", 2)
+	r.produce(r.control(s, schemas.SnapshotDone, schemas.Position{Epoch: 1, Major: 1}, 1)...)
+	_, stop := r.start()
+	r.await("the end of the snapshot is loaded", func() bool { return r.mem.head("core.orders").Load > 0 })
+	s.n = 1
+	r.produce(r.put(s, 1, "v"), r.put(s, 2, "v"))
+	r.awaitEqual(s)
+	stop()
+	_, stop = r.start()
+	defer stop()
+	s.n++
+	r.produce(r.control(s, schemas.Truncate, s.pos(), 1)...)
+	clear(s.want)
+	r.awaitEqual(s)
+}
+
+// What a halted table had in memory is free for the others (G13).
+func TestHaltFreesMemory(t *testing.T) {
+	r := newRig(t)
+	r.memory = 1
+	bad, good := r.table("bad", 1), r.table("good", 1)
+	rec := r.put(bad, 0, "v")
+	rec.Key = []byte{1, 2, 3}
+	records := []*kgo.Record{rec}
+	for i := range 100 {
+		records = append(records, r.put(bad, int64(i), "v"))
+	}
+	r.produce(records...)
+	c, stop := r.start()
+	defer stop()
+	r.await("bad halts", func() bool { return status(c, "core.bad").Halted != "" })
+	for i := range 3 {
+		r.produce(r.put(good, int64(i), "v"))
+		r.awaitEqual(good)
+	}
+}
+
+// Batches that wait for their age count as memory too: before it is used up
+// they are loaded (G13).
+func TestMemoryCutsBatches(t *testing.T) {
+	r := newRig(t)
+	r.memory = 64 << 10
+	r.limits = batch.Limits{Rows: 1 << 20, Bytes: 1 << 30, Age: time.Hour}
+	var tables []*sourceTable
+	for n := range 4 {
+		tables = append(tables, r.table(fmt.Sprint("t", n), 1))
+	}
+	_, stop := r.start()
+	defer stop()
+	for i := range 200 {
+		var records []*kgo.Record
+		for _, s := range tables {
+			records = append(records, r.put(s, int64(i), fmt.Sprintf("%0500d", i)))
+		}
+		r.produce(records...)
+	}
+	r.await("most of it is loaded", func() bool {
+		n := 0
+		for _, s := range tables {
+			n += len(r.mem.live("core." + s.Name))
+		}
+		return n > 600
+	})
+}

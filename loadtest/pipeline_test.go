@@ -1,0 +1,236 @@
+// Package loadtest measures whole paths through Millrace. Each figure stands
+// beside its limit, measured in the same run, because rates of a busy machine
+// mean little alone: `ratio` is the events per second of CPU, over those of a
+// client that polls the same topic and throws everything away.
+//
+// What is measured stands in docs/benchmarks.
+package loadtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/consumers"
+	"millrace/consumers/batch"
+	"millrace/internal/kafka"
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/duckdb"
+	"millrace/schemas"
+)
+
+const events = 500_000
+
+const core = "core.orders"
+
+// BenchmarkPipeline reads a prepared topic: polled and thrown away, through
+// consumers into a loader that decodes every row and throws it away, and
+// through consumers into DuckDB, committed. An operation is the whole topic.
+func BenchmarkPipeline(b *testing.B) {
+	t := newTopic(b, events)
+	b.Run("poll", func(b *testing.B) {
+		var m meter
+		for range b.N {
+			m.measure(func() { t.poll(b) })
+		}
+		m.report(b, t, nil)
+	})
+	b.Run("load-discard", func(b *testing.B) {
+		t.measureLoads(b, func(b *testing.B) (warehouse.Loader, func()) { return &discard{}, func() {} })
+	})
+	b.Run("load-duckdb", func(b *testing.B) {
+		t.measureLoads(b, func(b *testing.B) (warehouse.Loader, func()) {
+			w, err := duckdb.Open(b.Context(), filepath.Join(b.TempDir(), duckdb.FileName), duckdb.Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			return w, func() {
+				t.checkRows(b, w)
+				if err := w.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	})
+}
+
+// measureLoads loads the topic b.N times, each time after a poll of it.
+func (t *topic) measureLoads(b *testing.B, open func(b *testing.B) (l warehouse.Loader, done func())) {
+	b.Helper()
+	var m, limit meter
+	b.StopTimer()
+	for range b.N {
+		limit.measure(func() { t.poll(b) })
+		loader, done := open(b)
+		b.StartTimer()
+		m.measure(func() { t.load(b, loader) })
+		b.StopTimer()
+		done()
+	}
+	m.report(b, t, &limit)
+}
+
+// meter adds up the time and the CPU of this process.
+type meter struct{ wall, cpu time.Duration }
+
+func (m *meter) measure(do func()) {
+	cpu, began := cpuTime(), time.Now()
+	do()
+	m.wall += time.Since(began)
+	m.cpu += cpuTime() - cpu
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // it knows its own process
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func (m *meter) report(b *testing.B, t *topic, limit *meter) {
+	n := float64(t.events) * float64(b.N)
+	b.SetBytes(t.bytes)
+	b.ReportMetric(n/m.wall.Seconds(), "events/s")
+	b.ReportMetric(n/m.cpu.Seconds(), "events/cpu-s")
+	if limit != nil {
+		b.ReportMetric(limit.cpu.Seconds()/m.cpu.Seconds(), "ratio")
+	}
+}
+
+// poll reads the topic with the client options of consumers.
+func (t *topic) poll(b *testing.B) {
+	b.Helper()
+	client, err := kgo.NewClient(append(append(t.cluster.ClientOpts("poll", nil, nil), t.cluster.ConsumerOpts()...),
+		kgo.ConsumeTopics(t.table.Topic))...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	for left := t.events; left > 0; {
+		fetches := client.PollRecords(b.Context(), 10_000)
+		if err := fetches.Err(); err != nil {
+			b.Fatal(err)
+		}
+		left -= int64(fetches.NumRecords())
+	}
+}
+
+// load runs a consumer, with the limits of `millrace up`, until the loader has
+// committed the whole topic.
+func (t *topic) load(b *testing.B, loader warehouse.Loader) {
+	b.Helper()
+	until := &counting{Loader: loader, left: t.events, done: make(chan struct{})}
+	c, err := consumers.New(consumers.Options{
+		Cluster: t.cluster, Names: kafka.Names{Prefix: "bench"}, Group: "bench",
+		Tables: []consumers.Table{{Topic: t.table.Topic, Core: core, EventTimes: []string{"created_at"}}},
+		Loader: until, Registry: t.registry,
+		Limits: batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: 100 * time.Millisecond}, Memory: 64 << 20,
+		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			b.Error(err)
+		}
+	})
+	select {
+	case <-until.done:
+	case <-time.After(5 * time.Minute):
+		b.Error("the topic was not loaded")
+	}
+	cancel()
+	running.Wait()
+}
+
+// counting says when so many events are loaded.
+type counting struct {
+	warehouse.Loader
+	left int64
+	done chan struct{}
+}
+
+func (c *counting) Load(ctx context.Context, b *warehouse.Batch) (schemas.LoadComplete, error) {
+	e, err := c.Loader.Load(ctx, b)
+	if err != nil {
+		return e, err
+	}
+	for _, r := range e.Ranges {
+		c.left -= r.To - r.From
+	}
+	if c.left == 0 {
+		close(c.done)
+	}
+	return e, nil
+}
+
+// checkRows fails the benchmark if what it measured was not a load.
+func (t *topic) checkRows(b *testing.B, w *duckdb.Warehouse) {
+	b.Helper()
+	rows, err := w.Query(b.Context(), "SELECT count(*) FROM "+core)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rows.Close()
+	var n int64
+	if rows.Next() {
+		err = rows.Scan(&n)
+	}
+	if err := errors.Join(err, rows.Err()); err != nil || n != t.rows {
+		b.Fatalf("%d rows are in the table, want %d: %v", n, t.rows, err)
+	}
+}
+
+// discard is a warehouse that reads every row and keeps none.
+type discard struct{ head warehouse.Head }
+
+func (d *discard) Ensure(context.Context, warehouse.CoreTable) error { return nil }
+
+func (d *discard) Acquire(context.Context, string, string, string) (warehouse.Head, error) {
+	d.head.Epoch++
+	return d.head, nil
+}
+
+func (d *discard) Load(_ context.Context, b *warehouse.Batch) (schemas.LoadComplete, error) {
+	e := schemas.LoadComplete{Table: b.Table.Name, Load: b.Load, Epoch: b.Epoch, Mode: b.Table.Mode, Ranges: b.Ranges, Rows: b.Counts}
+	b.Rows.Reset()
+	for {
+		_, err := b.Rows.Next(nowhere{})
+		if errors.Is(err, io.EOF) {
+			d.head.Load = b.Load
+			return e, nil
+		}
+		if err != nil {
+			return e, err
+		}
+		e.Rows.Applied++
+	}
+}
+
+func (d *discard) Rewind(context.Context, string, int64, map[int32]int64) error { return nil }
+
+func (d *discard) Loads(context.Context, string, int64, int) ([]schemas.LoadComplete, error) {
+	return nil, nil
+}
+
+func (d *discard) SetNeeds(context.Context, string, string, warehouse.Kept) error { return nil }
+
+type nowhere struct{}
+
+func (nowhere) Null(int)           {}
+func (nowhere) Int(int, int64)     {}
+func (nowhere) Float(int, float64) {}
+func (nowhere) Bytes(int, []byte)  {}
