@@ -33,7 +33,7 @@ bench: ## run the benchmarks; BENCH=pattern chooses
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 
-demo: build ## show everything on databases of its own, and prove it; KEEP=1 leaves it running
+demo: build ## show everything, and prove it; KEEP=1 leaves it running
 	bin/millrace demo $(if $(KEEP),--keep)
 
 check: lint test ## what CI runs
