@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,6 +51,37 @@ func TestHaltFreesMemory(t *testing.T) {
 		r.produce(r.put(good, int64(i), "v"))
 		r.awaitEqual(good)
 	}
+}
+
+// A table that cannot be loaded for a long time holds up no other, however much
+// there is to be loaded into it; and it says why it stands still (G12).
+func TestStuckTableHoldsUpNoOther(t *testing.T) {
+	r := newRig(t)
+	r.memory = 64 << 10
+	stuck, good := r.table("stuck", 1), r.table("good", 1)
+	var down atomic.Bool
+	down.Store(true)
+	r.mem.fault = func(at, table string, _ int64) error {
+		if at == "before load" && table == "core.stuck" && down.Load() {
+			return errDown
+		}
+		return nil
+	}
+	c, stop := r.start()
+	defer stop()
+	var records []*kgo.Record
+	for i := range 2000 {
+		records = append(records, r.put(stuck, int64(i), fmt.Sprintf("%0200d", i)))
+	}
+	r.produce(records...)
+	r.await("the stuck table says why", func() bool { return status(c, "core.stuck").Halted != "" })
+	for i := range 20 {
+		r.produce(r.put(good, int64(i), fmt.Sprintf("%0200d", i)))
+		r.awaitEqual(good)
+	}
+	down.Store(false)
+	r.awaitEqual(stuck)
+	r.await("nothing is wrong any more", func() bool { return status(c, "core.stuck").Halted == "" })
 }
 
 // Batches that wait for their age count as memory too: before it is used up

@@ -13,7 +13,7 @@ type TableStatus struct {
 	Table    string
 	Topic    string
 	Owned    bool   // by this consumer
-	Halted   string // why it is not loaded, and what to do; empty if it is
+	Halted   string // why it is not loaded, and what to do or what is tried again; empty if it is
 	Load     int64  // the last
 	LoadedAt time.Time
 	Complete schemas.Progress
