@@ -111,3 +111,23 @@ func TestMemoryCutsBatches(t *testing.T) {
 		return n > 600
 	})
 }
+
+// A quiet table tells of its progress also if its owner has loaded nothing yet.
+func TestProgressOfANewOwner(t *testing.T) {
+	r := newRig(t)
+	s := r.table("orders", 2)
+	r.produce(r.put(s, 1, "v"))
+	_, stop := r.start()
+	r.awaitEqual(s)
+	stop()
+	c, stop := r.start()
+	defer stop()
+	at := time.Date(2026, 1, 1, 0, 0, 1, 0, time.UTC)
+	r.produce(r.control(s, schemas.Watermark, schemas.Position{Epoch: 1, Major: 10}, at.UnixMicro())...)
+	r.await("progress", func() bool { return status(c, "core.orders").Complete.Time.Equal(at) })
+	for _, e := range r.events() {
+		if e.Load == 0 && e.Mode != schemas.ModeMerge {
+			t.Errorf("progress of a table that is loaded by %s", e.Mode)
+		}
+	}
+}

@@ -235,8 +235,11 @@ func (t *topic) progress(ctx context.Context) error {
 		return nil
 	}
 	for _, g := range t.targets {
-		if !g.ensured || g.head.Load == 0 {
+		if g.head.Load == 0 {
 			continue
+		}
+		if err := t.learnKey(ctx); err != nil { // the mode hangs on it
+			return err
 		}
 		through := complete(mergeMarks(g.head.Marks, t.batch.Marks()), t.log.partitions)
 		if !g.shown.Time.Before(through.Time) {
