@@ -131,3 +131,23 @@ func TestProgressOfANewOwner(t *testing.T) {
 		}
 	}
 }
+
+// The offsets of a table that nobody changes move on, lest its topic's
+// retention overtake them.
+func TestQuietTableMovesOn(t *testing.T) {
+	r := newRig(t)
+	r.limits.Quiet = 20 * time.Millisecond
+	s := r.table("orders", 2)
+	r.produce(r.put(s, 1, "v"))
+	_, stop := r.start()
+	defer stop()
+	r.awaitEqual(s)
+	for n := range 200 {
+		r.produce(r.control(s, schemas.Watermark, schemas.Position{Epoch: 1, Major: uint64(10 + n)}, int64(n))...)
+		if head := r.mem.head("core.orders"); head.Offsets[0]+head.Offsets[1] > 20 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("the head is at %v", r.mem.head("core.orders").Offsets)
+}

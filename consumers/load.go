@@ -17,8 +17,11 @@ import (
 // The order is the design: dead letters acknowledged, rows and progress in one
 // transaction, announced, offsets committed. A crash between any two only
 // repeats work.
+//
+// Watermarks alone make a load now and then: a head that never moves is one day
+// overtaken by the topic's retention, and reads more at every start.
 func (t *topic) flush(ctx context.Context) error {
-	if t.batch.ProgressOnly() && len(t.put) == 0 {
+	if t.batch.ProgressOnly() && len(t.put) == 0 && !t.batch.Waited(time.Now()) {
 		t.batch.Wait() // its marks and ranges ride with the next load
 		t.settle()
 		return t.progress(ctx)
