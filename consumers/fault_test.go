@@ -151,3 +151,30 @@ func TestQuietTableMovesOn(t *testing.T) {
 	}
 	t.Errorf("the head is at %v", r.mem.head("core.orders").Offsets)
 }
+
+// A topic that halted here, was cured elsewhere and comes back is read again.
+func TestHaltedTopicComesBack(t *testing.T) {
+	r := newRig(t)
+	bad, good := r.table("a_bad", 1), r.table("b_good", 1) // the first moves to a new member
+	r.produce(r.put(bad, 1, "v"), r.put(good, 1, "v"))
+	first, stop := r.start()
+	defer stop()
+	r.awaitEqual(bad)
+	r.awaitEqual(good)
+	rec := r.put(bad, 2, "v")
+	delete(bad.want, wantKey(2))
+	rec.Key = []byte{1, 2, 3}
+	r.produce(rec)
+	r.await("it halts", func() bool { return status(first, "core.a_bad").Halted != "" })
+	second, away := r.start()
+	r.await("it halts elsewhere", func() bool { return status(second, "core.a_bad").Halted != "" })
+	r.mem.mu.Lock()
+	r.mem.table("core.a_bad").head.Offsets[0] = 2 // someone has seen to it
+	r.mem.mu.Unlock()
+	away()
+	r.produce(r.put(bad, 3, "v"))
+	r.awaitEqual(bad)
+	if why := status(first, "core.a_bad").Halted; why != "" {
+		t.Errorf("still halted: %s", why)
+	}
+}

@@ -63,9 +63,9 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
 	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
 	opts = append(opts, kgo.ConsumeTopics(names...),
-		kgo.AdjustFetchOffsetsFn(func(_ context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			<-joined
-			return s.assigned(inner, asked)
+			return s.assigned(ctx, inner, asked)
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.dropped(gone) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.dropped(gone) }))
@@ -75,10 +75,14 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	s.admin = kadm.NewClient(s.client)
 	close(joined)
 	s.group.Go(func() error { return s.poll(inner) })
-	err = s.group.Wait()
-	s.client.CloseAllowingRebalance()
-	s.dropAll()
-	return err
+	s.group.Go(func() error {
+		// The client's callbacks start goroutines of the group: they must have
+		// ended before the group has.
+		<-inner.Done()
+		s.client.CloseAllowingRebalance()
+		return nil
+	})
+	return s.group.Wait()
 }
 
 // poll hands what it polls to the topics' goroutines, and never blocks a
@@ -216,6 +220,7 @@ func (s *session) start(ctx context.Context, t *topic) {
 	s.topics[t.conf.Topic] = r
 	s.mu.Unlock()
 	t.showOwned(true)
+	s.client.ResumeFetchTopics(t.conf.Topic) // it may have halted here before
 	s.group.Go(func() error {
 		defer close(r.done)
 		defer t.showOwned(false)
@@ -273,16 +278,6 @@ func (s *session) dropped(gone map[string][]int32) {
 	}
 }
 
-func (s *session) dropAll() {
-	gone := map[string][]int32{}
-	s.mu.Lock()
-	for name := range s.topics {
-		gone[name] = nil
-	}
-	s.mu.Unlock()
-	s.dropped(gone)
-}
-
 // commitOffsets copies the heads' offsets to Kafka, for people, and so confirms
 // that the group still counts us in.
 func (t *topic) commitOffsets(ctx context.Context) error {
@@ -304,7 +299,7 @@ func (t *topic) commitOffsets(ctx context.Context) error {
 			}
 		}
 	})
-	if failed != nil && ctx.Err() == nil {
+	if failed != nil {
 		return fmt.Errorf("commit offsets of %s: %w", t.conf.Topic, failed)
 	}
 	return nil
