@@ -180,6 +180,11 @@ func (d *Deriver) computeKeys(ctx context.Context, now time.Time) error {
 	step.Parts = []warehouse.Part{d.strategy.Keys()}
 	step.ByKeys = true
 	step.Checks = d.checks
+	for _, in := range d.opts.Node.Inputs {
+		if load := d.state.drained[in.Table]; load > d.state.head.Absorbed[in.Table] {
+			step.Cause = withCause(step.Cause, schemas.Cause{Table: in.Table, Load: load})
+		}
+	}
 	if d.state.started() {
 		step.Head.Ready = true
 		step.Head.Complete = later(step.Head.Complete, d.state.through())

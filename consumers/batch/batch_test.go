@@ -27,6 +27,7 @@ type world struct {
 	schema *Schema
 	keys   *avro.KeyDecoder
 	next   map[int32]int64
+	reread bool // of what is added
 }
 
 func newWorld(t *testing.T, columns ...schemas.Column) *world {
@@ -77,7 +78,7 @@ func (w *world) add(b *Batch, partition int32, c schemas.Change) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	in := Change{Record: rec, Schema: w.schema}
+	in := Change{Record: rec, Schema: w.schema, Reread: w.reread}
 	if err := w.schema.Decoder.Envelope(body, &in.Envelope); err != nil {
 		w.t.Fatal(err)
 	}
@@ -322,6 +323,34 @@ func TestControlRecords(t *testing.T) {
 	l := load(t, b, textWorld(t).core(schemas.ModeMerge), nil)
 	if b.ProgressOnly() || l.Marks[0].SnapshotDone != pos(4) || l.Truncate != pos(6) || l.Counts.Read != 0 {
 		t.Errorf("load %+v", l)
+	}
+}
+
+// A source that has never been at the end of its log knows no time; 1970 would
+// open windows.
+func TestAWatermarkWithoutATime(t *testing.T) {
+	b := New(Limits{})
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(3)})
+	if m := b.Marks()[0]; m.Complete.Pos != pos(3) || !m.Complete.Time.IsZero() {
+		t.Errorf("got %+v", m)
+	}
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(4), TsUs: 7})
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(5)})
+	if m := b.Marks()[0]; m.Complete.Pos != pos(5) || !m.Complete.Time.Equal(time.UnixMicro(7)) {
+		t.Errorf("got %+v", m)
+	}
+}
+
+// A row that was read again for its key's sake is no sign of a snapshot: none
+// would ever end.
+func TestARereadIsNoSnapshot(t *testing.T) {
+	for _, reread := range []bool{false, true} {
+		w, b := textWorld(t), New(Limits{})
+		w.reread = reread
+		w.add(b, 0, change(schemas.Read, 1, 1, "a"))
+		if l := load(t, b, w.core(schemas.ModeMerge), nil); l.Snapshotting == reread {
+			t.Errorf("reread %v: a snapshot runs: %v", reread, l.Snapshotting)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ type summary struct {
 	Counts
 	coreTables, derivedTables, mismatches int
 	core, derived                         latencies
+	lost                                  int // changes whose freshness is not known
 }
 
 func (s *summary) String() string {
@@ -70,6 +71,8 @@ func (s *summary) fault() error {
 		return fmt.Errorf("%d mismatches", s.mismatches)
 	case s.coreTables == 0 || s.derivedTables == 0:
 		return fmt.Errorf("%d core and %d derived tables were compared", s.coreTables, s.derivedTables)
+	case s.lost > 0:
+		return fmt.Errorf("the freshness of %d changes is not known: the log of loads does not say which load or run brought them", s.lost)
 	case len(s.core) == 0 || len(s.derived) == 0:
 		return fmt.Errorf("the freshness of %d core and %d derived rows was measured", len(s.core), len(s.derived))
 	}

@@ -267,7 +267,7 @@ func (d *demo) measure(ctx context.Context) (*freshness, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.result.core, d.result.derived = fresh.core, fresh.derived
+	d.result.core, d.result.derived, d.result.lost = fresh.core, fresh.derived, fresh.lost
 	return fresh, nil
 }
 
@@ -286,7 +286,7 @@ func (d *demo) prove(ctx context.Context) error {
 	}
 	p := &proof{
 		shop: d.shop, client: client, run: run, dir: d.install.dir, specs: d.specs,
-		calendar: verify.Calendar{Begin: d.work.begin, Frontier: frontier},
+		calendar: verify.Calendar{Begin: d.work.begin, End: frontier},
 	}
 	core, derived, err := p.compare(ctx)
 	if err != nil {

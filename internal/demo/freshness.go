@@ -146,16 +146,30 @@ func measure(ctx context.Context, p querier, probes []probe) (*freshness, error)
 		if probe.derived == "" {
 			continue
 		}
-		i = slices.IndexFunc(loadsOf[probe.derived], func(l loaded) bool {
-			return slices.ContainsFunc(l.cause, func(c schemas.Cause) bool { return c.Table == probe.table && c.Load >= number })
-		})
-		if i < 0 {
+		at, ok := derivedAt(loadsOf[probe.derived], probe.table, loadsOf[probe.table][i])
+		if !ok {
 			f.lost++
 			continue
 		}
-		f.derived = append(f.derived, loadsOf[probe.derived][i].at.Sub(probe.committed))
+		f.derived = append(f.derived, at.Sub(probe.committed))
 	}
 	return f, nil
+}
+
+// derivedAt is when the first run was committed that a load of the table, or a
+// later one, had caused. A run may read more than what caused it; what then
+// follows changes nothing and leaves no event. So if there is no such run, the
+// last one must have been early: it holds the load.
+func derivedAt(runs []loaded, table string, load loaded) (time.Time, bool) {
+	for _, run := range runs {
+		if slices.ContainsFunc(run.cause, func(c schemas.Cause) bool { return c.Table == table && c.Load >= load.number }) {
+			return run.at, true
+		}
+	}
+	if len(runs) == 0 || runs[len(runs)-1].at.Before(load.at) {
+		return time.Time{}, false
+	}
+	return runs[len(runs)-1].at, true
 }
 
 // querier answers one SELECT.

@@ -75,9 +75,6 @@ func (d *demo) printFreshness(f *freshness) {
 	}
 	d.say("         %-15s p50 %6d ms   p99 %6d ms   behind its schedule", "the writer",
 		f.late.percentile(50).Milliseconds(), f.late.percentile(99).Milliseconds())
-	if f.lost > 0 {
-		d.say("         %d changes are not counted: the warehouse does not say which load or run brought them.", f.lost)
-	}
 	if bytes := d.install.memory(); bytes > 0 {
 		d.say("         millrace held at most %d MB of memory.", bytes>>20)
 	}

@@ -25,6 +25,8 @@ type Difference struct {
 	Kind Kind
 	Row  string // which row or column
 	Text string // what is wrong with it
+
+	key string // the identity of the row's key
 }
 
 func (d Difference) String() string {
@@ -71,7 +73,7 @@ func Compare(table string, want, got *page.Table, key []string) Report {
 }
 
 func (r *Report) add(kind Kind, row, text string) {
-	r.Differences = append(r.Differences, Difference{kind, row, text})
+	r.Differences = append(r.Differences, Difference{Kind: kind, Row: row, Text: text})
 }
 
 // apart returns the rows of a that b lacks, and those of b that a lacks, sorted.
@@ -133,17 +135,17 @@ func (r *Report) pair(columns []string, missing, extra [][]*string, key []string
 	paired := make(map[int]bool)
 	for _, row := range missing {
 		id := identity(pick(row, keyAt))
+		d := Difference{Kind: Missing, Row: describe(columns, row, nil), key: id}
 		if found := others[id]; len(found) > 0 {
 			others[id] = found[1:]
 			paired[found[0]] = true
-			r.add(Differs, describe(columns, row, keyAt), changes(columns, row, extra[found[0]]))
-			continue
+			d.Kind, d.Row, d.Text = Differs, describe(columns, row, keyAt), changes(columns, row, extra[found[0]])
 		}
-		r.add(Missing, describe(columns, row, nil), "")
+		r.Differences = append(r.Differences, d)
 	}
 	for i, row := range extra {
 		if !paired[i] {
-			r.add(Extra, describe(columns, row, nil), "")
+			r.Differences = append(r.Differences, Difference{Kind: Extra, Row: describe(columns, row, nil), key: identity(pick(row, keyAt))})
 		}
 	}
 }

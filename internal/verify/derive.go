@@ -11,10 +11,11 @@ import (
 	"millrace/internal/page"
 )
 
-// Calendar is the span of time whose windows a table has.
+// Calendar is the span of time whose windows a table has. Both are civil times
+// of the table's time zone, written as UTC.
 type Calendar struct {
-	Begin    time.Time // a civil time in the first window, written as UTC
-	Frontier time.Time // an instant in the last one
+	Begin time.Time // lies in the first window
+	End   time.Time // is the end of the last, or lies in it
 }
 
 // EventTimes are the columns by which tables are cut when a spec does not say.
@@ -85,7 +86,7 @@ func (r *Replica) deriveWindows(ctx context.Context, s *Spec, tables []string, t
 		return nil, fmt.Errorf("compute %s: %w", s.Name, err)
 	}
 	create := "CREATE OR REPLACE TABLE " + r.table(s.Name) + " AS\n"
-	for start := first; !start.After(w.civil(c.Frontier)); start = w.next(start) {
+	for start := first; start.Before(c.End); start = w.next(start) {
 		end := w.next(start)
 		for _, span := range spans {
 			if err := r.show(ctx, span.table, span.condition(w, start, end)); err != nil {

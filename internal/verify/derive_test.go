@@ -149,7 +149,7 @@ name: analytics.weekly
 window: week
 inputs: {analytics.daily: day}
 query: SELECT @window_start AS week, @window_end AS next, SUM(n) AS n FROM analytics.daily
-`), nil, Calendar{day(1), day(4)})
+`), nil, Calendar{day(1), day(4).Add(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ query: SELECT customer_id, count(*) AS n FROM core.orders JOIN dirty USING (cust
 
 func TestCompareDerivedFindsWhatIsWrong(t *testing.T) {
 	w := newWorld(t)
-	spec, calendar := readText(t, daily), Calendar{day(1), day(3)}
+	spec, calendar := readText(t, daily), Calendar{day(1), day(4)}
 	columns := []column{{"day", "DATE"}, {"n", "BIGINT"}, {"revenue", "DECIMAL(38,2)"}}
 	for name, c := range map[string]struct {
 		rows []string

@@ -310,7 +310,7 @@ func (f *fieldSchema) settle() {
 	case t.SQLType == "JSON":
 		f.column.typ = "JSON"
 	default:
-		if typ, ok := map[string]string{"boolean": "BOOLEAN", "long": "BIGINT", "int": "BIGINT", "double": "DOUBLE", "float": "DOUBLE", "bytes": "BLOB"}[t.Type]; ok {
+		if typ, ok := map[string]string{"boolean": "BOOLEAN", "long": "BIGINT", "int": "BIGINT", "double": "DOUBLE", "float": "DOUBLE", "bytes": blob}[t.Type]; ok {
 			f.column.typ = typ
 		}
 	}

@@ -64,7 +64,7 @@ func (mariadb) describe(ctx context.Context, conn *sql.Conn, table string) (layo
 		quoted := backtick(name)
 		text := "CAST(" + quoted + " AS CHAR CHARACTER SET utf8mb4)"
 		switch {
-		case c.typ == "BLOB":
+		case c.typ == blob:
 			text = "HEX(" + quoted + ")"
 		case c.typ == "TIMESTAMP WITH TIME ZONE":
 			text = "CONCAT(" + quoted + ", '+00')"
@@ -101,7 +101,7 @@ func mariadbType(typ, full string, precision, scale int) string {
 	case "decimal":
 		return decimalType(precision, scale)
 	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob":
-		return "BLOB"
+		return blob
 	case "date":
 		return "DATE"
 	case "datetime":

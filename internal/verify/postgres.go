@@ -49,7 +49,7 @@ func (postgres) describe(ctx context.Context, conn *sql.Conn, table string) (lay
 		}
 		c := column{name, postgresType(typ, mod)}
 		text := "CAST(" + ident(name) + " AS text)"
-		if c.typ == "BLOB" {
+		if c.typ == blob {
 			text = "encode(" + ident(name) + ", 'hex')"
 		}
 		l.columns, texts = append(l.columns, c), append(texts, text)
@@ -79,7 +79,7 @@ func postgresType(typ string, mod int) string {
 	case "boolean":
 		return "BOOLEAN"
 	case "bytea":
-		return "BLOB"
+		return blob
 	case "date":
 		return "DATE"
 	case "time without time zone":

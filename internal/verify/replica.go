@@ -111,6 +111,9 @@ type column struct {
 	name, typ string // the type in DuckDB's words
 }
 
+// blob is the type whose texts are hexadecimal digits.
+const blob = "BLOB"
+
 // rowsPerInsert is how many rows one statement takes.
 const rowsPerInsert = 200
 
@@ -120,7 +123,7 @@ func (r *Replica) fill(ctx context.Context, table string, columns []column, next
 	defs, casts := make([]string, len(columns)), make([]string, len(columns))
 	for i, c := range columns {
 		defs[i], casts[i] = ident(c.name)+" "+c.typ, "CAST(? AS "+c.typ+")"
-		if c.typ == "BLOB" {
+		if c.typ == blob {
 			casts[i] = "from_hex(?)"
 		}
 	}

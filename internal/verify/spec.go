@@ -222,9 +222,3 @@ func (w *Window) next(t time.Time) time.Time {
 	}
 	return t.AddDate(0, 0, 1)
 }
-
-// civil is the time that the clocks of the window's zone show, written as UTC.
-func (w *Window) civil(t time.Time) time.Time {
-	t = t.In(w.Timezone)
-	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
-}

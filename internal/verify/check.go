@@ -1,0 +1,156 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/internal/page"
+)
+
+// ErrBusy is the reason when a table and its inputs never stood still long
+// enough to be compared.
+var ErrBusy = errors.New("the table and its inputs kept changing: try again when less is written")
+
+// Derived compares a derived table with what its query gives, each window
+// alone, over what the warehouse holds of its inputs. The inputs are copied
+// into the replica; if a load or a run comes in between, all of it is repeated.
+func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times EventTimes) (Report, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		before, err := settled(ctx, p, s)
+		if err != nil {
+			return Report{}, err
+		}
+		if before.why == "" {
+			report, err := derivedOnce(ctx, p, into, s, times, before)
+			if err != nil {
+				return Report{}, err
+			}
+			after, err := settled(ctx, p, s)
+			if err != nil {
+				return Report{}, err
+			}
+			if after.why == "" && maps.Equal(before.loads, after.loads) && before.calendar == after.calendar {
+				return report, nil
+			}
+		}
+		if time.Now().After(deadline) {
+			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrBusy, before.why)
+		}
+		select {
+		case <-ctx.Done():
+			return Report{}, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func derivedOnce(ctx context.Context, p Platform, into *Replica, s *Spec, times EventTimes, at *moment) (Report, error) {
+	for input := range at.loads {
+		if input == s.Name {
+			continue
+		}
+		if err := into.CopyTable(ctx, p, input); err != nil {
+			return Report{}, err
+		}
+	}
+	return CompareDerived(ctx, p, into, s, times, at.calendar)
+}
+
+// CopyTable copies a table of the platform's warehouse under its own name.
+func (r *Replica) CopyTable(ctx context.Context, p Platform, table string) error {
+	shape, err := p.Query(ctx, "SELECT * FROM "+quoted(table)+" LIMIT 0")
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", table, err)
+	}
+	columns, texts := make([]column, len(shape.Columns)), make([]string, len(shape.Columns))
+	for i, name := range shape.Columns {
+		columns[i], texts[i] = column{name, shape.Types[i]}, ident(name)
+		if shape.Types[i] == blob {
+			texts[i] = "hex(" + ident(name) + ")"
+		}
+	}
+	t, err := p.Query(ctx, "SELECT "+strings.Join(texts, ", ")+" FROM "+quoted(table))
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", table, err)
+	}
+	return r.fill(ctx, table, columns, listed(t.Rows))
+}
+
+// moment is how far a derived table and its inputs are.
+type moment struct {
+	loads    map[string]int64 // of the table and its inputs
+	calendar Calendar
+	why      string // the table does not hold all of its inputs; empty if it does
+}
+
+func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
+	status, err := p.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(status.Derived, func(d page.Derived) bool { return d.Table == s.Name })
+	if i < 0 {
+		return nil, fmt.Errorf("%s is not among the derived tables", s.Name)
+	}
+	state := status.Derived[i]
+	loads := map[string]int64{s.Name: state.Load}
+	for _, c := range status.Core {
+		loads[c.Table] = c.Load
+	}
+	for _, d := range status.Derived {
+		loads[d.Table] = d.Load
+	}
+	dataset, name, _ := strings.Cut(s.Name, ".")
+	head := "millrace." + ident(dataset+"__"+name+"__head")
+	t, err := p.Query(ctx, "SELECT absorbed FROM "+head)
+	if err != nil {
+		return &moment{why: "it has not begun: " + err.Error()}, nil //nolint:nilerr // its head comes with its first run
+	}
+	m := &moment{loads: map[string]int64{s.Name: state.Load}}
+	absorbed := make(map[string]int64)
+	if len(t.Rows) == 1 && t.Rows[0][0] != nil {
+		if err := json.Unmarshal([]byte(*t.Rows[0][0]), &absorbed); err != nil {
+			return nil, fmt.Errorf("read what %s has absorbed: %w", s.Name, err)
+		}
+	}
+	for input, load := range absorbed {
+		m.loads[input] = loads[input]
+		if load < loads[input] {
+			m.why = fmt.Sprintf("load %d of %s is not in it yet", loads[input], input)
+		}
+	}
+	switch {
+	case len(absorbed) == 0:
+		m.why = "it has absorbed nothing yet"
+	case state.Dirty > 0 || state.Held > 0:
+		m.why = fmt.Sprintf("%d windows or keys are still to be computed, %d are held: %s", state.Dirty, state.Held, state.Error)
+	}
+	if s.Window != nil && m.why == "" {
+		m.calendar, err = calendar(ctx, p, head)
+	}
+	return m, err
+}
+
+// calendar is the span of a table's windows as its head has it.
+func calendar(ctx context.Context, p Platform, head string) (Calendar, error) {
+	t, err := p.Query(ctx, "SELECT window_begin, window_frontier FROM "+head)
+	if err != nil {
+		return Calendar{}, fmt.Errorf("read the first and the last window: %w", err)
+	}
+	if len(t.Rows) != 1 || t.Rows[0][0] == nil || t.Rows[0][1] == nil {
+		return Calendar{}, errors.New("read the first and the last window: there are none yet")
+	}
+	begin, err1 := time.Parse(time.DateTime, *t.Rows[0][0])
+	end, err2 := time.Parse(time.DateTime, *t.Rows[0][1])
+	if err := errors.Join(err1, err2); err != nil {
+		return Calendar{}, fmt.Errorf("read the first and the last window: %w", err)
+	}
+	return Calendar{Begin: begin, End: end}, nil
+}
