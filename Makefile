@@ -3,6 +3,7 @@ SHELL := /bin/bash
 LINT := bin/golangci-lint
 FUZZTIME ?= 10s
 BENCH ?= .
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 .PHONY: help deps build test test-short lint fmt bench fuzz demo check clean
 
@@ -13,7 +14,7 @@ deps: ## install what is missing: a C++ compiler, servers for tests, Go modules
 	@scripts/deps.sh
 
 build: deps ## build bin/millrace
-	go build -trimpath -o bin/millrace ./cmd/millrace
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/millrace ./cmd/millrace
 
 test: deps ## all tests, with the race detector and real servers
 	go test -race -shuffle=on -p 2 -timeout 6m ./...
@@ -27,8 +28,8 @@ lint: $(LINT) ## check the style
 fmt: $(LINT) ## format the code
 	$(LINT) fmt ./...
 
-bench: ## run the benchmarks; BENCH=pattern chooses
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m ./...
+bench: build ## run the benchmarks; BENCH=pattern chooses
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 30m $$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n 1 dirname | sort -u)
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
