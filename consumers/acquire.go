@@ -20,13 +20,19 @@ import (
 // is raised before its offsets are read, so that no earlier owner can move them
 // any more (G5). A topic that a person must look at is not read; an error is
 // returned only if the warehouse or Kafka cannot be reached, and is tried again.
-func (s *session) assigned(ctx context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	out := map[string]map[int32]kgo.Offset{}
+//
+// ctx ends when the group moves on; the goroutines of the topics live until
+// they are revoked, or as long as life.
+func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	var taken []*topic
 	for name := range asked {
 		conf, ok := s.tables[name]
 		if !ok {
 			continue
 		}
+		// The client asks again for what it was given in a rebalance that was cut
+		// short: of one topic, one goroutine.
+		s.dropped(map[string][]int32{name: nil})
 		t, err := s.acquire(ctx, conf)
 		var h *haltError
 		switch {
@@ -39,11 +45,16 @@ func (s *session) assigned(ctx context.Context, asked map[string]map[int32]kgo.O
 			s.opts.Log.Warn("take over topic", "topic", name, "err", err)
 			return nil, err
 		}
+		taken = append(taken, t)
+	}
+	out := map[string]map[int32]kgo.Offset{}
+	for _, t := range taken {
+		name := t.conf.Topic
 		out[name] = map[int32]kgo.Offset{}
 		for p, n := range t.offsets() {
 			out[name][p] = kgo.NewOffset().At(n).WithEpoch(-1)
 		}
-		s.start(ctx, t)
+		s.start(life, t)
 	}
 	return out, nil
 }

@@ -82,6 +82,10 @@ func TestFaultsOfTheWarehouse(t *testing.T) {
 				r.produce(r.put(s, int64(i%2), fmt.Sprint("v", i)))
 				r.awaitEqual(s)
 			}
+			r.await("the last load is announced", func() bool {
+				events := r.events()
+				return len(events) > 0 && events[len(events)-1].Load == r.mem.head("core.orders").Load
+			})
 			stop()
 			seen := map[int64]bool{}
 			var applied int64

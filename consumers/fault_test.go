@@ -2,6 +2,7 @@ package consumers
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,37 @@ func TestHaltFreesMemory(t *testing.T) {
 	}
 }
 
+// A table that cannot be loaded for a long time holds up no other, however much
+// there is to be loaded into it; and it says why it stands still (G12).
+func TestStuckTableHoldsUpNoOther(t *testing.T) {
+	r := newRig(t)
+	r.memory = 64 << 10
+	stuck, good := r.table("stuck", 1), r.table("good", 1)
+	var down atomic.Bool
+	down.Store(true)
+	r.mem.fault = func(at, table string, _ int64) error {
+		if at == "before load" && table == "core.stuck" && down.Load() {
+			return errDown
+		}
+		return nil
+	}
+	c, stop := r.start()
+	defer stop()
+	var records []*kgo.Record
+	for i := range 2000 {
+		records = append(records, r.put(stuck, int64(i), fmt.Sprintf("%0200d", i)))
+	}
+	r.produce(records...)
+	r.await("the stuck table says why", func() bool { return status(c, "core.stuck").Trouble != "" })
+	for i := range 20 {
+		r.produce(r.put(good, int64(i), fmt.Sprintf("%0200d", i)))
+		r.awaitEqual(good)
+	}
+	down.Store(false)
+	r.awaitEqual(stuck)
+	r.await("nothing is wrong any more", func() bool { return status(c, "core.stuck").Trouble == "" })
+}
+
 // Batches that wait for their age count as memory too: before it is used up
 // they are loaded (G13).
 func TestMemoryCutsBatches(t *testing.T) {
@@ -78,4 +110,71 @@ func TestMemoryCutsBatches(t *testing.T) {
 		}
 		return n > 600
 	})
+}
+
+// A quiet table tells of its progress also if its owner has loaded nothing yet.
+func TestProgressOfANewOwner(t *testing.T) {
+	r := newRig(t)
+	s := r.table("orders", 2)
+	r.produce(r.put(s, 1, "v"))
+	_, stop := r.start()
+	r.awaitEqual(s)
+	stop()
+	c, stop := r.start()
+	defer stop()
+	at := time.Date(2026, 1, 1, 0, 0, 1, 0, time.UTC)
+	r.produce(r.control(s, schemas.Watermark, schemas.Position{Epoch: 1, Major: 10}, at.UnixMicro())...)
+	r.await("progress", func() bool { return status(c, "core.orders").Complete.Time.Equal(at) })
+	for _, e := range r.events() {
+		if e.Load == 0 && e.Mode != schemas.ModeMerge {
+			t.Errorf("progress of a table that is loaded by %s", e.Mode)
+		}
+	}
+}
+
+// The offsets of a table that nobody changes move on, lest its topic's
+// retention overtake them.
+func TestQuietTableMovesOn(t *testing.T) {
+	r := newRig(t)
+	r.limits.Quiet = 20 * time.Millisecond
+	s := r.table("orders", 2)
+	r.produce(r.put(s, 1, "v"))
+	_, stop := r.start()
+	defer stop()
+	r.awaitEqual(s)
+	for n := range 200 {
+		r.produce(r.control(s, schemas.Watermark, schemas.Position{Epoch: 1, Major: uint64(10 + n)}, int64(n))...)
+		if head := r.mem.head("core.orders"); head.Offsets[0]+head.Offsets[1] > 20 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("the head is at %v", r.mem.head("core.orders").Offsets)
+}
+
+// A topic that halted here, was cured elsewhere and comes back is read again.
+func TestHaltedTopicComesBack(t *testing.T) {
+	r := newRig(t)
+	bad, good := r.table("a_bad", 1), r.table("b_good", 1) // the first moves to a new member
+	r.produce(r.put(bad, 1, "v"), r.put(good, 1, "v"))
+	first, stop := r.start()
+	defer stop()
+	r.awaitEqual(bad)
+	r.awaitEqual(good)
+	rec := r.put(bad, 2, "v")
+	delete(bad.want, wantKey(2))
+	rec.Key = []byte{1, 2, 3}
+	r.produce(rec)
+	r.await("it halts", func() bool { return status(first, "core.a_bad").Halted != "" })
+	second, away := r.start()
+	r.await("it halts elsewhere", func() bool { return status(second, "core.a_bad").Halted != "" })
+	r.mem.mu.Lock()
+	r.mem.table("core.a_bad").head.Offsets[0] = 2 // someone has seen to it
+	r.mem.mu.Unlock()
+	away()
+	r.produce(r.put(bad, 3, "v"))
+	r.awaitEqual(bad)
+	if why := status(first, "core.a_bad").Halted; why != "" {
+		t.Errorf("still halted: %s", why)
+	}
 }

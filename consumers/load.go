@@ -17,8 +17,11 @@ import (
 // The order is the design: dead letters acknowledged, rows and progress in one
 // transaction, announced, offsets committed. A crash between any two only
 // repeats work.
+//
+// Watermarks alone make a load now and then: a head that never moves is one day
+// overtaken by the topic's retention, and reads more at every start.
 func (t *topic) flush(ctx context.Context) error {
-	if t.batch.ProgressOnly() && len(t.put) == 0 {
+	if t.batch.ProgressOnly() && len(t.put) == 0 && !t.batch.Waited(time.Now()) {
 		t.batch.Wait() // its marks and ranges ride with the next load
 		t.settle()
 		return t.progress(ctx)
@@ -138,7 +141,6 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 		}
 		if err != nil {
 			t.metrics.retries.WithLabelValues(g.table.Name).Inc()
-			t.status.update(g.table.Name, func(s *TableStatus) { s.Trouble = err.Error() })
 		}
 		return err
 	})
@@ -209,7 +211,7 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 	g.head.Complete, g.head.Snapshot = e.CompleteThrough, e.Snapshot
 	g.shown = e.CompleteThrough
 	t.status.update(g.table.Name, func(s *TableStatus) {
-		s.Trouble, s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = "", b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
+		s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
 		s.Rows.Read += e.Rows.Read
 		s.Rows.Applied += e.Rows.Applied
 		s.Rows.Folded += e.Rows.Folded
@@ -236,8 +238,11 @@ func (t *topic) progress(ctx context.Context) error {
 		return nil
 	}
 	for _, g := range t.targets {
-		if !g.ensured || g.head.Load == 0 {
+		if g.head.Load == 0 {
 			continue
+		}
+		if err := t.learnKey(ctx); err != nil { // the mode hangs on it
+			return err
 		}
 		through := complete(mergeMarks(g.head.Marks, t.batch.Marks()), t.log.partitions)
 		if !g.shown.Time.Before(through.Time) {

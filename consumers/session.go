@@ -20,8 +20,9 @@ import (
 	"millrace/schemas"
 )
 
-// pollRecords bounds what one poll hands over.
-const pollRecords = 10_000
+// pollRecords bounds what one poll hands over, and so what a topic can hold
+// beyond its part of the memory.
+const pollRecords = 1000
 
 // session is one membership of the group. It ends at the first error that
 // another membership must mend; a table that waits for a person does not end it.
@@ -62,9 +63,9 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
 	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
 	opts = append(opts, kgo.ConsumeTopics(names...),
-		kgo.AdjustFetchOffsetsFn(func(_ context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			<-joined
-			return s.assigned(inner, asked)
+			return s.assigned(ctx, inner, asked)
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.dropped(gone) }),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) { s.dropped(gone) }))
@@ -74,10 +75,14 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	s.admin = kadm.NewClient(s.client)
 	close(joined)
 	s.group.Go(func() error { return s.poll(inner) })
-	err = s.group.Wait()
-	s.client.CloseAllowingRebalance()
-	s.dropAll()
-	return err
+	s.group.Go(func() error {
+		// The client's callbacks start goroutines of the group: they must have
+		// ended before the group has.
+		<-inner.Done()
+		s.client.CloseAllowingRebalance()
+		return nil
+	})
+	return s.group.Wait()
 }
 
 // poll hands what it polls to the topics' goroutines, and never blocks a
@@ -128,6 +133,7 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 		s.metrics.lag.WithLabelValues(r.topic.conf.Core).Set(float64(lag))
 		s.status.update(r.topic.conf.Core, func(st *TableStatus) { st.Lag = lag })
 		r.topic.push(p.Records)
+		s.throttle(r.topic)
 	})
 	s.metrics.buffered.Set(float64(s.buffered.Load()))
 	return nil
@@ -148,16 +154,54 @@ func (t *topic) hold(n int64) {
 }
 
 func (t *topic) free(n int64) {
-	t.held.Add(-n)
 	t.buffered.Add(-n)
+	t.resume(t.held.Add(-n))
 	select {
 	case t.freed <- struct{}{}:
 	default:
 	}
 }
 
-// short reports whether the memory for records is used up (G13).
-func (s *session) short() bool { return s.buffered.Load() > int64(s.opts.Memory) }
+// throttle pauses a topic that holds more than its part once half of the memory
+// is used, and has it load what it holds. A table that is stuck so holds up no
+// other. s.mu is held.
+func (s *session) throttle(t *topic) {
+	half := int64(s.opts.Memory) / 2
+	if s.buffered.Load() <= half {
+		return
+	}
+	part := half / int64(max(1, len(s.topics)))
+	if t.held.Load() <= part || !t.enough.CompareAndSwap(0, part+1) {
+		return
+	}
+	s.client.PauseFetchTopics(t.conf.Topic)
+	t.signal()
+	t.resume(t.held.Load()) // it may have been loaded meanwhile
+}
+
+// resume has a paused topic fetched again once it holds half of its part.
+func (t *topic) resume(held int64) {
+	if enough := t.enough.Load(); enough > 0 && held <= enough/2 && t.enough.CompareAndSwap(enough, 0) {
+		t.client.ResumeFetchTopics(t.conf.Topic)
+	}
+}
+
+// short reports whether the memory for records is used up by the topics that are
+// fetched (G13). Those that are paused hold little more than their part.
+func (s *session) short() bool {
+	if s.buffered.Load() <= int64(s.opts.Memory) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var flowing int64
+	for _, r := range s.topics {
+		if r.topic.enough.Load() == 0 {
+			flowing += r.topic.held.Load()
+		}
+	}
+	return flowing > int64(s.opts.Memory)
+}
 
 func (s *session) wakeAll() {
 	s.mu.Lock()
@@ -176,21 +220,25 @@ func (s *session) start(ctx context.Context, t *topic) {
 	s.topics[t.conf.Topic] = r
 	s.mu.Unlock()
 	t.showOwned(true)
+	s.client.ResumeFetchTopics(t.conf.Topic) // it may have halted here before
 	s.group.Go(func() error {
 		defer close(r.done)
 		defer t.showOwned(false)
-		defer func() { t.free(t.held.Load()) }() // nothing is handed to it any more
 		err := t.run(ctx)
 		var h *haltError
-		switch {
-		case ctx.Err() != nil:
-			return nil // revoked
-		case errors.As(err, &h):
-			s.client.PauseFetchTopics(t.conf.Topic)
+		halted := ctx.Err() == nil && errors.As(err, &h)
+		if halted {
 			s.mu.Lock()
 			s.haltTopic(t.conf.Topic, h)
 			s.mu.Unlock()
+		}
+		t.free(t.held.Load()) // nothing is handed to it any more
+		switch {
+		case halted:
+			s.client.PauseFetchTopics(t.conf.Topic)
 			return nil
+		case ctx.Err() != nil:
+			return nil // revoked
 		}
 		return err
 	})
@@ -230,16 +278,6 @@ func (s *session) dropped(gone map[string][]int32) {
 	}
 }
 
-func (s *session) dropAll() {
-	gone := map[string][]int32{}
-	s.mu.Lock()
-	for name := range s.topics {
-		gone[name] = nil
-	}
-	s.mu.Unlock()
-	s.dropped(gone)
-}
-
 // commitOffsets copies the heads' offsets to Kafka, for people, and so confirms
 // that the group still counts us in.
 func (t *topic) commitOffsets(ctx context.Context) error {
@@ -261,7 +299,7 @@ func (t *topic) commitOffsets(ctx context.Context) error {
 			}
 		}
 	})
-	if failed != nil && ctx.Err() == nil {
+	if failed != nil {
 		return fmt.Errorf("commit offsets of %s: %w", t.conf.Topic, failed)
 	}
 	return nil
@@ -269,12 +307,37 @@ func (t *topic) commitOffsets(ctx context.Context) error {
 
 // retry does something until it succeeds, ctx ends, or the error is permanent.
 func (s *session) retry(ctx context.Context, what string, do func() error) error {
+	return s.retryTelling(ctx, what, do, func(error) {})
+}
+
+// retry of a topic shows what it waits for (G12): some faults are for a person,
+// such as a column that the warehouse's table cannot take.
+func (t *topic) retry(ctx context.Context, what string, do func() error) error {
+	failed := false
+	err := t.retryTelling(ctx, what, do, func(err error) {
+		failed = true
+		t.showTrouble(what + ": " + err.Error())
+	})
+	if failed && err == nil {
+		t.showTrouble("")
+	}
+	return err
+}
+
+func (t *topic) showTrouble(why string) {
+	for _, g := range t.targets {
+		t.status.update(g.table.Name, func(st *TableStatus) { st.Trouble = why })
+	}
+}
+
+func (s *session) retryTelling(ctx context.Context, what string, do func() error, tell func(error)) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 50*time.Millisecond, 15*time.Second
 	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, do() },
 		backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0),
 		backoff.WithNotify(func(err error, wait time.Duration) {
 			s.opts.Log.Warn("trying again", "what", what, "pause", wait, "err", err)
+			tell(err)
 		}))
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)

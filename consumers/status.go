@@ -14,7 +14,7 @@ type TableStatus struct {
 	Topic    string
 	Owned    bool   // by this consumer
 	Halted   string // why it is not loaded, and what to do; empty if it is
-	Trouble  string // why the last load is tried again; empty if it is not
+	Trouble  string // why a load is tried again; empty if it is not
 	Load     int64  // the last
 	LoadedAt time.Time
 	Complete schemas.Progress

@@ -55,6 +55,7 @@ type topic struct {
 	queue
 	held      atomic.Int64 // bytes of it that count as memory
 	taken     int64        // of them, those that left the queue
+	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: it is not
 	canonical []byte
 	cells     []schemas.Cell
 	envelope  avro.Envelope
@@ -119,7 +120,7 @@ func (t *topic) run(ctx context.Context) error {
 			t.settle()
 		}
 		due := t.batch.Due()
-		if !due.IsZero() && (t.short() || !time.Now().Before(due)) {
+		if !due.IsZero() && (t.enough.Load() > 0 || t.short() || !time.Now().Before(due)) {
 			if err := t.flush(ctx); err != nil {
 				return err
 			}

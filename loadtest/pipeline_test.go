@@ -39,7 +39,7 @@ func BenchmarkPipeline(b *testing.B) {
 	t := newTopic(b, events)
 	b.Run("poll", func(b *testing.B) {
 		var m meter
-		for range b.N {
+		for b.Loop() {
 			m.measure(func() { t.poll(b) })
 		}
 		m.report(b, t, nil)
@@ -63,18 +63,19 @@ func BenchmarkPipeline(b *testing.B) {
 	})
 }
 
-// measureLoads loads the topic b.N times, each time after a poll of it.
+// measureLoads loads the topic again and again, each time after a poll of it.
 func (t *topic) measureLoads(b *testing.B, open func(b *testing.B) (l warehouse.Loader, done func())) {
 	b.Helper()
 	var m, limit meter
-	b.StopTimer()
-	for range b.N {
+	for b.Loop() {
+		b.StopTimer()
 		limit.measure(func() { t.poll(b) })
 		loader, done := open(b)
 		b.StartTimer()
 		m.measure(func() { t.load(b, loader) })
 		b.StopTimer()
 		done()
+		b.StartTimer()
 	}
 	m.report(b, t, &limit)
 }

@@ -84,7 +84,7 @@ func (s *session) change(c *schemas.Change) error {
 		return err
 	}
 	if t.halted != nil || t.Dropped {
-		return nil
+		return nil //nolint:nilerr // shown already
 	}
 	again := !s.Last.Less(c.Position)
 	unset := len(c.After) > 0 && slices.ContainsFunc(c.After, func(c schemas.Cell) bool { return c.Kind == schemas.Unset })
@@ -213,7 +213,7 @@ func (s *session) bury(t *table, c *schemas.Change, reason string) error {
 	r, err := s.encode(t, c, c.After)
 	if err != nil {
 		s.halt(t, &HaltError{Table: t.id, Err: err, Hint: "give the table a key, and start again"})
-		return nil
+		return nil //nolint:nilerr // the table's alone, and shown
 	}
 	r.Topic, r.Partition = t.deadLetter, 0
 	r.Headers = append(r.Headers, kgo.RecordHeader{Key: "reason", Value: []byte(reason)})

@@ -21,6 +21,9 @@ type Limits struct {
 	Rows  int           // data records
 	Bytes int           // of keys and values
 	Age   time.Duration // since the first record of the batch
+	// Quiet is how long watermarks alone wait for changes before they make a load
+	// of their own, which moves the offsets on; zero: for ever.
+	Quiet time.Duration
 }
 
 // Record is a record as it was on the topic.
@@ -81,7 +84,8 @@ type Batch struct {
 	heads   []int32          // newest entry of each key, in order of first arrival
 	headOf  map[string]int32 // canonical key, in the arena, to its place in heads
 	ranges  map[int32]*span
-	first   time.Time // arrival of the first record
+	first   time.Time // arrival of the first record, since Wait if that came after it
+	began   time.Time // arrival of the first record
 
 	marks      map[int32]warehouse.Mark
 	truncate   schemas.Position
@@ -113,7 +117,7 @@ func (b *Batch) Reset() {
 	clear(b.headOf)
 	clear(b.ranges)
 	clear(b.marks)
-	b.first = time.Time{}
+	b.first, b.began = time.Time{}, time.Time{}
 	b.truncate, b.hasControl, b.lost = schemas.Position{}, false, b.lost[:0]
 }
 
@@ -122,6 +126,9 @@ func (b *Batch) Reset() {
 func (b *Batch) Saw(partition int32, offset int64, now time.Time) {
 	if b.first.IsZero() {
 		b.first = now
+	}
+	if b.began.IsZero() {
+		b.began = now
 	}
 	if r, ok := b.ranges[partition]; ok {
 		r.to = offset + 1
@@ -229,6 +236,11 @@ func (b *Batch) Empty() bool { return len(b.ranges) == 0 }
 // ProgressOnly reports whether the batch holds nothing but watermarks: it makes
 // no load, its progress rides with the next one.
 func (b *Batch) ProgressOnly() bool { return len(b.entries) == 0 && len(b.lost) == 0 && !b.hasControl }
+
+// Waited reports whether watermarks alone have waited for long enough.
+func (b *Batch) Waited(now time.Time) bool {
+	return b.limits.Quiet > 0 && !b.began.IsZero() && now.Sub(b.began) >= b.limits.Quiet
+}
 
 // Full reports whether the batch has reached its rows or bytes.
 func (b *Batch) Full() bool {

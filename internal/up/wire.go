@@ -98,7 +98,7 @@ func (p *process) makeConsumer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: 5 * time.Second}
+	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: 5 * time.Second, Quiet: time.Hour}
 	if p.cluster.Embedded {
 		limits.Age = 100 * time.Millisecond
 	}
