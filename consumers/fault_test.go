@@ -178,3 +178,39 @@ func TestHaltedTopicComesBack(t *testing.T) {
 		t.Errorf("still halted: %s", why)
 	}
 }
+
+// The owner died between putting a letter and the load: to its successor, the
+// letter blocks what follows it, and not what came before (G2, G11).
+func TestLetterBlocksWhatFollows(t *testing.T) {
+	r := newRig(t)
+	s := r.table("orders", 1)
+	first := r.put(s, 1, "before")
+	poison := r.put(s, 1, "poison")
+	poison.Value = poison.Value[:8]
+	behind := r.put(s, 1, "behind")
+	r.produce(first, poison, behind)
+	s.want[wantKey(1)] = "2:1 |2:0 before|"
+	var down atomic.Bool
+	down.Store(true)
+	r.mem.fault = func(at, _ string, _ int64) error {
+		if at == "before load" && down.Load() {
+			return errDown
+		}
+		return nil
+	}
+	_, stop := r.start()
+	r.await("two letters", func() bool { return len(r.topic(s.Topic+".dlq")) == 2 })
+	stop()
+	down.Store(false)
+	_, stop = r.start()
+	defer stop()
+	r.awaitEqual(s)
+	if n := len(r.topic(s.Topic + ".dlq")); n != 2 {
+		t.Errorf("%d letters", n)
+	}
+	for _, e := range r.events() {
+		if n := e.Rows; n.Read != 3 || n.Applied != 1 || n.Quarantined != 2 {
+			t.Errorf("load %d counts %+v", e.Load, n)
+		}
+	}
+}
