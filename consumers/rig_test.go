@@ -49,6 +49,7 @@ type sourceTable struct {
 	schemas.Table
 	enc        *avro.Encoder
 	keyID      uint32
+	valueID    uint32
 	partitions int32
 	n          int
 	want       map[string]string
@@ -122,11 +123,10 @@ func (r *rig) register(s *sourceTable) {
 			r.t.Fatal(err)
 		}
 	}
-	valueID, err := r.registry.Register(r.ctx(), s.Topic+"-value", avro.ValueSchema(&s.Table))
-	if err != nil {
+	if s.valueID, err = r.registry.Register(r.ctx(), s.Topic+"-value", avro.ValueSchema(&s.Table)); err != nil {
 		r.t.Fatal(err)
 	}
-	if s.enc, err = avro.NewEncoder(&s.Table, "test", s.keyID, valueID); err != nil {
+	if s.enc, err = avro.NewEncoder(&s.Table, "test", s.keyID, s.valueID); err != nil {
 		r.t.Fatal(err)
 	}
 }
