@@ -2,14 +2,17 @@ package consumers
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/consumers/batch"
 	"millrace/schemas"
+	"millrace/schemas/avro"
 )
 
 // A table without rows has only control records, which have no key: its key
@@ -177,4 +180,92 @@ func TestHaltedTopicComesBack(t *testing.T) {
 	if why := status(first, "core.a_bad").Halted; why != "" {
 		t.Errorf("still halted: %s", why)
 	}
+}
+
+// The owner died between putting a letter and the load: to its successor, the
+// letter blocks what follows it, and not what came before (G2, G11).
+func TestLetterBlocksWhatFollows(t *testing.T) {
+	r := newRig(t)
+	s := r.table("orders", 1)
+	first := r.put(s, 1, "before")
+	poison := r.put(s, 1, "poison")
+	poison.Value = poison.Value[:8]
+	behind := r.put(s, 1, "behind")
+	r.produce(first, poison, behind)
+	s.want[wantKey(1)] = "2:1 |2:0 before|"
+	var down atomic.Bool
+	down.Store(true)
+	r.mem.fault = func(at, _ string, _ int64) error {
+		if at == "before load" && down.Load() {
+			return errDown
+		}
+		return nil
+	}
+	_, stop := r.start()
+	r.await("two letters", func() bool { return len(r.topic(s.Topic+".dlq")) == 2 })
+	stop()
+	down.Store(false)
+	_, stop = r.start()
+	defer stop()
+	r.awaitEqual(s)
+	if n := len(r.topic(s.Topic + ".dlq")); n != 2 {
+		t.Errorf("%d letters", n)
+	}
+	for _, e := range r.events() {
+		if n := e.Rows; n.Read != 3 || n.Applied != 1 || n.Quarantined != 2 {
+			t.Errorf("load %d counts %+v", e.Load, n)
+		}
+	}
+}
+
+// Retention, or a person, has removed what is to be loaded next: reading on
+// would skip it in silence (G12).
+func TestTopicCutHalts(t *testing.T) {
+	r := newRig(t)
+	s, fresh := r.table("orders", 1), r.table("fresh", 1)
+	for i := range 5 {
+		r.produce(r.put(s, int64(i), "v"))
+	}
+	_, stop := r.start()
+	r.awaitEqual(s)
+	stop()
+	for i := range 5 {
+		r.produce(r.put(s, int64(i), "w"), r.put(fresh, int64(i), "w"))
+	}
+	cut := kadm.Offsets{}
+	cut.AddOffset(s.Topic, 0, 7, -1)
+	cut.AddOffset(fresh.Topic, 0, 2, -1)
+	if _, err := kadm.NewClient(r.client).DeleteRecords(r.ctx(), cut); err != nil {
+		t.Fatal(err)
+	}
+	c, stop := r.start()
+	defer stop()
+	for table, want := range map[string]string{
+		"core.orders": "partition 0 begins at offset 7 and offset 5 is next",
+		"core.fresh":  "partition 0 begins at offset 2 and nothing of it is loaded",
+	} {
+		r.await(table+" halts", func() bool { return strings.Contains(status(c, table).Halted, want) })
+	}
+}
+
+// Rows of another key cannot be merged into the table.
+func TestChangedKeyHalts(t *testing.T) {
+	r := newRig(t)
+	s := r.table("orders", 1)
+	r.produce(r.put(s, 1, "v"))
+	c, stop := r.start()
+	defer stop()
+	r.awaitEqual(s)
+	other := *s
+	other.Key = []int{1}
+	id, err := r.registry.Register(r.ctx(), "other-key", avro.KeySchema(&other.Table))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other.enc, err = avro.NewEncoder(&other.Table, "test", id, s.valueID); err != nil {
+		t.Fatal(err)
+	}
+	row := schemas.Row{schemas.IntCell(2), schemas.BytesCell([]byte("w"))}
+	r.produce(r.record(&other, schemas.Change{Op: schemas.Create, Position: schemas.Position{Epoch: 1, Major: 9}, After: row}))
+	r.await("the table halts", func() bool { return strings.Contains(status(c, "core.orders").Halted, "was [id] and is [x]") })
 }

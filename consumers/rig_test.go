@@ -40,6 +40,7 @@ type rig struct {
 	sources  map[string]*sourceTable
 	limits   batch.Limits
 	memory   int
+	loader   warehouse.Loader // of the members to be started
 }
 
 // sourceTable writes one topic as a producer does, and knows what its core
@@ -48,6 +49,7 @@ type sourceTable struct {
 	schemas.Table
 	enc        *avro.Encoder
 	keyID      uint32
+	valueID    uint32
 	partitions int32
 	n          int
 	want       map[string]string
@@ -55,11 +57,12 @@ type sourceTable struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	broker := testkit.KafkaCluster(t)
+	broker := testkit.KafkaCluster(t, kfake.GroupMinSessionTimeout(500*time.Millisecond))
 	r := &rig{
 		t: t, broker: broker, cluster: kafka.Cluster{Brokers: broker.ListenAddrs(), Embedded: true},
 		mem: newMemory(), sources: map[string]*sourceTable{}, limits: batch.Limits{Rows: 50, Bytes: 1 << 20, Age: 5 * time.Millisecond}, memory: 1 << 20,
 	}
+	r.loader = r.mem
 	r.registry = testRegistry(t, r.cluster)
 	var err error
 	if r.client, err = kgo.NewClient(append(r.cluster.ClientOpts("test", nil, nil), kgo.RecordPartitioner(kgo.ManualPartitioner()))...); err != nil {
@@ -120,11 +123,10 @@ func (r *rig) register(s *sourceTable) {
 			r.t.Fatal(err)
 		}
 	}
-	valueID, err := r.registry.Register(r.ctx(), s.Topic+"-value", avro.ValueSchema(&s.Table))
-	if err != nil {
+	if s.valueID, err = r.registry.Register(r.ctx(), s.Topic+"-value", avro.ValueSchema(&s.Table)); err != nil {
 		r.t.Fatal(err)
 	}
-	if s.enc, err = avro.NewEncoder(&s.Table, "test", s.keyID, valueID); err != nil {
+	if s.enc, err = avro.NewEncoder(&s.Table, "test", s.keyID, s.valueID); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -202,7 +204,7 @@ func (r *rig) control(s *sourceTable, op schemas.Op, pos schemas.Position, us in
 func (r *rig) start() (c *Consumer, stop func()) {
 	r.t.Helper()
 	c, err := New(Options{
-		Cluster: r.cluster, Names: kafka.Names{Prefix: "p"}, Group: "g", Tables: r.tables, Loader: r.mem, Registry: r.registry,
+		Cluster: r.cluster, Names: kafka.Names{Prefix: "p"}, Group: "g", Tables: r.tables, Loader: r.loader, Registry: r.registry,
 		Limits: r.limits, Memory: r.memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

@@ -167,7 +167,7 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 	if err := t.readKey(ctx, &c); err != nil {
 		return err
 	}
-	if t.letters.Blocks(c.Canonical) {
+	if t.letters.Blocks(c.Canonical, c.Offset) {
 		return t.quarantine(ctx, &c, errors.New("an earlier change of the key is a dead letter"))
 	}
 	if keyless := len(c.Canonical) == 0; keyless && (c.Envelope.Op == schemas.Update || c.Envelope.Op == schemas.Delete) {
@@ -334,7 +334,7 @@ func (t *topic) quarantine(ctx context.Context, c *batch.Change, reason error) e
 			return err
 		}
 	}
-	t.letters.Block(c.Canonical)
+	t.letters.Block(c.Canonical, c.Offset)
 	t.put = append(t.put, deadletter.Letter{
 		Partition: c.Partition, Offset: c.Offset, Key: c.Key, Value: c.Value,
 		Canonical: slices.Clone(c.Canonical), Reason: reason.Error(),

@@ -253,6 +253,33 @@ func TestValueThatCannotBeEncoded(t *testing.T) {
 	w.check()
 }
 
+// A row that no topic takes halts its table with the reason; the others go on.
+func TestRowThatIsTooLarge(t *testing.T) {
+	w := newWorld(t, 1, false, "a", "b")
+	r := w.start(nil)
+	r.settle()
+	w.db.transact(func(x *memWriter) {
+		x.put("a", 1)
+		x.put("b", 1)
+		x.txn.items[1].row.big = strings.Repeat("0123456789", 150_000)
+		x.put("a", 2)
+	})
+	end := w.db.lsn
+	deadline := time.Now().Add(time.Minute)
+	for st := r.p.Status(); st.Complete.Pos.Major < end || st.Tables[1].Halted == nil; st = r.p.Status() {
+		if time.Now().After(deadline) {
+			t.Fatalf("neither halted nor sent: %v", st.Err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if why := r.p.Status().Tables[1].Halted.Error(); !strings.Contains(why, "its record has 1500") {
+		t.Errorf("halted: %s", why)
+	}
+	r.finish()
+	w.db.names = []string{"a"}
+	w.check()
+}
+
 func TestWholeSourceHalts(t *testing.T) {
 	w := newWorld(t, 1, false, "a")
 	halt := &HaltError{Err: errors.New("slot lost"), Hint: "drop it"}

@@ -18,7 +18,8 @@ import (
 // Tables have the columns id, v and big; a change may leave big out.
 type memDB struct {
 	mu     sync.Mutex
-	rng    *rand.Rand
+	seed   uint64
+	rng    *rand.Rand // of those who write
 	epoch  uint32
 	lsn    uint64
 	value  int64
@@ -73,7 +74,7 @@ type memTxn struct {
 }
 
 func newMemDB(seed uint64, names ...string) *memDB {
-	db := &memDB{rng: rand.New(rand.NewPCG(seed, 77)), epoch: 1, lsn: 10, tables: make(map[string]*memTable), names: names}
+	db := &memDB{seed: seed, rng: rand.New(rand.NewPCG(seed, 77)), epoch: 1, lsn: 10, tables: make(map[string]*memTable), names: names}
 	for _, n := range names {
 		db.tables[n] = &memTable{name: n, version: 1, generation: 1, columns: 3, rows: map[int64]memRow{}, history: map[int64][]memEntry{}}
 	}
@@ -256,7 +257,7 @@ func (c *memConfig) Open(_ context.Context, from Start, env Env) (Source, error)
 	}
 	c.db.mu.Lock()
 	defer c.db.mu.Unlock()
-	s := &memSource{cfg: c, db: c.db, env: env, versions: make(map[string]int), tables: make(map[string]*schemas.Table)}
+	s := &memSource{cfg: c, db: c.db, rng: rand.New(rand.NewPCG(c.db.seed, 78)), env: env, versions: make(map[string]int), tables: make(map[string]*schemas.Table)}
 	if c.halt != "" {
 		env.Halt(&HaltError{Table: c.db.id(c.halt), Err: errors.New("no key"), Hint: "add one"})
 	}
@@ -305,6 +306,7 @@ func (c *memConfig) effect(name string) error {
 type memSource struct {
 	cfg      *memConfig
 	db       *memDB
+	rng      *rand.Rand
 	env      Env
 	at       uint64 // the end of the last transaction that was read
 	inside   int    // items read of the next one
@@ -364,7 +366,7 @@ func (s *memSource) read(idle bool) (Batch, bool) {
 		b.Complete = schemas.Progress{Pos: s.end(s.at), Time: time.Now()}
 		return b, true
 	}
-	for n := 1 + s.db.rng.IntN(6); n > 0 && i < len(s.db.log); n-- {
+	for n := 1 + s.rng.IntN(6); n > 0 && i < len(s.db.log); n-- {
 		txn := &s.db.log[i]
 		if s.inside < len(txn.items) {
 			it := &txn.items[s.inside]

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/kafka"
 	"millrace/schemas"
 )
 
@@ -172,6 +173,14 @@ func (s *session) encode(t *table, c *schemas.Change, image schemas.Row) (*kgo.R
 		}
 	}
 	s.txn.scratch = scratch
+	size := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		size += len(h.Key) + len(h.Value)
+	}
+	if size > kafka.MaxRecordBytes {
+		// The client would fail it in every transaction again, for ever.
+		return nil, fmt.Errorf("its record has %d bytes, and a topic takes %d", size, kafka.MaxRecordBytes)
+	}
 	return r, nil
 }
 

@@ -44,7 +44,7 @@ type Queue struct {
 	topic   string
 	name    string
 	made    bool
-	blocked map[string]bool
+	blocked map[string]int64 // canonical key, to the offset of its first letter
 	seed    maphash.Seed
 	seen    map[place]bool
 }
@@ -70,7 +70,7 @@ func Open(ctx context.Context, cluster kafka.Cluster, names kafka.Names, client 
 	}
 	q := &Queue{
 		cluster: cluster, client: client, topic: topic, name: name,
-		blocked: map[string]bool{}, seed: maphash.MakeSeed(), seen: map[place]bool{},
+		blocked: map[string]int64{}, seed: maphash.MakeSeed(), seen: map[place]bool{},
 	}
 	details, err := kadm.NewClient(client).ListTopics(ctx, name)
 	if err != nil {
@@ -82,10 +82,11 @@ func Open(ctx context.Context, cluster kafka.Cluster, names kafka.Names, client 
 	q.made = true
 	_, err = cluster.Replay(ctx, name, func(r *kgo.Record) error {
 		at := place{value: maphash.Bytes(q.seed, r.Value)}
+		var key []byte
 		for _, h := range r.Headers {
 			switch h.Key {
 			case HeaderKey:
-				q.Block(h.Value)
+				key = h.Value
 			case HeaderPartition:
 				n, err := strconv.ParseInt(string(h.Value), 10, 32)
 				if err != nil {
@@ -98,22 +99,32 @@ func Open(ctx context.Context, cluster kafka.Cluster, names kafka.Names, client 
 				}
 			}
 		}
+		q.Block(key, at.offset)
 		q.seen[at] = true
 		return nil
 	})
 	return q, err
 }
 
-// Blocks reports whether an unresolved letter blocks the canonical key.
-func (q *Queue) Blocks(canonical []byte) bool { return q.blocked[string(canonical)] }
+// Blocks reports whether an unresolved letter blocks a change of the canonical
+// key: one that lies behind it. All changes of a key are in one partition. What
+// lies before was loaded, or is read again because the load beside the letter
+// did not commit.
+func (q *Queue) Blocks(canonical []byte, offset int64) bool {
+	first, ok := q.blocked[string(canonical)]
+	return ok && first < offset
+}
 
 // Len is the number of unresolved letters.
 func (q *Queue) Len() int { return len(q.seen) }
 
 // Block makes later changes of the key follow a letter that is about to be put.
-func (q *Queue) Block(canonical []byte) {
-	if len(canonical) > 0 {
-		q.blocked[string(canonical)] = true
+func (q *Queue) Block(canonical []byte, offset int64) {
+	if len(canonical) == 0 {
+		return
+	}
+	if first, ok := q.blocked[string(canonical)]; !ok || offset < first {
+		q.blocked[string(canonical)] = offset
 	}
 }
 
@@ -123,7 +134,7 @@ func (q *Queue) Put(ctx context.Context, letters []Letter) error {
 	var records []*kgo.Record
 	for i := range letters {
 		l := &letters[i]
-		q.Block(l.Canonical)
+		q.Block(l.Canonical, l.Offset)
 		if q.seen[q.place(l)] {
 			continue
 		}

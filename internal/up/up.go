@@ -135,6 +135,8 @@ func (p *process) run(ctx context.Context) (err error) {
 	if p.derivers, err = p.openDerivers(ctx); err != nil {
 		return err
 	}
+	// From here on nothing of the process changes: it can be shown.
+	p.ops.Handle("/", page.Handler(page.Process{Status: p.status, Query: p.query, Show: p.show}))
 	if err := p.writeRunFile(); err != nil {
 		return err
 	}
@@ -189,11 +191,8 @@ func (p *process) openKafka(ctx context.Context) error {
 }
 
 func (p *process) openHTTP() (err error) {
-	if p.ops, err = ops.New(p.Config.HTTP, p.metrics); err != nil {
-		return err
-	}
-	p.ops.Handle("/", page.Handler(page.Process{Status: p.status, Query: p.query, Show: p.show}))
-	return nil
+	p.ops, err = ops.New(p.Config.HTTP, p.metrics)
+	return err
 }
 
 func (p *process) openWarehouse(ctx context.Context) (err error) {
