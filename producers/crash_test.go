@@ -234,10 +234,12 @@ func TestTornTail(t *testing.T) {
 		tears = 4
 	}
 	lost := 0
-	for range tears {
+	// On a slow machine nothing may have been committed when the kill comes:
+	// then there are more rounds, which take longer.
+	for n := 0; n < tears || lost == 0 && n < 5*tears; n++ {
 		r := w.start(nil)
 		// Sometimes killed at once: the transactions of a start are torn too.
-		for range rng.IntN(40) {
+		for range rng.IntN(40) + 200*(n/tears) {
 			w.db.random(12, true)
 			time.Sleep(time.Millisecond)
 		}
@@ -248,7 +250,7 @@ func TestTornTail(t *testing.T) {
 	r.settle()
 	r.finish()
 	t.Logf("seed %d: %d records were lost", seed, lost)
-	if lost == 0 && !testing.Short() {
+	if lost == 0 {
 		t.Errorf("seed %d: nothing was torn", seed)
 	}
 	w.check()

@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -268,5 +269,8 @@ func (s *source) Close() error {
 		s.stream.close()
 		s.stream = nil
 	}
-	return s.db.Close()
+	if err := s.db.Close(); err != nil && !errors.Is(err, driver.ErrBadConn) { // a server that has gone has closed it
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
 }
