@@ -66,6 +66,11 @@ func TestReadme(t *testing.T) {
 	if out, err = i.command("show", "analytics.revenue_daily", "--config", "millrace.yaml").CombinedOutput(); err == nil || !strings.Contains(string(out), "--window") {
 		t.Errorf("show without a window: %v\n%s", err, out)
 	}
+	for _, table := range []string{"core.orders", "core.items", "analytics.revenue_daily"} {
+		if out, err := i.command("verify", table, "--config", "millrace.yaml").CombinedOutput(); err != nil || !strings.Contains(string(out), "is as it should be") {
+			t.Errorf("verify %s: %v\n%s", table, err, out)
+		}
+	}
 	for _, args := range [][]string{{"status"}, {"sql", query}} {
 		out, err := i.command(append(args, "--config", "millrace.yaml")...).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "2026-03-01") && args[0] == "sql" || !strings.Contains(string(out), "analytics.revenue_daily") && args[0] == "status" {

@@ -29,7 +29,7 @@ func newRoot(out, errs io.Writer) *cobra.Command {
 	root.SetErr(errs)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		newUp(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newDemo(), newVersion(),
+		newUp(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),
 	)
 	return root
 }

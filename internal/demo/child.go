@@ -114,7 +114,11 @@ func (i *install) pause(ctx context.Context, d time.Duration) error {
 func (i *install) ended() error {
 	select {
 	case <-i.child.done:
-		return fmt.Errorf("millrace ended by itself (%v):\n%s", i.child.err, i.log())
+		how := "exit status 0"
+		if i.child.err != nil {
+			how = i.child.err.Error()
+		}
+		return fmt.Errorf("millrace ended by itself (%s):\n%s", how, i.log())
 	default:
 		return nil
 	}

@@ -249,8 +249,7 @@ func (d *demo) changeSchema(ctx context.Context) error {
 
 // measure writes in an open loop and says how soon its changes could be read.
 func (d *demo) measure(ctx context.Context) (*freshness, error) {
-	client, err := d.await(ctx)
-	if err != nil {
+	if _, err := d.await(ctx); err != nil {
 		return nil, err
 	}
 	d.step("Freshness", "%d changes a second for %s on a schedule fixed in advance, so that a stall shows as latency.", rate, loopFor)
@@ -259,7 +258,8 @@ func (d *demo) measure(ctx context.Context) (*freshness, error) {
 		return nil, err
 	}
 	d.step("Quiet", "The shop stops writing; what is on its way arrives.")
-	if client, err = d.await(ctx); err != nil {
+	client, err := d.await(ctx)
+	if err != nil {
 		return nil, err
 	}
 	d.result.Counts = d.work.counts

@@ -41,7 +41,7 @@ func (w *workload) openLoop(ctx context.Context, total int, deaf <-chan struct{}
 		writes[i] = w.planProbe(ctx, i, &probes[i])
 	}
 	begin := time.Now()
-	errs := make([]error, total)
+	errs := make([]error, total+1)
 	var group sync.WaitGroup
 	for i := range total {
 		due := begin.Add(time.Duration(i) * time.Second / rate)
@@ -64,7 +64,8 @@ func (w *workload) openLoop(ctx context.Context, total int, deaf <-chan struct{}
 	}
 	group.Wait()
 	w.counts.Changes += total
-	return probes, errors.Join(append(errs, ctx.Err())...)
+	errs[total] = ctx.Err()
+	return probes, errors.Join(errs...)
 }
 
 // planProbe decides on a change without making it: half are payments, the rest

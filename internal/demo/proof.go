@@ -139,7 +139,7 @@ func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, s
 	}
 	deadline := time.Now().Add(quietWithin)
 	for {
-		why, err := unquiet(ctx, client, s, marks, specs)
+		why, err := unquiet(ctx, client, marks, specs)
 		if err != nil || why == "" {
 			return err
 		}
@@ -175,7 +175,7 @@ func (s *shop) marks(ctx context.Context) (map[string]verify.Mark, error) {
 }
 
 // unquiet says what is still to be done, or nothing.
-func unquiet(ctx context.Context, client *page.Client, s *shop, marks map[string]verify.Mark, specs []*verify.Spec) (string, error) {
+func unquiet(ctx context.Context, client *page.Client, marks map[string]verify.Mark, specs []*verify.Spec) (string, error) {
 	status, err := client.Status(ctx)
 	if err != nil {
 		return "", err

@@ -82,7 +82,7 @@ func TestCore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer source.Close()
+			defer func() { _ = source.Close() }()
 			for spoil, want := range map[string]string{
 				"SELECT 1":                                 "",
 				"DELETE FROM core__base.t WHERE id = 2":    "missing",

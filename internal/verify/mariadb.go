@@ -63,10 +63,10 @@ func (mariadb) describe(ctx context.Context, conn *sql.Conn, table string) (layo
 		c := column{name, mariadbType(typ, full, precision, scale)}
 		quoted := backtick(name)
 		text := "CAST(" + quoted + " AS CHAR CHARACTER SET utf8mb4)"
-		switch {
-		case c.typ == blob:
+		switch c.typ {
+		case blob:
 			text = "HEX(" + quoted + ")"
-		case c.typ == "TIMESTAMP WITH TIME ZONE":
+		case "TIMESTAMP WITH TIME ZONE":
 			text = "CONCAT(" + quoted + ", '+00')"
 		}
 		l.columns, texts = append(l.columns, c), append(texts, text)

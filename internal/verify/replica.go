@@ -140,7 +140,7 @@ func (r *Replica) fill(ctx context.Context, table string, columns []column, next
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", table, err)
 	}
-	defer full.Close()
+	defer func() { _ = full.Close() }() // the transaction's end is what counts
 	var args []any
 	for rows, done := 0, false; !done; {
 		row, err := next()

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"millrace/internal/up"
+)
+
+// shownDifferences is how many differences are printed.
+const shownDifferences = 20
+
+func newVerify() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "verify TABLE", Short: "Compare a table with its source, or with its query computed anew; nothing is written",
+		Args: cobra.ExactArgs(1),
+	}
+	path := configFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		conf, err := loadConfig(*path)
+		if err != nil {
+			return err
+		}
+		report, err := up.Verify(cmd.Context(), conf, args[0])
+		if err != nil {
+			return err
+		}
+		for i, d := range report.Differences {
+			if i == shownDifferences {
+				fmt.Fprintf(cmd.OutOrStdout(), "and %d more\n", len(report.Differences)-i)
+				break
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), d)
+		}
+		if len(report.Differences) > 0 {
+			return fmt.Errorf("%s differs in %d places from what it should be (%d rows)", report.Table, len(report.Differences), report.Rows)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "%s is as it should be: %d rows\n", report.Table, report.Rows)
+		return nil
+	}
+	return cmd
+}

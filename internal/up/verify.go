@@ -1,0 +1,110 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"millrace/internal/config"
+	"millrace/internal/page"
+	"millrace/internal/verify"
+)
+
+// Verify compares a table of the running process with what it should be: a core
+// table with its source, a history with its topic, a derived table with its
+// query over what the warehouse holds of its inputs.
+func Verify(ctx context.Context, conf *config.Config, table string) (report verify.Report, err error) {
+	running, err := Find(conf.Data)
+	if err != nil {
+		return report, err
+	}
+	client := &page.Client{Addr: running.HTTP}
+	folder, err := os.MkdirTemp("", "millrace-verify-")
+	if err != nil {
+		return report, fmt.Errorf("make a folder for the comparison: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	replica, err := verify.NewReplica(ctx, filepath.Join(folder, "verify.duckdb"))
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, replica.Close()) }()
+	for _, source := range conf.Sources {
+		for name, t := range source.Tables {
+			if t.Core == table {
+				return verifyCore(ctx, client, replica, source, name, table)
+			}
+		}
+	}
+	status, err := client.Status(ctx)
+	if err != nil {
+		return report, err
+	}
+	if at := slices.IndexFunc(status.Core, func(c page.Core) bool { return c.Table == table }); at >= 0 {
+		topics := verify.Topics{Brokers: running.Kafka, Registry: running.Registry}
+		if err := topics.History(ctx, replica, status.Core[at].Topic, table); err != nil {
+			return report, err
+		}
+		return verify.CompareHistory(ctx, client, replica, table)
+	}
+	return verifyDerived(ctx, client, replica, conf, table)
+}
+
+func verifyCore(ctx context.Context, client *page.Client, replica *verify.Replica, source config.Source, name, core string) (report verify.Report, err error) {
+	db, err := verify.OpenDatabase(source.Kind, source.DSN)
+	if err != nil {
+		return report, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return verify.Core(ctx, client, replica, db, name, core)
+}
+
+func verifyDerived(ctx context.Context, client *page.Client, replica *verify.Replica, conf *config.Config, table string) (report verify.Report, err error) {
+	if conf.Derived == "" {
+		return report, fmt.Errorf("%s is no core table, and the configuration has no derived tables", table)
+	}
+	specs, err := verify.ReadSpecs(conf.Derived)
+	if err != nil {
+		return report, err
+	}
+	at := slices.IndexFunc(specs, func(s *verify.Spec) bool { return s.Name == table })
+	if at < 0 {
+		return report, fmt.Errorf("%s is neither a core nor a derived table of the configuration: see millrace status", table)
+	}
+	return verify.Derived(ctx, client, replica, specs[at], eventTimes(ctx, client, conf, specs))
+}
+
+// eventTimes are the columns by which tables are cut where a spec does not say.
+func eventTimes(ctx context.Context, client *page.Client, conf *config.Config, specs []*verify.Spec) verify.EventTimes {
+	times := verify.EventTimes{}
+	for _, source := range conf.Sources {
+		for _, t := range source.Tables {
+			if len(t.EventTime) > 0 {
+				times[t.Core], times[t.History] = t.EventTime[0], t.EventTime[0]
+			}
+		}
+	}
+	for _, s := range specs {
+		if s.Window == nil {
+			continue
+		}
+		if times[s.Name] = s.Window.Column; s.Window.Column != "" {
+			continue
+		}
+		shape, err := client.Query(ctx, "SELECT * FROM "+s.Name+" LIMIT 0")
+		if err != nil {
+			continue // not made yet, so nothing reads it yet
+		}
+		for i, t := range shape.Types {
+			if t == "DATE" || strings.HasPrefix(t, "TIMESTAMP") {
+				times[s.Name] = shape.Columns[i]
+				break
+			}
+		}
+	}
+	return times
+}
