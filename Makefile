@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BENCH ?= .
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help deps build test test-short lint fmt bench fuzz demo check clean
+.PHONY: help deps build binary test test-short lint fmt bench fuzz demo check clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,9 @@ help: ## say what can be made
 deps: ## install what is missing: a C++ compiler, servers for tests, Go modules
 	@scripts/deps.sh
 
-build: deps ## build bin/millrace
+build: deps binary ## build bin/millrace
+
+binary: ## build bin/millrace, and install nothing before
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/millrace ./cmd/millrace
 
 test: deps ## all tests, with the race detector and real servers
