@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"millrace/schemas"
 )
 
@@ -277,6 +280,40 @@ func TestRowThatIsTooLarge(t *testing.T) {
 	}
 	r.finish()
 	w.db.names = []string{"a"}
+	w.check()
+}
+
+// A record that the broker refuses fails its transaction: the commit itself
+// would succeed without it, and what follows would be acknowledged (G1).
+func TestRefusedRecordFailsItsTransaction(t *testing.T) {
+	w := newWorld(t, 1, false, "a")
+	r := w.start(nil)
+	r.settle()
+	var refused atomic.Bool
+	w.fake.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		produce := req.(*kmsg.ProduceRequest)
+		resp := produce.ResponseKind().(*kmsg.ProduceResponse)
+		for _, topic := range produce.Topics {
+			out := kmsg.NewProduceResponseTopic()
+			out.Topic, out.TopicID = topic.Topic, topic.TopicID
+			for _, p := range topic.Partitions {
+				part := kmsg.NewProduceResponseTopicPartition()
+				part.Partition, part.ErrorCode = p.Partition, kerr.InvalidRecord.Code
+				out.Partitions = append(out.Partitions, part)
+			}
+			resp.Topics = append(resp.Topics, out)
+		}
+		refused.Store(true)
+		return resp, nil, true
+	})
+	for range 20 {
+		w.db.random(10, false)
+	}
+	r.settle()
+	r.finish()
+	if !refused.Load() {
+		t.Error("nothing was refused")
+	}
 	w.check()
 }
 
