@@ -177,7 +177,11 @@ func (d *derivers) run(ctx context.Context) error {
 			Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
 		})
 		if err != nil {
-			return err
+			d.Log.Error("derived table left out", "table", n.Spec.Name, "err", err)
+			d.mu.Lock()
+			d.broken[n.Spec.Name] = err.Error()
+			d.mu.Unlock()
+			continue
 		}
 		d.mu.Lock()
 		d.running, d.nodes = append(d.running, table), append(d.nodes, n)
