@@ -110,7 +110,7 @@ func (r *reader) fields(v value, known ...string) map[string]value {
 			continue
 		}
 		cure := "known here are " + strings.Join(known, ", ")
-		if near := nearest(e.name, known); near != "" {
+		if near := invalid.Nearest(e.name, known); near != "" {
 			cure = "did you mean " + near + "?"
 		}
 		r.fault(e.value, "is unknown", cure)

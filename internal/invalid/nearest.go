@@ -1,7 +1,8 @@
-package config
+package invalid
 
-// nearest is the word that at most two slips turn into name, or nothing.
-func nearest(name string, words []string) string {
+// Nearest is the known word that a mistyped one probably meant, at most two
+// slips away, or nothing.
+func Nearest(name string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {
 		if d := distance(name, w); d < least && d < len(w) {
