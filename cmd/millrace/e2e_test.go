@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/internal/page"
 	"millrace/internal/testkit"
 )
 
@@ -184,6 +185,42 @@ query: SELECT day, COUNT(*) AS orders, SUM(amount) AS amount FROM core.orders GR
 	i.awaitEqual(t, postgres)
 	i.awaitEqual(t, mariadb)
 	i.awaitEqual(t, daily)
+}
+
+// A table that cannot be captured holds up no derived table of others.
+func TestHaltedTableHoldsUpNoOther(t *testing.T) {
+	dsn := testkit.PostgresDatabase(t)
+	s := &shop{
+		db: testkit.Open(t, dsn), name: "analytics.daily", core: "SELECT day, n FROM analytics.daily ORDER BY day",
+		source: "SELECT day || '|' || count(*) FROM public.good GROUP BY day ORDER BY day",
+	}
+	s.exec(t, "CREATE TABLE public.good (id int PRIMARY KEY, day date NOT NULL)", "CREATE TABLE public.bad (a int)",
+		"INSERT INTO public.good VALUES (1, '2026-01-01'), (2, '2026-01-01'), (3, '2026-01-02')")
+	i := newInstall(t, fmt.Sprintf(`
+prefix: halt
+data: ./data
+http: 127.0.0.1:0
+sources:
+  s: {kind: postgres, dsn: %q, tables: {public.good: {event_time: day}, public.bad: {}}}
+derived: ./derived
+`, dsn), map[string]string{
+		"derived/daily.yaml": "name: analytics.daily\nowner: t\nwindow: day\ninputs: {core.good: day}\nquery: SELECT day, COUNT(*) AS n FROM core.good GROUP BY 1\n",
+		"derived/bad.yaml":   "name: analytics.bad\nowner: t\nquery: SELECT COUNT(*) AS n FROM core.bad\n",
+	})
+	i.start()
+	i.awaitEqual(t, s)
+	status, err := i.client().Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range status.Derived {
+		if d.Table == "analytics.bad" && !strings.Contains(d.Waits, "core.bad") {
+			t.Errorf("analytics.bad waits for %q", d.Waits)
+		}
+	}
+	if tables := status.Sources[0].Tables; !slices.ContainsFunc(tables, func(x page.SourceTable) bool { return x.Table == "public.bad" && x.Halted != "" }) {
+		t.Errorf("public.bad is not shown as halted: %+v", tables)
+	}
 }
 
 // Rows without a key are kept, each once, through a kill in their snapshot.

@@ -131,12 +131,16 @@ func (c *Checked) tables(ctx context.Context, conf *config.Config, specs []*spec
 		if p.registry, err = registry.New(url); err != nil {
 			return nil, err
 		}
-		if tables, err := p.graphTables(ctx, dialect); err == nil {
+		if tables, unknown, err := p.graphTables(ctx, dialect); err == nil {
+			for _, name := range unknown {
+				c.Unchecked = append(c.Unchecked, "the columns of "+name+": nothing of it was captured yet")
+			}
 			return tables, nil
 		}
 	}
 	c.Unchecked = append(c.Unchecked, "the columns of the core tables: start millrace up on this configuration, and check again while it runs")
-	return p.graphTables(ctx, nil)
+	tables, _, err := p.graphTables(ctx, nil)
+	return tables, err
 }
 
 func believed(specs []*spec.Spec) []graph.Table {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +22,6 @@ import (
 	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 	"millrace/schemas/avro"
-	"millrace/schemas/registry"
 )
 
 // derivers runs the derived tables of a folder of specs.
@@ -60,7 +60,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, d.dialect.Close)
-	tables, err := p.graphTables(ctx, nil)
+	tables, _, err := p.graphTables(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -82,120 +82,75 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	return d, err
 }
 
-// graphTables are the core tables, with their columns where the dialect is
-// given: then the schemas of all topics must be known, or the error is
-// registry.ErrUnknown.
-func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) ([]graph.Table, error) {
-	tables, err := p.tables()
-	if err != nil {
-		return nil, err
-	}
-	var out []graph.Table
-	for _, t := range tables {
-		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes}
-		history := graph.Table{Name: t.History, EventTimes: t.EventTimes, Append: true}
-		if dialect != nil {
-			value, err := p.registry.Latest(ctx, t.Topic+"-value")
-			if err != nil {
-				return nil, err
-			}
-			columns, err := avro.ParseValueSchema(value)
-			if err != nil {
-				return nil, fmt.Errorf("read the schema of %s: %w", t.Topic, err)
-			}
-			switch key, err := p.registry.Latest(ctx, t.Topic+"-key"); {
-			case errors.Is(err, registry.ErrUnknown):
-				core.Append = true // rows without a key are only added
-			case err != nil:
-				return nil, err
-			default:
-				keys, err := avro.ParseKeySchema(key)
-				if err != nil {
-					return nil, fmt.Errorf("read the key's schema of %s: %w", t.Topic, err)
-				}
-				for _, c := range keys {
-					core.Key = append(core.Key, c.Name)
-				}
-			}
-			core.Columns = dialect.CoreColumns(modeOf(core), columns)
-			history.Columns = dialect.CoreColumns(schemas.ModeAppend, columns)
-		}
-		out = append(out, core)
-		if t.History != "" {
-			out = append(out, history)
-		}
-	}
-	return out, nil
-}
-
-func modeOf(t graph.Table) schemas.Mode {
-	if t.Append {
-		return schemas.ModeAppend
-	}
-	return schemas.ModeMerge
-}
-
-// run waits until the columns of all core tables are known, and then keeps the
-// derived tables up to date. A table whose spec does not fit the columns is
-// shown and left out; the others run.
+// run starts each derived table as soon as the columns of the tables that it
+// reads are known, and keeps it up to date. A table whose spec does not fit the
+// columns is shown and left out; the others run.
 func (d *derivers) run(ctx context.Context) error {
-	var tables []graph.Table
-	for {
-		var err error
-		if tables, err = d.graphTables(ctx, d.dialect); err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		d.wait("the schemas of the core tables: " + err.Error())
-		if !errors.Is(err, registry.ErrUnknown) {
-			d.Log.Warn("derivers wait for the schemas of the core tables", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-	g, faults, err := graph.Build(ctx, d.dialect, d.specs, tables)
-	if err != nil {
-		return fmt.Errorf("read the specs: %w", err)
-	}
-	if err := faults.Err(); err != nil {
-		d.Log.Error("derived tables left out", "err", err)
-	}
-	d.leaveOut(g, faults)
 	if err := d.open(ctx); err != nil {
 		return err
 	}
 	defer d.client.Close()
 	group, inner := errgroup.WithContext(ctx)
-	for _, n := range g.Nodes {
-		table, err := deriver.New(deriver.Options{
-			Node: n, Runner: d.duck.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
-			Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
-		})
-		if err != nil {
-			d.Log.Error("derived table left out", "table", n.Spec.Name, "err", err)
-			d.mu.Lock()
-			d.broken[n.Spec.Name] = err.Error()
-			d.mu.Unlock()
-			continue
-		}
-		d.mu.Lock()
-		d.running, d.nodes = append(d.running, table), append(d.nodes, n)
-		d.mu.Unlock()
-		group.Go(func() error {
-			if err := table.Run(inner); err != nil {
-				d.Log.Error("derived table stays out", "table", n.Spec.Name, "err", err)
-			}
-			return nil
-		})
-	}
-	d.wait("")
 	group.Go(func() error { return d.listen(inner) })
+	group.Go(func() error { return d.startAll(inner, group) })
 	return group.Wait()
+}
+
+// startAll looks for columns until all of them are known.
+func (d *derivers) startAll(ctx context.Context, group *errgroup.Group) error {
+	started := map[string]bool{}
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		tables, unknown, err := d.graphTables(ctx, d.dialect)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // asked to end
+		}
+		if err != nil {
+			d.Log.Warn("derived tables wait for the schemas of core tables", "err", err)
+			d.wait("the schema registry: " + err.Error())
+		} else {
+			g, faults, err := graph.Build(ctx, d.dialect, d.specs, tables)
+			if err != nil {
+				return fmt.Errorf("read the specs: %w", err)
+			}
+			for _, n := range g.Nodes {
+				if n.Columns != nil && !started[n.Spec.Name] {
+					started[n.Spec.Name] = true
+					d.start(ctx, group, n)
+				}
+			}
+			if len(unknown) == 0 {
+				d.leaveOut(g, faults)
+				return nil
+			}
+			d.wait("the columns of " + strings.Join(unknown, ", "))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.Node) {
+	table, err := deriver.New(deriver.Options{
+		Node: n, Runner: d.duck.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
+		Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.Log.Error("derived table left out", "table", n.Spec.Name, "err", err)
+		d.broken[n.Spec.Name] = err.Error()
+		return
+	}
+	d.running, d.nodes = append(d.running, table), append(d.nodes, n)
+	group.Go(func() error {
+		if err := table.Run(ctx); err != nil {
+			d.Log.Error("derived table stays out", "table", n.Spec.Name, "err", err)
+		}
+		return nil
+	})
 }
 
 func (d *derivers) wait(why string) {
@@ -206,6 +161,9 @@ func (d *derivers) wait(why string) {
 
 // leaveOut remembers why specs are not among the graph's nodes.
 func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
+	if err := faults.Err(); err != nil {
+		d.Log.Error("derived tables left out", "err", err)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, s := range d.specs {

@@ -1,0 +1,76 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"millrace/deriver/graph"
+	"millrace/internal/warehouse/duckdb"
+	"millrace/schemas"
+	"millrace/schemas/avro"
+	"millrace/schemas/registry"
+)
+
+// graphTables are the core tables, with their columns where the dialect is
+// given. Those whose topics have no schema yet, because nothing was captured of
+// them, are named as unknown and have no columns.
+func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out []graph.Table, unknown []string, err error) {
+	tables, err := p.tables()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, t := range tables {
+		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes}
+		history := graph.Table{Name: t.History, EventTimes: t.EventTimes, Append: true}
+		if dialect != nil {
+			switch err := p.describe(ctx, dialect, t.Topic, &core, &history); {
+			case errors.Is(err, registry.ErrUnknown):
+				unknown = append(unknown, t.Core)
+			case err != nil:
+				return nil, nil, err
+			}
+		}
+		out = append(out, core)
+		if t.History != "" {
+			out = append(out, history)
+		}
+	}
+	return out, unknown, nil
+}
+
+// describe reads columns and key from the newest schemas of the topic.
+func (p *process) describe(ctx context.Context, dialect *duckdb.Dialect, topic string, core, history *graph.Table) error {
+	value, err := p.registry.Latest(ctx, topic+"-value")
+	if err != nil {
+		return err
+	}
+	columns, err := avro.ParseValueSchema(value)
+	if err != nil {
+		return fmt.Errorf("read the schema of %s: %w", topic, err)
+	}
+	switch key, err := p.registry.Latest(ctx, topic+"-key"); {
+	case errors.Is(err, registry.ErrUnknown):
+		core.Append = true // rows without a key are only added
+	case err != nil:
+		return err
+	default:
+		keys, err := avro.ParseKeySchema(key)
+		if err != nil {
+			return fmt.Errorf("read the key's schema of %s: %w", topic, err)
+		}
+		for _, c := range keys {
+			core.Key = append(core.Key, c.Name)
+		}
+	}
+	core.Columns = dialect.CoreColumns(modeOf(core), columns)
+	history.Columns = dialect.CoreColumns(schemas.ModeAppend, columns)
+	return nil
+}
+
+func modeOf(t *graph.Table) schemas.Mode {
+	if t.Append {
+		return schemas.ModeAppend
+	}
+	return schemas.ModeMerge
+}
