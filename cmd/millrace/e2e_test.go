@@ -221,6 +221,11 @@ derived: ./derived
 	if tables := status.Sources[0].Tables; !slices.ContainsFunc(tables, func(x page.SourceTable) bool { return x.Table == "public.bad" && x.Halted != "" }) {
 		t.Errorf("public.bad is not shown as halted: %+v", tables)
 	}
+	for _, c := range status.Core {
+		if want := c.Table == "core.bad"; strings.Contains(c.Halted, "public.bad is not captured: it has no primary key") != want {
+			t.Errorf("%s is shown as %q", c.Table, c.Halted)
+		}
+	}
 }
 
 // Rows without a key are kept, each once, through a kill in their snapshot.

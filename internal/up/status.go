@@ -10,6 +10,7 @@ import (
 
 	"millrace/consumers"
 	"millrace/deriver"
+	"millrace/internal/kafka"
 	"millrace/internal/page"
 	"millrace/producers"
 )
@@ -28,26 +29,40 @@ func (p *process) status(ctx context.Context) page.Status {
 			s.Core = append(s.Core, coreStatus(t, p.count(ctx, t.Table)))
 		}
 	}
-	p.showGenerations(s.Core)
+	p.showSources(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
 	}
 	return s
 }
 
-// showGenerations marks core tables whose source has a new key: what follows
-// lies on another topic, which nothing loads yet.
-func (p *process) showGenerations(core []page.Core) {
+// haltText is what is wrong and what to do, without the name of the table that
+// it stands beside.
+func haltText(err error) string {
+	var halt *producers.HaltError
+	if errors.As(err, &halt) {
+		return fmt.Sprintf("%v: %s", halt.Err, halt.Hint)
+	}
+	return err.Error()
+}
+
+// showSources marks core tables whose source's table is not captured, or has a
+// new key: what follows that lies on another topic, which nothing loads yet.
+func (p *process) showSources(core []page.Core) {
 	for _, source := range p.producers {
-		for _, t := range source.Status().Tables {
-			if t.Generation < 2 {
-				continue
+		status := source.Status()
+		for _, t := range status.Tables {
+			schema, table, _ := strings.Cut(t.ID, ".")
+			topic, err := p.names.Table(kafka.TopicName{Source: status.Source, Schema: schema, Table: table, Generation: 1})
+			if err != nil {
+				continue // it halts the table, with these words
 			}
-			name, _ := p.names.ParseTable(t.Topic)
-			name.Generation = 1
-			first, err := p.names.Table(name)
 			for i := range core {
-				if err == nil && core[i].Topic == first {
+				switch {
+				case core[i].Topic != topic:
+				case t.Halted != nil:
+					core[i].Halted = fmt.Sprintf("%s is not captured: %s", t.ID, haltText(t.Halted))
+				case t.Generation > 1:
 					core[i].Halted = fmt.Sprintf("the key of %s has changed: its changes are kept on topic %s and are not loaded: "+
 						"capture the table under another source name to load it anew", t.ID, t.Topic)
 				}
@@ -102,7 +117,7 @@ func sourceStatus(s producers.Status, kind string) page.Source {
 	for _, t := range s.Tables {
 		st := page.SourceTable{Table: t.ID, Topic: t.Topic}
 		if t.Halted != nil {
-			st.Halted = t.Halted.Error()
+			st.Halted = haltText(t.Halted)
 		}
 		if t.Snapshot.Running {
 			st.Snapshot = fmt.Sprintf("snapshot, %d rows so far", t.Snapshot.Rows)
