@@ -129,7 +129,7 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 		}
 		r.topic.hold(size(p.Records))
 		last := p.Records[len(p.Records)-1]
-		lag := p.HighWatermark - last.Offset - 1
+		lag := max(p.HighWatermark-last.Offset-2, 0) // a transaction ends with a marker, which is no record
 		s.metrics.lag.WithLabelValues(r.topic.conf.Core).Set(float64(lag))
 		s.status.update(r.topic.conf.Core, func(st *TableStatus) { st.Lag = lag })
 		r.topic.push(p.Records)

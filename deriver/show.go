@@ -24,6 +24,9 @@ func Show(n *graph.Node, spelling warehouse.Spelling, c Choice) (string, error) 
 	switch n.Spec.Scope {
 	case spec.ScopeWindow:
 		at, err := civil(c.Window)
+		if err != nil && c.Window != "" {
+			return "", err
+		}
 		if err != nil || len(c.Key) > 0 {
 			return "", errors.New("the table is computed by windows: name one with --window 2026-01-31")
 		}

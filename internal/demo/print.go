@@ -34,7 +34,7 @@ func (d *demo) show(ctx context.Context) error {
 		}
 		tables = append(tables, struct{ name, order string }{spec.Name, order})
 	}
-	d.step("Tables", "The last rows of what the warehouse now holds.")
+	d.step("Tables", "Some rows of what the warehouse now holds.")
 	for _, t := range tables {
 		rows, err := client.Query(ctx, fmt.Sprintf("SELECT * FROM %s ORDER BY %s LIMIT %d", t.name, t.order, rowsShown))
 		if err != nil {

@@ -81,5 +81,7 @@ type Derived struct {
 	Waits    string    `json:"waits,omitempty"` // what it waits for; empty when it is up to date
 	Dirty    int64     `json:"dirty"`           // windows or keys to be computed
 	Held     int       `json:"held"`            // those that failed and wait to be tried again
+	Outside  int64     `json:"outside"`         // touched spans before its first window or after its last
+	Begin    time.Time `json:"begin,omitzero"`  // of its first window
 	Error    string    `json:"error,omitempty"`
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 func newBody(s string) io.Reader { return strings.NewReader(s) }
@@ -75,6 +76,11 @@ func (d *Derived) state() string {
 		return fmt.Sprintf("%d held: %s", d.Held, d.Error)
 	case d.Waits != "":
 		return "waits for " + d.Waits
+	case d.Dirty > 0:
+		return fmt.Sprintf("%d to be computed", d.Dirty)
+	case d.Outside > 0:
+		return fmt.Sprintf("up to date; %d changes lie before %s, where its windows begin, or after now: see begin in docs/derived-tables.md",
+			d.Outside, d.Begin.Format(time.DateOnly))
 	}
 	return "up to date"
 }

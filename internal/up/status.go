@@ -87,7 +87,7 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
 			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error
-			t.LoadedAt = d.ranAt(ctx, s.Name, k.Load)
+			t.LoadedAt, t.Outside, t.Begin = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error
 			}
@@ -159,7 +159,11 @@ func (p *process) query(ctx context.Context, text string) (*page.Table, error) {
 	text = strings.TrimRight(strings.TrimSpace(text), "; \n\t")
 	rows, err := p.duck.Query(ctx, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n"+text+"\n)")
 	if err != nil {
-		return nil, fmt.Errorf("run query: %w", err)
+		// The person's own text makes a better error; and SHOW and DESCRIBE run
+		// by themselves alone.
+		if rows, err = p.duck.Query(ctx, text); err != nil {
+			return nil, err
+		}
 	}
 	defer func() { _ = rows.Close() }()
 	out := &page.Table{Rows: [][]*string{}}
@@ -167,7 +171,7 @@ func (p *process) query(ctx context.Context, text string) (*page.Table, error) {
 		return nil, fmt.Errorf("read columns: %w", err)
 	}
 	if out.Types, err = p.types(ctx, text); err != nil {
-		return nil, err
+		out.Types = make([]string, len(out.Columns)) // of SHOW and DESCRIBE
 	}
 	for rows.Next() {
 		if len(out.Rows) == maxRows {

@@ -62,6 +62,9 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 	if err != nil {
 		return Report{}, nil, fmt.Errorf("read %s: %w", core, err)
 	}
+	if len(copied.Key) == 0 {
+		got = without(got, "_op", "_pos", "_ts", "_load", "_unset") // of a table that only grows
+	}
 	report := Compare(core, want, got, copied.Key)
 	if len(report.Differences) == 0 {
 		return report, nil, nil
