@@ -78,3 +78,18 @@ func TestBadInput(t *testing.T) {
 		}
 	}
 }
+
+// The examples are without fault, with their configuration and without.
+func TestExamples(t *testing.T) {
+	t.Setenv("ORDERS_DSN", "postgres://me@db/shop")
+	t.Setenv("PAYMENTS_DSN", "mysql://me@db/shop")
+	for _, args := range [][]string{
+		{"check", "--derived", "../../examples/shop/derived"},
+		{"check", "--config", "../../examples/shop/millrace.yaml"},
+	} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), args, &out, &errs); code != 0 || !bytes.Contains(out.Bytes(), []byte("6 specs")) {
+			t.Errorf("%v ends with %d: %s%s", args, code, out.String(), errs.String())
+		}
+	}
+}

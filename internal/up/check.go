@@ -16,6 +16,7 @@ import (
 	"millrace/internal/invalid"
 	"millrace/internal/kafka"
 	"millrace/internal/warehouse/duckdb"
+	"millrace/schemas"
 	"millrace/schemas/registry"
 )
 
@@ -145,7 +146,13 @@ func (c *Checked) tables(ctx context.Context, conf *config.Config, specs []*spec
 
 func believed(specs []*spec.Spec) []graph.Table {
 	var names []string
+	histories := map[string]bool{}
 	for _, s := range specs {
+		if s.Strategy == schemas.ModeAppend {
+			for _, name := range coreName.FindAllString(s.Query, -1) {
+				histories[name] = true
+			}
+		}
 		names = append(names, coreName.FindAllString(s.Query, -1)...)
 		for _, in := range s.Inputs {
 			names = append(names, coreName.FindAllString(in.Table+" "+in.Via, -1)...)
@@ -154,7 +161,7 @@ func believed(specs []*spec.Spec) []graph.Table {
 	slices.Sort(names)
 	var out []graph.Table
 	for _, name := range slices.Compact(names) {
-		out = append(out, graph.Table{Name: name})
+		out = append(out, graph.Table{Name: name, Append: histories[name]})
 	}
 	return out
 }
