@@ -3,6 +3,7 @@ package schemas
 import (
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Kind is the kind of a column's values.
@@ -83,6 +84,11 @@ type Table struct {
 	Key         []int
 	Generation  int // from 1; rises when the key changes, and the topic with it
 	Description string
+}
+
+// GenerationName is what holds the rows of a core table's generation above 1.
+func GenerationName(table string, generation int) string {
+	return table + "__g" + strconv.Itoa(generation)
 }
 
 // ID names the table inside its source: schema and name with a dot between.
