@@ -95,7 +95,7 @@ func (w *Warehouse) define(ctx context.Context, name string, change func(*sql.Co
 }
 
 func (w *Warehouse) create(ctx context.Context, conn *sql.Conn, n sqlgen.Name, want warehouse.CoreTable, def *definition) error {
-	def.mode = want.Mode
+	def.mode, def.generation = want.Mode, 1
 	for _, col := range want.Columns {
 		key := slices.Contains(want.Key, col.Name)
 		def.columns = append(def.columns, sqlgen.Column{

@@ -33,7 +33,7 @@ func (w *Warehouse) Succeed(ctx context.Context, s *warehouse.Succession) (done 
 		return done, err
 	}
 	err = w.define(ctx, s.Table.Name, func(conn *sql.Conn, n sqlgen.Name, def *definition) error {
-		u := &succession{Warehouse: w, Succession: s, conn: conn, name: n, def: def}
+		u := &succession{Warehouse: w, s: s, conn: conn, name: n, def: def}
 		if err := u.run(ctx); err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (w *Warehouse) renumber(ctx context.Context, from sqlgen.Name, s *warehouse
 // succession is one on its way.
 type succession struct {
 	*Warehouse
-	*warehouse.Succession
+	s     *warehouse.Succession
 	conn  *sql.Conn
 	name  sqlgen.Name
 	def   *definition // as it was, and then as it is
@@ -82,11 +82,11 @@ func (u *succession) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if was.Epoch != u.Epoch || was.Load != u.Load-1 {
+	if was.Epoch != u.s.Epoch || was.Load != u.s.Load-1 {
 		return fmt.Errorf("the head is at load %d of epoch %d: %w", was.Load, was.Epoch, warehouse.ErrFenced)
 	}
 	var next head
-	if u.From == "" {
+	if u.s.From == "" {
 		next, err = u.stay(ctx, was)
 	} else {
 		next, err = u.move(ctx, was)
@@ -94,7 +94,7 @@ func (u *succession) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next.Load = u.Load
+	next.Load = u.s.Load
 	if err := u.advance(ctx, next); err != nil {
 		return err
 	}
@@ -115,12 +115,12 @@ func (u *succession) run(ctx context.Context) error {
 // under another name.
 func (u *succession) stay(ctx context.Context, was head) (head, error) {
 	next := was
-	next.key, next.Topic, next.TopicID = u.Table.Key, u.Topic, u.TopicID
+	next.key, next.Topic, next.TopicID = u.s.Table.Key, u.s.Topic, u.s.TopicID
 	next.Offsets, next.Marks = map[int32]int64{}, map[int32]warehouse.Mark{}
 	for i := range u.def.columns {
 		u.def.columns[i].Key = false
 	}
-	for _, col := range u.Table.Columns {
+	for _, col := range u.s.Table.Columns {
 		i := columnIndex(u.def.columns, col.Name)
 		if i < 0 {
 			continue
@@ -128,23 +128,23 @@ func (u *succession) stay(ctx context.Context, was head) (head, error) {
 		if _, ok := u.dialect.Fit(u.def.columns[i].Type, col.Type); ok {
 			continue
 		}
-		old := schemas.GenerationName(col.Name, u.Generation-1)
+		old := schemas.GenerationName(col.Name, u.s.Generation-1)
 		if err := execAll(ctx, u.conn, fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
 			u.dialect.Base(u.named()), u.dialect.Ident(col.Name), u.dialect.Ident(old))); err != nil {
 			return next, err
 		}
 		u.def.columns[i].Name = old
 	}
-	if err := u.evolve(ctx, u.conn, u.name, u.Table, u.def); err != nil {
+	if err := u.evolve(ctx, u.conn, u.name, u.s.Table, u.def); err != nil {
 		return next, err
 	}
 	for i := range u.def.columns {
 		c := &u.def.columns[i]
-		if c.Key = slices.Contains(u.Table.Key, c.Name); c.Key {
+		if c.Key = slices.Contains(u.s.Table.Key, c.Name); c.Key {
 			c.Unsettable = false
 		}
 	}
-	u.def.unsettable = slices.DeleteFunc(u.def.unsettable, func(name string) bool { return slices.Contains(u.Table.Key, name) })
+	u.def.unsettable = slices.DeleteFunc(u.def.unsettable, func(name string) bool { return slices.Contains(u.s.Table.Key, name) })
 	next.unsettable = u.def.unsettable
 	return next, execAll(ctx, u.conn, u.defined(u.name, *u.def).CreateView())
 }
@@ -159,7 +159,7 @@ func (u *succession) named() sqlgen.Name {
 // else of From is left. Completeness does not go back: what the next generation
 // read, it read later.
 func (u *succession) move(ctx context.Context, was head) (next head, err error) {
-	n, err := u.dialect.ParseName(u.From)
+	n, err := u.dialect.ParseName(u.s.From)
 	if err != nil {
 		return next, err
 	}
@@ -168,29 +168,38 @@ func (u *succession) move(ctx context.Context, was head) (next head, err error) 
 		return next, err
 	}
 	if len(from.columns) == 0 {
-		return next, fmt.Errorf("take in %s: %w", u.From, warehouse.ErrNoTable)
+		return next, fmt.Errorf("take in %s: %w", u.s.From, warehouse.ErrNoTable)
 	}
 	if next, err = u.readHead(ctx, u.conn, n); err != nil {
 		return next, err
 	}
-	if next.Epoch != u.FromEpoch {
-		return next, fmt.Errorf("the head of %s is at epoch %d: %w", u.From, next.Epoch, warehouse.ErrFenced)
+	if next.Epoch != u.s.FromEpoch {
+		return next, fmt.Errorf("the head of %s is at epoch %d: %w", u.s.From, next.Epoch, warehouse.ErrFenced)
 	}
 	next.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, next.Complete.Pos)
 	next.Complete.Time = later(was.Complete.Time, next.Complete.Time)
 	old := u.dialect.Base(u.named())
 	*u.def = definition{
-		mode: from.mode, columns: from.columns, needs: u.def.needs, unsettable: from.unsettable, generation: u.Generation,
+		mode: from.mode, columns: from.columns, needs: u.def.needs, unsettable: from.unsettable, generation: u.s.Generation,
 	}
-	return next, execAll(ctx, u.conn,
-		u.defined(u.name, *u.def).CreateView(), "DROP VIEW "+u.dialect.View(n), "DROP TABLE "+old,
-		"DROP TABLE "+u.dialect.Head(n), "DROP TABLE "+u.dialect.Loads(n), "DROP TABLE "+u.dialect.Needs(n),
-		"DROP TABLE IF EXISTS "+u.dialect.Changes(n))
+	statements := []string{u.defined(u.name, *u.def).CreateView(), "DROP TABLE " + old}
+	// Generations that were given up before they were whole go with it.
+	for g := max(was.generation, 1) + 1; g <= u.s.Generation; g++ {
+		gone := sqlgen.Name{Dataset: u.name.Dataset, Table: schemas.GenerationName(u.name.Table, g)}
+		statements = append(statements, "DROP VIEW IF EXISTS "+u.dialect.View(gone))
+		for _, own := range []string{u.dialect.Head(gone), u.dialect.Loads(gone), u.dialect.Needs(gone), u.dialect.Changes(gone)} {
+			statements = append(statements, "DROP TABLE IF EXISTS "+own)
+		}
+		if g < u.s.Generation {
+			statements = append(statements, "DROP TABLE IF EXISTS "+u.dialect.Base(gone))
+		}
+	}
+	return next, execAll(ctx, u.conn, statements...)
 }
 
 // advance moves the head, and by that fences (G5).
 func (u *succession) advance(ctx context.Context, next head) error {
-	args, err := next.parameters(u.Load, u.Epoch)
+	args, err := next.parameters(u.s.Load, u.s.Epoch)
 	if err != nil {
 		return err
 	}
@@ -212,17 +221,17 @@ func (u *succession) advance(ctx context.Context, next head) error {
 func (u *succession) log(ctx context.Context, next head) error {
 	t := &table{name: u.name, def: *u.def}
 	core := u.defined(u.name, *u.def)
-	kept := t.keep(core, u.Table.EventTimes)
+	kept := t.keep(core, u.s.Table.EventTimes)
 	u.event = schemas.LoadComplete{
-		Table: u.Table.Name, Load: u.Load, Epoch: u.Epoch, Mode: u.def.mode, CompleteThrough: next.Complete, All: true,
+		Table: u.s.Table.Name, Load: u.s.Load, Epoch: u.s.Epoch, Mode: u.def.mode, CompleteThrough: next.Complete, All: true,
 		Covers:   schemas.Covers{EventTimes: kept.EventTimes, Changes: kept.Changes},
-		Snapshot: next.Snapshot, StartedAt: u.StartedAt.UTC(), CommittedAt: time.Now().UTC(),
+		Snapshot: next.Snapshot, StartedAt: u.s.StartedAt.UTC(), CommittedAt: time.Now().UTC(),
 	}
 	text, err := encode(u.event)
 	if err != nil {
 		return fmt.Errorf("encode the event: %w", err)
 	}
-	if _, err := u.conn.ExecContext(ctx, u.dialect.LogLoad(u.name), u.Load, u.event.CommittedAt, text); err != nil {
+	if _, err := u.conn.ExecContext(ctx, u.dialect.LogLoad(u.name), u.s.Load, u.event.CommittedAt, text); err != nil {
 		return fmt.Errorf("log the load: %w", err)
 	}
 	return nil
