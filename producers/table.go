@@ -161,8 +161,8 @@ func (s *session) prepare(t *table, before tableState, renewed bool) error {
 	if renewed {
 		t.Partitions = s.o.Partitions
 		t.Rereads = nil // the new generation's snapshot reads every row
-	} else if !sameKey(before.Table, t.Table) {
-		return fmt.Errorf("the source changed the key of table %s within generation %d", t.id, t.Table.Generation)
+	} else if !t.Table.Continues(before.Table) {
+		return fmt.Errorf("the source changed the key or the form of a column of table %s within generation %d", t.id, t.Table.Generation)
 	}
 	if err := kafka.EnsureTopics(s.work, s.cl, s.o.Kafka.Data(want, t.Partitions, s.o.Replicas)); err != nil {
 		var wrong *kafka.PartitionsError
@@ -213,10 +213,6 @@ func (s *session) succeed(before *tableState, t *table) error {
 	}
 	last := &table{id: t.id, tableState: *before, enc: enc, sent: t.sent}
 	return s.control(last, schemas.Watermark, at, us, kgo.RecordHeader{Key: NextHeader, Value: []byte(t.Table.Topic)})
-}
-
-func sameKey(a, b *schemas.Table) bool {
-	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool { return x.Name == y.Name && x.Type.Kind == y.Type.Kind })
 }
 
 // deadLetters makes the dead-letter topic of a table.
