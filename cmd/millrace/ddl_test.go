@@ -14,6 +14,7 @@ func TestSchemaChanges(t *testing.T) {
 	pgDSN, myDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t)
 	postgres := &shop{db: testkit.Open(t, pgDSN), name: "public.things"}
 	mariadb := &shop{db: testkit.Open(t, myDSN), name: "things"}
+	derived := &shop{db: postgres.db, name: "what is derived"}
 	postgres.exec(t, "CREATE TABLE public.things (id int PRIMARY KEY, amount numeric(8,2), name varchar(20), note text)",
 		"INSERT INTO public.things SELECT g, g, 'n' || g, 'x' FROM generate_series(1, 500) g")
 	mariadb.exec(t, "CREATE TABLE things (id int PRIMARY KEY, amount decimal(8,2), name varchar(20), note text)",
@@ -25,7 +26,15 @@ http: 127.0.0.1:0
 sources:
   p: {kind: postgres, dsn: %q, tables: {public.things: {as: core.pg, history: core.pg_history}}}
   m: {kind: mariadb, dsn: %q, tables: {%s.things: {as: core.my}}}
-`, pgDSN, myDSN, myDSN[strings.LastIndex(myDSN, "/")+1:]), nil)
+derived: ./derived
+`, pgDSN, myDSN, myDSN[strings.LastIndex(myDSN, "/")+1:]), map[string]string{"derived/state.yaml": `
+name: analytics.state
+owner: team
+strategy: merge
+unique_key: name
+inputs: {core.pg: {key: [name]}}
+query: SELECT name, COUNT(*) AS n, SUM(amount) AS amount FROM core.pg GROUP BY name
+`})
 	i.start()
 	compare := func(columns string) {
 		t.Helper()
@@ -36,6 +45,9 @@ sources:
 		postgres.core = "SELECT " + columns + " FROM core.pg ORDER BY id"
 		i.awaitEqual(t, postgres)
 		i.awaitEqual(t, mariadb)
+		derived.source = "SELECT concat(name, '|', count(*), '|', sum(amount)) FROM public.things GROUP BY name ORDER BY name"
+		derived.core = "SELECT name, n, amount FROM analytics.state ORDER BY name"
+		i.awaitEqual(t, derived)
 	}
 	compare("id, amount, name, note")
 	for _, step := range []struct {

@@ -192,7 +192,8 @@ type Loader interface {
 	Load(ctx context.Context, b *Batch) (schemas.LoadComplete, error)
 
 	// Succeed moves a table to its next generation, and returns the event that
-	// announces it: a load like any other, that touches everything. A head whose
+	// announces it: a load like any other, that touches everything and covers no
+	// column. A head whose
 	// epoch or number is not the expected one is ErrFenced, of the table or of
 	// From. After any other error the caller acquires again and compares.
 	Succeed(ctx context.Context, s *Succession) (schemas.LoadComplete, error)

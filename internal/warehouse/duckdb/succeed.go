@@ -219,12 +219,8 @@ func (u *succession) advance(ctx context.Context, next head) error {
 }
 
 func (u *succession) log(ctx context.Context, next head) error {
-	t := &table{name: u.name, def: *u.def}
-	core := u.defined(u.name, *u.def)
-	kept := t.keep(core, u.s.Table.EventTimes)
 	u.event = schemas.LoadComplete{
 		Table: u.s.Table.Name, Load: u.s.Load, Epoch: u.s.Epoch, Mode: u.def.mode, CompleteThrough: next.Complete, All: true,
-		Covers:   schemas.Covers{EventTimes: kept.EventTimes, Changes: kept.Changes},
 		Snapshot: next.Snapshot, StartedAt: u.s.StartedAt.UTC(), CommittedAt: time.Now().UTC(),
 	}
 	text, err := encode(u.event)

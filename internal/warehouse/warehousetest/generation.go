@@ -52,7 +52,7 @@ func (w *writer) succeed(t *testing.T, h *Harness, table warehouse.CoreTable, ne
 		t.Fatalf("the log has %d events of the succession", len(events))
 	}
 	done := events[0]
-	if !done.All || done.Load != before.Load+1 || done.Table != table.Name || done.Mode != w.table.Mode && next == nil {
+	if len(done.Covers.EventTimes)+len(done.Covers.Changes) > 0 || !done.All || done.Load != before.Load+1 || done.Table != table.Name || done.Mode != w.table.Mode && next == nil {
 		t.Fatalf("event %+v", done)
 	}
 	wantFenced(t, step())
