@@ -52,9 +52,9 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 			return nil
 		}
 		event, err := t.commit(ctx, g, b)
-		var poison *batch.Poison
-		if errors.As(err, &poison) {
-			if err := t.quarantineAgain(ctx, poison); err != nil {
+		var r *refusal
+		if errors.As(err, &r) {
+			if err := t.quarantineDropped(ctx, r.dropped); err != nil {
 				return err
 			}
 			continue
@@ -135,8 +135,10 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 		again = true
 		b.Rows.Reset()
 		event, err = t.opts.Loader.Load(ctx, b)
-		var poison *batch.Poison
-		if errors.Is(err, warehouse.ErrFenced) || errors.As(err, &poison) {
+		if dropped := t.drop(g, err); len(dropped) > 0 {
+			return permanent(&refusal{err, dropped})
+		}
+		if errors.Is(err, warehouse.ErrFenced) {
 			return permanent(err)
 		}
 		if err != nil {
@@ -182,19 +184,41 @@ func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, ev
 	return false, permanent(fmt.Errorf("the head went from load %d to %d: %w", before.Load, head.Load, warehouse.ErrFenced))
 }
 
-// quarantineAgain takes a change that turned out to be poison, and what waits
-// behind it, out of the batch.
-func (t *topic) quarantineAgain(ctx context.Context, p *batch.Poison) error {
-	reason := p.Err.Error()
-	var letters []deadletter.Letter
-	for _, d := range t.batch.Drop(p.Partition, p.Offset) {
-		letters = append(letters, deadletter.Letter{Partition: d.Partition, Offset: d.Offset, Key: d.Key, Value: d.Value, Canonical: d.Canonical, Reason: reason})
-		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", reason)
-		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
-		reason = "an earlier change of the key is a dead letter"
+// refusal says that a load was refused for changes that have been taken out of
+// the batch since.
+type refusal struct {
+	error
+	dropped []batch.Dropped
+}
+
+func (r *refusal) Unwrap() error { return r.error }
+
+// drop takes out of the batch what a load of it was refused for: a change that
+// cannot be decoded, or values that the warehouse cannot take; and what waits
+// behind them.
+func (t *topic) drop(g *target, err error) []batch.Dropped {
+	var poison *batch.Poison
+	var rows *warehouse.RowsError
+	switch {
+	case errors.As(err, &poison):
+		return t.batch.Drop(poison.Partition, poison.Offset, poison.Err.Error())
+	case errors.As(err, &rows):
+		return t.batch.Refuse(g.table, g.head.Offsets, rows.Rows)
 	}
-	if len(letters) == 0 {
-		return fmt.Errorf("quarantine a change that is not in the batch: %w", p)
+	return nil
+}
+
+// quarantineDropped returns when the changes that were taken out of the batch
+// are dead letters: a load without them may commit then.
+func (t *topic) quarantineDropped(ctx context.Context, dropped []batch.Dropped) error {
+	var letters []deadletter.Letter
+	for _, d := range dropped {
+		if d.Reason == "" {
+			d.Reason = errBehind.Error()
+		}
+		letters = append(letters, deadletter.Letter{Partition: d.Partition, Offset: d.Offset, Key: d.Key, Value: d.Value, Canonical: d.Canonical, Reason: d.Reason})
+		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", d.Reason)
+		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
 	}
 	return t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, letters) })
 }

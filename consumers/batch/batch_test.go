@@ -280,8 +280,9 @@ func TestDropTakesTheKeysLaterChangesAlong(t *testing.T) {
 	w.add(b, 0, change(schemas.Update, 2, 1, "poison"))
 	w.add(b, 0, change(schemas.Create, 3, 2, "other"))
 	w.add(b, 0, change(schemas.Update, 4, 1, "behind"))
-	dropped := b.Drop(0, 1)
-	if len(dropped) != 2 || dropped[0].Offset != 1 || dropped[1].Offset != 3 || len(dropped[1].Value) == 0 {
+	dropped := b.Drop(0, 1, "why")
+	if len(dropped) != 2 || dropped[0].Offset != 1 || dropped[1].Offset != 3 || len(dropped[1].Value) == 0 ||
+		dropped[0].Reason != "why" || dropped[1].Reason != "" {
 		t.Fatalf("dropped %+v", dropped)
 	}
 	b.Quarantine(0, 9)
