@@ -74,6 +74,9 @@ func TestBordersOfWhatIsHeld(t *testing.T) {
 			{Name: "id", Type: schemas.Type{Kind: schemas.Int}}, {Name: "v", Type: typ},
 		}}}
 		l.table.Name += string(rune('a' + i))
+		if c.kind.IsEventTime() {
+			l.table.EventTimes = []string{"v"} // what it touches is told too
+		}
 		if err := w.Ensure(t.Context(), l.table); err != nil {
 			t.Fatal(err)
 		}
