@@ -43,7 +43,7 @@ func (t *topic) flush(ctx context.Context) error {
 
 // load commits the batch to one table and announces it.
 func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
-	for {
+	for refused := 0; ; refused++ {
 		b, err := t.prepare(ctx, g, started)
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 		if b == nil {
 			return nil
 		}
-		event, err := t.commit(ctx, g, b)
+		event, err := t.commit(ctx, g, b, refused >= exactRefusals)
 		var r *refusal
 		if errors.As(err, &r) {
 			if err := t.quarantineDropped(ctx, r.dropped); err != nil {
@@ -123,7 +123,9 @@ func (t *topic) schemaVersion() (newest int) {
 // commit loads the batch. After an error the outcome is unknown: the table is
 // acquired again, and its head says whether the load is there. Acquiring again
 // is by right only while the group still counts us in (G5).
-func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (event schemas.LoadComplete, err error) {
+//
+// whole is described at exactRefusals.
+func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch, whole bool) (event schemas.LoadComplete, err error) {
 	again := false
 	err = t.retry(ctx, "load "+g.table.Name, func() error {
 		if again {
@@ -135,7 +137,7 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 		again = true
 		b.Rows.Reset()
 		event, err = t.opts.Loader.Load(ctx, b)
-		if dropped := t.drop(g, err); len(dropped) > 0 {
+		if dropped := t.drop(g, err, whole); len(dropped) > 0 {
 			return permanent(&refusal{err, dropped})
 		}
 		if errors.Is(err, warehouse.ErrFenced) {
@@ -184,6 +186,12 @@ func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, ev
 	return false, permanent(fmt.Errorf("the head went from load %d to %d: %w", before.Load, head.Load, warehouse.ErrFenced))
 }
 
+// exactRefusals is how often one load may be refused before whole keys are taken
+// out of it. Until then the changes before a refused one are loaded; but a row
+// that is updated a thousand times with a value of that kind would be refused a
+// thousand times.
+const exactRefusals = 8
+
 // refusal says that a load was refused for changes that have been taken out of
 // the batch since.
 type refusal struct {
@@ -196,14 +204,14 @@ func (r *refusal) Unwrap() error { return r.error }
 // drop takes out of the batch what a load of it was refused for: a change that
 // cannot be decoded, or values that the warehouse cannot take; and what waits
 // behind them.
-func (t *topic) drop(g *target, err error) []batch.Dropped {
+func (t *topic) drop(g *target, err error, whole bool) []batch.Dropped {
 	var poison *batch.Poison
 	var rows *warehouse.RowsError
 	switch {
 	case errors.As(err, &poison):
 		return t.batch.Drop(poison.Partition, poison.Offset, poison.Err.Error())
 	case errors.As(err, &rows):
-		return t.batch.Refuse(g.table, g.head.Offsets, rows.Rows)
+		return t.batch.Refuse(g.table, g.head.Offsets, rows.Rows, whole)
 	}
 	return nil
 }

@@ -30,7 +30,10 @@ func (b *Batch) Drop(partition int32, offset int64, reason string) []Dropped {
 // the same table and offsets, as Drop does. A value that came with several
 // records at one position is taken out with all of them. Without a change that
 // the refused rows name, it returns nothing.
-func (b *Batch) Refuse(t warehouse.CoreTable, have map[int32]int64, refused []warehouse.RefusedRow) []Dropped {
+//
+// What is left of a key may be refused again, for a value that was folded away
+// before. With whole, and where the key itself is refused, nothing is left.
+func (b *Batch) Refuse(t warehouse.CoreTable, have map[int32]int64, refused []warehouse.RefusedRow, whole bool) []Dropped {
 	byRow := map[int64][]warehouse.RefusedRow{}
 	for _, r := range refused {
 		byRow[r.Row] = append(byRow[r.Row], r)
@@ -41,7 +44,7 @@ func (b *Batch) Refuse(t warehouse.CoreTable, have map[int32]int64, refused []wa
 	for head := range b.heads {
 		for range r.stagedOf() {
 			for _, bad := range byRow[row] {
-				b.match(b.heads[head], have, bad, out)
+				b.match(b.heads[head], have, bad, whole || slices.Contains(t.Key, bad.Column), out)
 			}
 			row++
 		}
@@ -50,16 +53,24 @@ func (b *Batch) Refuse(t warehouse.CoreTable, have map[int32]int64, refused []wa
 }
 
 // match notes the changes of the key with the newest entry n that stand at the
-// position of a refused value.
-func (b *Batch) match(n int32, have map[int32]int64, bad warehouse.RefusedRow, out map[int32]string) {
+// position of a refused value, or, if there is one, all of the key.
+func (b *Batch) match(n int32, have map[int32]int64, bad warehouse.RefusedRow, whole bool, out map[int32]string) {
+	first, found := int32(0), false
 	for ; n >= 0; n = b.entries[n].prev {
 		e := &b.entries[n]
-		if e.dropped || e.pos != bad.Pos || e.record.Offset < have[e.record.Partition] {
+		if e.dropped || e.record.Offset < have[e.record.Partition] {
 			continue
 		}
-		if _, ok := out[n]; !ok {
-			out[n] = fmt.Sprintf("column %q: %s", bad.Column, bad.Reason)
+		first = n
+		if e.pos == bad.Pos {
+			found = true
+			if out[n] == "" {
+				out[n] = fmt.Sprintf("column %q: %s", bad.Column, bad.Reason)
+			}
 		}
+	}
+	if found && whole && out[first] == "" {
+		out[first] = "later changes of the key are dead letters" // and the others are behind it
 	}
 }
 

@@ -40,8 +40,8 @@ func TestDropTakesTheKeysLaterChangesAlong(t *testing.T) {
 
 // refuses takes out what the warehouse refuses, and says what that was as
 // "offset reason".
-func refuses(b *Batch, table warehouse.CoreTable, have map[int32]int64, rows ...warehouse.RefusedRow) (out []string) {
-	for _, d := range b.Refuse(table, have, rows) {
+func refuses(b *Batch, table warehouse.CoreTable, have map[int32]int64, whole bool, rows ...warehouse.RefusedRow) (out []string) {
+	for _, d := range b.Refuse(table, have, rows, whole) {
 		out = append(out, fmt.Sprintf("%d %s", d.Offset, d.Reason))
 	}
 	return out
@@ -70,11 +70,12 @@ func TestRefuse(t *testing.T) {
 		return w, b
 	}
 	for name, c := range map[string]struct {
-		mode schemas.Mode
-		have int64
-		rows []warehouse.RefusedRow
-		want []string
-		left map[int64]string
+		mode  schemas.Mode
+		have  int64
+		whole bool
+		rows  []warehouse.RefusedRow
+		want  []string
+		left  map[int64]string
 	}{
 		"of many at one position": {
 			rows: []warehouse.RefusedRow{refused(2, 1)}, want: []string{"4 " + why},
@@ -93,6 +94,19 @@ func TestRefuse(t *testing.T) {
 			have: 1, rows: []warehouse.RefusedRow{refused(1, 1)}, want: []string{"4 " + why},
 			left: map[int64]string{2: "older"},
 		},
+		"a whole key": {
+			whole: true, rows: []warehouse.RefusedRow{refused(1, 3)}, want: []string{"1 later changes of the key are dead letters", "2 ", "3 " + why, "5 "},
+			left: map[int64]string{1: "snapshot", 3: "snapshot"},
+		},
+		"the key itself": {
+			rows: []warehouse.RefusedRow{{Row: 1, Pos: pos(2), Column: "id", Reason: "bad"}},
+			want: []string{"1 later changes of the key are dead letters", `2 column "id": bad`, "3 ", `5 column "id": bad`},
+			left: map[int64]string{1: "snapshot", 3: "snapshot"},
+		},
+		"a whole key of which nothing is there": {
+			whole: true, rows: []warehouse.RefusedRow{refused(1, 9)},
+			left: map[int64]string{1: "snapshot", 2: "older", 3: "snapshot"},
+		},
 		"a history's": { // rows: 0 of key 1; 1 to 3 of key 2; 4 of key 3
 			mode: schemas.ModeAppend, rows: []warehouse.RefusedRow{refused(2, 2), refused(4, 1)},
 			want: []string{"2 " + why, "3 ", "4 " + why, "5 " + why},
@@ -110,7 +124,7 @@ func TestRefuse(t *testing.T) {
 			}
 			table, have := w.core(c.mode), map[int32]int64{0: c.have}
 			load(t, b, table, have)
-			if got := refuses(b, table, have, c.rows...); !slices.Equal(got, c.want) {
+			if got := refuses(b, table, have, c.whole, c.rows...); !slices.Equal(got, c.want) {
 				t.Errorf("taken out: %q, want %q", got, c.want)
 			}
 			l := load(t, b, table, have)
