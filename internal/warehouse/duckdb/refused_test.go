@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"testing"
@@ -70,22 +71,21 @@ func TestBordersOfWhatIsHeld(t *testing.T) {
 		{schemas.String, text("\xed\xa0\x80"), "", ""}, // a surrogate in UTF-8
 	} {
 		typ := schemas.Type{Kind: c.kind}
-		l := &loader{w: w, table: warehouse.CoreTable{Name: "core.border", Mode: schemas.ModeMerge, Key: []string{"id"}, Columns: []schemas.Column{
+		table := warehouse.CoreTable{Name: fmt.Sprint("core.border", i), Mode: schemas.ModeMerge, Key: []string{"id"}, Columns: []schemas.Column{
 			{Name: "id", Type: schemas.Type{Kind: schemas.Int}}, {Name: "v", Type: typ},
-		}}}
-		l.table.Name += string(rune('a' + i))
+		}}
 		if c.kind.IsEventTime() {
-			l.table.EventTimes = []string{"v"} // what it touches is told too
+			table.EventTimes = []string{"v"} // what it touches is told too
 		}
-		if err := w.Ensure(t.Context(), l.table); err != nil {
+		if err := w.Ensure(t.Context(), table); err != nil {
 			t.Fatal(err)
 		}
-		head, err := w.Acquire(t.Context(), l.table.Name, "topic", "id")
+		head, err := w.Acquire(t.Context(), table.Name, "topic", "id")
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = w.Load(t.Context(), &warehouse.Batch{
-			Table: l.table, Epoch: head.Epoch, Load: 1, Partitions: 1, Rows: &one{kind: c.kind, value: c.value}, Counts: schemas.RowCounts{Read: 1},
+			Table: table, Epoch: head.Epoch, Load: 1, Partitions: 1, Rows: &one{kind: c.kind, value: c.value}, Counts: schemas.RowCounts{Read: 1},
 		})
 		if c.want == "" {
 			var rows *warehouse.RowsError
@@ -98,7 +98,7 @@ func TestBordersOfWhatIsHeld(t *testing.T) {
 			t.Errorf("%s %d %q: %v", typ, c.value.Int, c.value.Bytes, err)
 			continue
 		}
-		if n := count(t, w, "SELECT count(*) FROM "+l.table.Name+" WHERE CAST("+c.read+" AS VARCHAR) = "+w.dialect.Text(c.want)); n != 1 {
+		if n := count(t, w, "SELECT count(*) FROM "+table.Name+" WHERE CAST("+c.read+" AS VARCHAR) = "+w.dialect.Text(c.want)); n != 1 {
 			t.Errorf("%s %d %q is not held as %q", typ, c.value.Int, c.value.Bytes, c.want)
 		}
 	}
