@@ -46,7 +46,7 @@ func (t *topic) flush(ctx context.Context) error {
 
 // load commits the batch to one table and announces it.
 func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
-	for {
+	for refused := 0; ; refused++ {
 		b, err := t.prepare(ctx, g, started)
 		if err != nil {
 			return err
@@ -54,10 +54,10 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 		if b == nil {
 			return nil
 		}
-		event, err := t.commit(ctx, g, b)
-		var poison *batch.Poison
-		if errors.As(err, &poison) {
-			if err := t.quarantineAgain(ctx, poison); err != nil {
+		event, err := t.commit(ctx, g, b, refused >= exactRefusals)
+		var r *refusal
+		if errors.As(err, &r) {
+			if err := t.quarantineDropped(ctx, r.dropped); err != nil {
 				return err
 			}
 			continue
@@ -134,7 +134,9 @@ func (t *topic) schemaVersion() (newest int) {
 // commit loads the batch. After an error the outcome is unknown: the table is
 // acquired again, and its head says whether the load is there. Acquiring again
 // is by right only while the group still counts us in (G5).
-func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (event schemas.LoadComplete, err error) {
+//
+// whole is described at exactRefusals.
+func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch, whole bool) (event schemas.LoadComplete, err error) {
 	again := false
 	err = t.retry(ctx, "load "+g.table.Name, func() error {
 		if again {
@@ -146,8 +148,10 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 		again = true
 		b.Rows.Reset()
 		event, err = t.opts.Loader.Load(ctx, b)
-		var poison *batch.Poison
-		if errors.Is(err, warehouse.ErrFenced) || errors.As(err, &poison) {
+		if dropped := t.drop(g, err, whole); len(dropped) > 0 {
+			return permanent(&refusal{err, dropped})
+		}
+		if errors.Is(err, warehouse.ErrFenced) {
 			return permanent(err)
 		}
 		if err != nil {
@@ -193,19 +197,47 @@ func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, ev
 	return false, permanent(fmt.Errorf("the head went from load %d to %d: %w", before.Load, head.Load, warehouse.ErrFenced))
 }
 
-// quarantineAgain takes a change that turned out to be poison, and what waits
-// behind it, out of the batch.
-func (t *topic) quarantineAgain(ctx context.Context, p *batch.Poison) error {
-	reason := p.Err.Error()
-	var letters []deadletter.Letter
-	for _, d := range t.batch.Drop(p.Partition, p.Offset) {
-		letters = append(letters, deadletter.Letter{Partition: d.Partition, Offset: d.Offset, Key: d.Key, Value: d.Value, Canonical: d.Canonical, Reason: reason})
-		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", reason)
-		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
-		reason = "an earlier change of the key is a dead letter"
+// exactRefusals is how often one load may be refused before whole keys are taken
+// out of it. Until then the changes before a refused one are loaded; but a row
+// that is updated a thousand times with a value of that kind would be refused a
+// thousand times.
+const exactRefusals = 8
+
+// refusal says that a load was refused for changes that have been taken out of
+// the batch since.
+type refusal struct {
+	error
+	dropped []batch.Dropped
+}
+
+func (r *refusal) Unwrap() error { return r.error }
+
+// drop takes out of the batch what a load of it was refused for: a change that
+// cannot be decoded, or values that the warehouse cannot take; and what waits
+// behind them.
+func (t *topic) drop(g *target, err error, whole bool) []batch.Dropped {
+	var poison *batch.Poison
+	var rows *warehouse.RowsError
+	switch {
+	case errors.As(err, &poison):
+		return t.batch.Drop(poison.Partition, poison.Offset, poison.Err.Error())
+	case errors.As(err, &rows):
+		return t.batch.Refuse(g.table, g.head.Offsets, rows.Rows, whole)
 	}
-	if len(letters) == 0 {
-		return fmt.Errorf("quarantine a change that is not in the batch: %w", p)
+	return nil
+}
+
+// quarantineDropped returns when the changes that were taken out of the batch
+// are dead letters: a load without them may commit then.
+func (t *topic) quarantineDropped(ctx context.Context, dropped []batch.Dropped) error {
+	var letters []deadletter.Letter
+	for _, d := range dropped {
+		if d.Reason == "" {
+			d.Reason = errBehind.Error()
+		}
+		letters = append(letters, deadletter.Letter{Partition: d.Partition, Offset: d.Offset, Key: d.Key, Value: d.Value, Canonical: d.Canonical, Reason: d.Reason})
+		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", d.Reason)
+		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
 	}
 	return t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, letters) })
 }

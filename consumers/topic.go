@@ -186,7 +186,7 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 		return err
 	}
 	if t.letters.Blocks(c.Canonical, c.Offset) {
-		return t.quarantine(ctx, &c, errors.New("an earlier change of the key is a dead letter"))
+		return t.quarantine(ctx, &c, errBehind)
 	}
 	if keyless := len(c.Canonical) == 0; keyless && (c.Envelope.Op == schemas.Update || c.Envelope.Op == schemas.Delete) {
 		return t.quarantine(ctx, &c, fmt.Errorf("op %s on a table without a key", c.Envelope.Op))
@@ -346,6 +346,9 @@ func (t *topic) schemaText(ctx context.Context, id uint32) (text string, err err
 	})
 	return text, err
 }
+
+// errBehind is the reason of a letter that waits for an earlier one.
+var errBehind = errors.New("an earlier change of the key is a dead letter")
 
 // quarantine sends a record to the dead-letter topic, with the next load.
 func (t *topic) quarantine(ctx context.Context, c *batch.Change, reason error) error {

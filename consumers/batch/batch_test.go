@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -270,32 +269,6 @@ func TestLoadSkipsWhatTheTableHas(t *testing.T) {
 	want := []schemas.Range{{Topic: "t", Partition: 0, From: 2, To: 3}}
 	if !slices.Equal(l.Ranges, want) || l.Counts.Read != 1 || l.PosMin != pos(5) || l.PosMax != pos(5) {
 		t.Errorf("ranges %+v, counts %+v, %s to %s", l.Ranges, l.Counts, l.PosMin, l.PosMax)
-	}
-}
-
-func TestDropTakesTheKeysLaterChangesAlong(t *testing.T) {
-	w := textWorld(t)
-	b := New(wide)
-	w.add(b, 0, change(schemas.Create, 1, 1, "early"))
-	w.add(b, 0, change(schemas.Update, 2, 1, "poison"))
-	w.add(b, 0, change(schemas.Create, 3, 2, "other"))
-	w.add(b, 0, change(schemas.Update, 4, 1, "behind"))
-	dropped := b.Drop(0, 1)
-	if len(dropped) != 2 || dropped[0].Offset != 1 || dropped[1].Offset != 3 || len(dropped[1].Value) == 0 {
-		t.Fatalf("dropped %+v", dropped)
-	}
-	b.Quarantine(0, 9)
-	b.Saw(0, 9, time.Unix(100, 0))
-	l := load(t, b, w.core(schemas.ModeMerge), nil)
-	got := map[int64]string{}
-	for _, s := range read(t, l.Rows, 2) {
-		got[s.row[0].Int] = string(s.row[1].Bytes)
-	}
-	if want := map[int64]string{1: "early", 2: "other"}; !maps.Equal(got, want) {
-		t.Errorf("staged %v, want %v", got, want)
-	}
-	if l.Counts.Read != 5 || l.Counts.Quarantined != 3 || l.Counts.Folded != 0 {
-		t.Errorf("counts %+v", l.Counts)
 	}
 }
 

@@ -181,8 +181,9 @@ type Loader interface {
 	// Load commits the batch and returns the event that announces it. Offsets,
 	// marks, horizon, rows, changes and the log of loads commit together or not
 	// at all. A batch whose epoch or number is not the head's next is ErrFenced.
-	// On any other error nothing was committed, or the outcome is unknown: the
-	// caller acquires again and compares. The event's numbers add up (G11):
+	// Values that no column of the warehouse can hold are a *RowsError. On any
+	// other error nothing was committed, or the outcome is unknown: the caller
+	// acquires again and compares. The event's numbers add up (G11):
 	// Applied are the staged rows that were written, Stale those that were not;
 	// of the applied ones Inserted made a row live that was not there or was
 	// deleted, Updated wrote a live row that stays so, Deleted ended one, and the

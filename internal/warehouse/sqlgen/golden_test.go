@@ -69,9 +69,11 @@ func statements(c *Core) string {
 	if c.Mode == schemas.ModeAppend {
 		write = c.Append
 	}
+	refused, _ := c.Refused("f")
 	list := []string{
 		"-- the table", c.CreateBase(), c.CreateView(), c.AddColumn(0), c.AlterType(c.Base(c.Name), 0), c.CreateChanges(),
 		"-- a load: before the transaction", c.CreateStage(), c.FillStage("f"), c.CreateEffect(),
+		"-- a load: if a cast has failed", refused,
 		"-- a load: the transaction", c.DuplicateKey(), c.Removed(h), c.Remove(h), c.Write(h), c.Counts(), write(h, 7, 1_700_000_000_000_000),
 	}
 	if c.KeepImages {

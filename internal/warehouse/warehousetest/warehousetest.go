@@ -97,6 +97,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"OddNames", oddNames},
 		{"EveryTypeAndItsExtremes", everyType},
 		{"ValuesThatDoNotFit", badValues},
+		{"RefusedRowsAreNamed", refusedRows},
 		{"DeathAtEveryPoint", deaths},
 		{"ErrorAtEveryPoint", failures},
 		{"CancelledAtEveryPoint", cancelled},
