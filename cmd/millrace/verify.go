@@ -23,7 +23,7 @@ func newVerify() *cobra.Command {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "comparing %s; if it is not up to date, this waits for it, up to a minute\n", args[0])
-		report, err := up.Verify(cmd.Context(), conf, args[0])
+		report, err := up.Verify(cmd.Context(), conf, args[0], func(sentence string) { fmt.Fprintln(cmd.ErrOrStderr(), sentence) })
 		if err != nil {
 			return err
 		}
