@@ -107,6 +107,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := p.openWarehouse(ctx); err != nil {
 		return err
 	}
+	if err := p.checkPrefix(ctx); err != nil {
+		return err
+	}
 	return p.run(ctx)
 }
 
