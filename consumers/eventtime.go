@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,34 +11,41 @@ import (
 	"millrace/schemas"
 )
 
-// checkEventTimes halts a table whose configured event times are no columns of
-// it, or have a type that no time lies in: no later try makes them right.
+// checkEventTimes halts a table whose configured event times are none: no
+// later try makes them right.
 func checkEventTimes(t *warehouse.CoreTable) error {
 	for _, name := range t.EventTimes {
-		i := slices.IndexFunc(t.Columns, func(c schemas.Column) bool { return c.Name == name })
-		if i < 0 {
-			return halt(fmt.Errorf("event_time %q is no column of %s", name, t.Name), eventTimeCure(t, name))
-		}
-		if kind := t.Columns[i].Type; !kind.Kind.IsEventTime() {
-			return halt(fmt.Errorf("event_time %q of %s has the type %s, and no DATE, TIMESTAMP or DATETIME", name, t.Name, kind), eventTimeCure(t, name))
+		if problem, cure := EventTimeFault(t.Columns, name); problem != "" {
+			return halt(errors.New("event_time "+problem), cure+" in the configuration, then restart millrace")
 		}
 	}
 	return nil
 }
 
-func eventTimeCure(t *warehouse.CoreTable, name string) string {
+// EventTimeFault says why a column cannot be an event time of a table with the
+// given columns, and what can; both are empty if it can.
+func EventTimeFault(columns []schemas.Column, name string) (problem, cure string) {
+	i := slices.IndexFunc(columns, func(c schemas.Column) bool { return c.Name == name })
+	switch {
+	case i < 0:
+		problem = fmt.Sprintf("%q is no column of the table", name)
+	case !columns[i].Type.Kind.IsEventTime():
+		problem = fmt.Sprintf("%q has the type %s, and is no DATE, TIMESTAMP or DATETIME", name, columns[i].Type)
+	default:
+		return "", ""
+	}
 	var times []string
-	for _, c := range t.Columns {
+	for _, c := range columns {
 		if c.Type.Kind.IsEventTime() {
 			times = append(times, c.Name)
 		}
 	}
-	cure := "name a column of those types under event_time in the configuration, then restart millrace"
-	if near := invalid.Nearest(name, times); near != "" && near != name {
-		return fmt.Sprintf("did you mean %s? %s", near, cure)
+	near := invalid.Nearest(name, times)
+	switch {
+	case len(times) == 0:
+		return problem, "no column of it is a DATE, TIMESTAMP or DATETIME: leave event_time out"
+	case near != "":
+		return problem, fmt.Sprintf("did you mean %s? Write one of %s", near, strings.Join(times, ", "))
 	}
-	if len(times) == 0 {
-		return "it has no such column: leave event_time out of the configuration, then restart millrace"
-	}
-	return fmt.Sprintf("%s; there are %s", cure, strings.Join(times, ", "))
+	return problem, "write one of " + strings.Join(times, ", ")
 }

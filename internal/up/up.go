@@ -25,6 +25,7 @@ import (
 	"millrace/internal/page"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/producers"
+	"millrace/schemas"
 	"millrace/schemas/registry"
 )
 
@@ -59,7 +60,8 @@ type process struct {
 	ops      *ops.Server
 	schemas  *registry.Registry // nil if the registry is elsewhere
 	registry *registry.Client
-	duck     *duckdb.Warehouse // nil if only producers run
+	duck     *duckdb.Warehouse         // nil if only producers run
+	surveyed map[string]*schemas.Table // of a check: tables by topic, as their sources say
 
 	producers []*producers.Producer
 	kinds     []string     // of the producers' sources
