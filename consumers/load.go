@@ -38,7 +38,10 @@ func (t *topic) flush(ctx context.Context) error {
 	}
 	t.batch.Reset()
 	t.settle()
-	return t.commitOffsets(ctx)
+	if err := t.commitOffsets(ctx); err != nil {
+		return err
+	}
+	return t.step(ctx)
 }
 
 // load commits the batch to one table and announces it.
@@ -63,6 +66,9 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 			return err
 		}
 		t.loaded(g, b, &event, started)
+		if g.staged {
+			return nil // nobody reads it yet
+		}
 		return t.announce(ctx, &event)
 	}
 }
@@ -72,6 +78,11 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*warehouse.Batch, error) {
 	if err := t.learnKey(ctx); err != nil {
 		return nil, err
+	}
+	if g.renew {
+		if err := t.renew(ctx, g, started); err != nil {
+			return nil, err
+		}
 	}
 	if !g.ensured {
 		if err := checkEventTimes(&g.table); err != nil {
@@ -143,7 +154,7 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 			return permanent(err)
 		}
 		if err != nil {
-			t.metrics.retries.WithLabelValues(g.table.Name).Inc()
+			t.metrics.retries.WithLabelValues(g.of).Inc()
 		}
 		return err
 	})
@@ -213,8 +224,12 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 	g.head.Marks = mergeMarks(g.head.Marks, b.Marks)
 	g.head.Complete, g.head.Snapshot = e.CompleteThrough, e.Snapshot
 	g.shown = e.CompleteThrough
-	t.status.update(g.table.Name, func(s *TableStatus) {
-		s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
+	t.status.update(g.of, func(s *TableStatus) {
+		if s.Letters = t.letters.Len(); g.staged {
+			s.Snapshot.Running = true
+		} else {
+			s.Load, s.LoadedAt, s.Complete, s.Snapshot = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot
+		}
 		s.Rows.Read += e.Rows.Read
 		s.Rows.Applied += e.Rows.Applied
 		s.Rows.Folded += e.Rows.Folded
@@ -225,12 +240,12 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 		s.Rows.Quarantined += e.Rows.Quarantined
 	})
 	m := t.metrics
-	m.loads.WithLabelValues(g.table.Name).Inc()
-	m.duration.WithLabelValues(g.table.Name).Observe(time.Since(started).Seconds())
-	m.rows.WithLabelValues(g.table.Name, "applied").Add(float64(e.Rows.Applied))
-	m.rows.WithLabelValues(g.table.Name, "folded").Add(float64(e.Rows.Folded))
-	m.rows.WithLabelValues(g.table.Name, "stale").Add(float64(e.Rows.Stale))
-	m.rows.WithLabelValues(g.table.Name, "quarantined").Add(float64(e.Rows.Quarantined))
+	m.loads.WithLabelValues(g.of).Inc()
+	m.duration.WithLabelValues(g.of).Observe(time.Since(started).Seconds())
+	m.rows.WithLabelValues(g.of, "applied").Add(float64(e.Rows.Applied))
+	m.rows.WithLabelValues(g.of, "folded").Add(float64(e.Rows.Folded))
+	m.rows.WithLabelValues(g.of, "stale").Add(float64(e.Rows.Stale))
+	m.rows.WithLabelValues(g.of, "quarantined").Add(float64(e.Rows.Quarantined))
 }
 
 // progress tells those who wait for completeness that a quiet table is complete
@@ -241,7 +256,7 @@ func (t *topic) progress(ctx context.Context) error {
 		return nil
 	}
 	for _, g := range t.targets {
-		if g.head.Load == 0 {
+		if g.head.Load == 0 || g.staged || g.renew {
 			continue
 		}
 		if err := t.learnKey(ctx); err != nil { // the mode hangs on it
@@ -258,7 +273,7 @@ func (t *topic) progress(ctx context.Context) error {
 		if err := t.announce(ctx, &event); err != nil {
 			return err
 		}
-		t.status.update(g.table.Name, func(s *TableStatus) { s.Complete = through })
+		t.status.update(g.of, func(s *TableStatus) { s.Complete = through })
 		g.shown = through
 	}
 	return nil
@@ -270,13 +285,7 @@ func mergeMarks(have, more map[int32]warehouse.Mark) map[int32]warehouse.Mark {
 		out = map[int32]warehouse.Mark{}
 	}
 	for p, m := range more {
-		was := out[p]
-		was.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, m.Complete.Pos)
-		if was.Complete.Time.Before(m.Complete.Time) {
-			was.Complete.Time = m.Complete.Time
-		}
-		was.SnapshotDone = schemas.MaxPosition(was.SnapshotDone, m.SnapshotDone)
-		out[p] = was
+		out[p] = out[p].Join(m)
 	}
 	return out
 }

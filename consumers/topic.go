@@ -33,6 +33,15 @@ func halt(err error, cure string) error { return &haltError{err, cure} }
 
 // target is one core table that a topic feeds.
 type target struct {
+	// of is the core table. Until a copy's next generation is whole its rows
+	// collect in another table, and main is the head of this one.
+	of         string
+	generation int
+	staged     bool
+	main       warehouse.Head
+	// renew says that a history has yet to take the step to this generation.
+	renew bool
+
 	table   warehouse.CoreTable
 	head    warehouse.Head
 	owned   bool             // the head is ours; false until a new table's first load
@@ -95,6 +104,9 @@ func (q *queue) take() [][]*kgo.Record {
 func (t *topic) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	if err := t.step(ctx); err != nil {
+		return err
+	}
 	for {
 		if due := t.batch.Due(); !due.IsZero() {
 			timer.Reset(time.Until(due))
@@ -128,8 +140,14 @@ func (t *topic) run(ctx context.Context) error {
 	}
 }
 
-// rereadHeader marks a row that its producer read again for its key's sake.
-const rereadHeader = "reread"
+const (
+	rereadHeader = "reread" // a row that its producer read again for its key's sake
+	nextHeader   = "next"   // the partition's last record: the table goes on in the topic that it names
+)
+
+func hasHeader(r *kgo.Record, key string) bool {
+	return slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == key })
+}
 
 // settle counts off what was taken from the queue, once nothing refers to it.
 func (t *topic) settle() {
@@ -159,11 +177,11 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 		return t.quarantine(ctx, &c, err)
 	}
 	if t.envelope.Op.IsControl() {
-		t.batch.Mark(r.Partition, &t.envelope)
+		t.batch.Mark(r.Partition, &t.envelope, hasHeader(r, nextHeader))
 		return nil
 	}
 	c.Schema, c.Envelope = schema, t.envelope
-	c.Reread = slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == rereadHeader })
+	c.Reread = hasHeader(r, rereadHeader)
 	if err := t.readKey(ctx, &c); err != nil {
 		return err
 	}
@@ -173,7 +191,7 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 	if keyless := len(c.Canonical) == 0; keyless && (c.Envelope.Op == schemas.Update || c.Envelope.Op == schemas.Delete) {
 		return t.quarantine(ctx, &c, fmt.Errorf("op %s on a table without a key", c.Envelope.Op))
 	}
-	if c.Envelope.Op == schemas.Delete && len(t.targets) > 1 {
+	if c.Envelope.Op == schemas.Delete && t.keepsAll() {
 		if c.Before, err = schema.Decoder.Before(&t.envelope); err != nil {
 			return t.quarantine(ctx, &c, err)
 		}
@@ -260,6 +278,12 @@ func (t *topic) setKeyless() {
 	for _, g := range t.targets {
 		g.table.Key, g.table.Mode = []string{}, schemas.ModeAppend
 	}
+}
+
+// keepsAll reports whether a table keeps every change, and so the rows before
+// deletes.
+func (t *topic) keepsAll() bool {
+	return slices.ContainsFunc(t.targets, func(g *target) bool { return g.table.Mode == schemas.ModeAppend })
 }
 
 // setKey gives the tables the key that the topic's key schema names.

@@ -2,15 +2,20 @@ package producers
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"millrace/internal/kafka"
 	"millrace/schemas"
 )
 
@@ -94,6 +99,50 @@ func TestStopAndStart(t *testing.T) {
 		r.settle()
 		r.finish()
 		w.check()
+	})
+}
+
+// TestGenerationBeforeEnds: the last record of every partition names the next
+// topic, whatever dies meanwhile, and only repetitions follow it.
+func TestGenerationBeforeEnds(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, rand.Uint64(), embedded, "a")
+		r := w.start(nil)
+		r.settle()
+		for generation := 2; generation <= 4; generation++ {
+			for range 20 {
+				w.db.random(10, false)
+			}
+			w.db.transact(func(x *memWriter) { x.renew("a") })
+			for range 20 {
+				w.db.random(10, false)
+			}
+			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+			r.kill()
+			r = w.start(nil)
+		}
+		r.settle()
+		r.finish()
+		w.check()
+		for generation := range 3 {
+			topic, err := kafka.Names{Prefix: "p"}.Table(kafka.TopicName{Source: "s", Schema: "public", Table: "a", Generation: generation + 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			next, _ := kafka.Names{Prefix: "p"}.Table(kafka.TopicName{Source: "s", Schema: "public", Table: "a", Generation: generation + 2})
+			ended, seen := map[int32]bool{}, map[string]bool{}
+			for _, rec := range w.read(topic) {
+				at := fmt.Sprintf("%d %x", rec.Partition, rec.Value)
+				last := slices.ContainsFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == NextHeader && string(h.Value) == next })
+				if g := w.decode("a", generation+1, rec); ended[rec.Partition] && !last && !seen[at] && g.change.Op != schemas.Watermark {
+					t.Fatalf("seed %d: %s/%d@%d follows the end of its topic", w.seed, topic, rec.Partition, rec.Offset)
+				}
+				ended[rec.Partition], seen[at] = ended[rec.Partition] || last, true
+			}
+			if len(ended) != int(w.partitions) || slices.Contains(slices.Collect(maps.Values(ended)), false) {
+				t.Fatalf("seed %d: of %s only %v have ended", w.seed, topic, ended)
+			}
+		}
 	})
 }
 

@@ -303,7 +303,7 @@ func TestControlRecords(t *testing.T) {
 	b := New(wide)
 	mark := func(op schemas.Op, n int) {
 		b.Saw(0, int64(n), time.Unix(100, 0))
-		b.Mark(0, &avro.Envelope{Op: op, Pos: pos(n), TsUs: int64(n)})
+		b.Mark(0, &avro.Envelope{Op: op, Pos: pos(n), TsUs: int64(n)}, false)
 	}
 	mark(schemas.Watermark, 5)
 	mark(schemas.Watermark, 3) // a repeat
@@ -330,12 +330,12 @@ func TestControlRecords(t *testing.T) {
 // open windows.
 func TestAWatermarkWithoutATime(t *testing.T) {
 	b := New(Limits{})
-	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(3)})
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(3)}, false)
 	if m := b.Marks()[0]; m.Complete.Pos != pos(3) || !m.Complete.Time.IsZero() {
 		t.Errorf("got %+v", m)
 	}
-	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(4), TsUs: 7})
-	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(5)})
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(4), TsUs: 7}, false)
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(5)}, false)
 	if m := b.Marks()[0]; m.Complete.Pos != pos(5) || !m.Complete.Time.Equal(time.UnixMicro(7)) {
 		t.Errorf("got %+v", m)
 	}
@@ -388,7 +388,7 @@ func TestQuietTableHoldsNoMemory(t *testing.T) {
 	for n := range 5000 {
 		b.Keep(Record{Value: make([]byte, 100)})
 		b.Saw(0, int64(5000+n), time.Now())
-		b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(6000 + n)})
+		b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(6000 + n)}, false)
 		if n%5 == 4 {
 			b.Wait()
 		}

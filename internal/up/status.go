@@ -46,8 +46,7 @@ func haltText(err error) string {
 	return err.Error()
 }
 
-// showSources marks core tables whose source's table is not captured, or has a
-// new key: what follows that lies on another topic, which nothing loads yet.
+// showSources marks core tables whose source's table is not captured.
 func (p *process) showSources(core []page.Core) {
 	for _, source := range p.producers {
 		status := source.Status()
@@ -58,13 +57,8 @@ func (p *process) showSources(core []page.Core) {
 				continue // it halts the table, with these words
 			}
 			for i := range core {
-				switch {
-				case core[i].Topic != topic:
-				case t.Halted != nil:
+				if first, _ := kafka.Generation(core[i].Topic); first == topic && t.Halted != nil {
 					core[i].Halted = fmt.Sprintf("%s is not captured: %s", t.ID, haltText(t.Halted))
-				case t.Generation > 1:
-					core[i].Halted = fmt.Sprintf("the key of %s has changed: its changes are kept on topic %s and are not loaded: "+
-						"capture the table under another source name to load it anew", t.ID, t.Topic)
 				}
 			}
 		}

@@ -67,7 +67,7 @@ type shape struct {
 }
 
 // renewed is the version of t with the given shape: the current one if nothing
-// differs, else another. A changed key is a new generation.
+// differs, else another. A version that does not continue it is a new generation.
 func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 	next := &schemas.Table{Source: s.env.Source, Schema: t.schema, Name: t.name, Columns: sh.columns, Generation: 1, Description: sh.description}
 	for _, name := range sh.key {
@@ -81,7 +81,7 @@ func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 		return nil, t.haltError(errors.New("it has no primary key"), fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…)", quoteTable(t.schema, t.name)))
 	}
 	if old := t.table; old != nil {
-		if next.Generation = old.Generation; !sameKey(old, next) {
+		if next.Generation = old.Generation; !next.Continues(old) {
 			next.Generation++
 		}
 		if slices.Equal(old.Columns, next.Columns) && slices.Equal(old.Key, next.Key) && old.Description == next.Description {
@@ -90,12 +90,6 @@ func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 	}
 	next.Topic = s.env.Topic(t.schema, t.name, next.Generation)
 	return next, nil
-}
-
-// sameKey reports whether canonical keys of a and b compare. They hold no
-// precision and no scale.
-func sameKey(a, b *schemas.Table) bool {
-	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool { return x.Name == y.Name && x.Type.Kind == y.Type.Kind })
 }
 
 // shape is what a definition means for the schema.

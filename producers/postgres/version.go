@@ -165,7 +165,7 @@ func (ty *types) build(ctx context.Context, q querier, who identityNow, c TableC
 		t.Key = append(t.Key, i)
 	}
 	if prev != nil {
-		if !sameKey(prev.table, t) {
+		if !t.Continues(prev.table) {
 			t.Generation++
 		}
 		for _, col := range prev.state.Columns {
@@ -188,13 +188,6 @@ func (v *version) columnLike(col described) int {
 	}
 	return slices.IndexFunc(v.state.Columns, func(c columnState) bool {
 		return c.Name == col.name && c.TypeOID == col.typeOID && c.Typmod == col.typmod
-	})
-}
-
-// sameKey reports whether the canonical keys of two versions are the same.
-func sameKey(a, b *schemas.Table) bool {
-	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool {
-		return x.Name == y.Name && x.Type.Kind == y.Type.Kind
 	})
 }
 

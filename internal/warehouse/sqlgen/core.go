@@ -120,7 +120,7 @@ func (d *Dialect) CreateHead(n Name) string {
 	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s (
   name VARCHAR, mode VARCHAR, key JSON, epoch BIGINT, fence BIGINT, load BIGINT, topic VARCHAR, topic_id VARCHAR,
   offsets JSON, marks JSON, horizon VARCHAR, complete_pos VARCHAR, complete_time %s,
-  snapshot_pos VARCHAR, snapshot_running BOOLEAN, snapshot_done BOOLEAN, unsettable JSON
+  snapshot_pos VARCHAR, snapshot_running BOOLEAN, snapshot_done BOOLEAN, unsettable JSON, generation BIGINT
 )`, d.Head(n), d.Type(schemas.Type{Kind: schemas.Timestamp}))
 }
 
@@ -128,7 +128,7 @@ func (d *Dialect) CreateHead(n Name) string {
 // is one. Parameters: name, mode, key.
 func (d *Dialect) InsertHead(n Name) string {
 	return fmt.Sprintf(`INSERT INTO %s
-SELECT CAST($1 AS VARCHAR), CAST($2 AS VARCHAR), CAST($3 AS VARCHAR), 0, 0, 0, '', '', '{}', '{}', '', '', NULL, '', FALSE, FALSE, '[]'
+SELECT CAST($1 AS VARCHAR), CAST($2 AS VARCHAR), CAST($3 AS VARCHAR), 0, 0, 0, '', '', '{}', '{}', '', '', NULL, '', FALSE, FALSE, '[]', 1
 WHERE NOT EXISTS (SELECT 1 FROM %s)`, d.Head(n), d.Head(n))
 }
 

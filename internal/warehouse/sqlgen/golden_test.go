@@ -101,10 +101,10 @@ func TestGolden(t *testing.T) {
 		golden(t, name, statements(c))
 	}
 	d := DuckDB()
-	n := Name{"core", "payments"}
+	n := Name{Dataset: "core", Table: "payments"}
 	golden(t, "head", terminated([]string{
 		d.CreateHead(n), d.CreateLoads(n), d.CreateNeeds(n), d.InsertHead(n), d.ReadHead(n), d.TakeOver(n), d.Advance(n),
-		d.MoveOffsets(n), d.SetRunning(n), d.SetUnsettable(n), d.LogLoad(n), d.ReadLoads(n),
+		d.Succeed(n), d.MoveOffsets(n), d.SetRunning(n), d.SetUnsettable(n), d.LogLoad(n), d.ReadLoads(n),
 	}))
 }
 

@@ -5,7 +5,7 @@ import "fmt"
 // ReadHead reads the head's row, or none.
 func (d *Dialect) ReadHead(n Name) string {
 	return fmt.Sprintf(`SELECT name, mode, CAST(key AS VARCHAR), epoch, load, topic, topic_id, CAST(offsets AS VARCHAR), CAST(marks AS VARCHAR), horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, CAST(unsettable AS VARCHAR)
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, CAST(unsettable AS VARCHAR), generation
 FROM %s`, d.Head(n))
 }
 
@@ -25,6 +25,16 @@ func (d *Dialect) TakeOver(n Name) string {
 func (d *Dialect) Advance(n Name) string {
 	return fmt.Sprintf(`UPDATE %s SET load = $9, fence = fence + 1, offsets = CAST($1 AS VARCHAR), marks = CAST($2 AS VARCHAR),
   horizon = $3, complete_pos = $4, complete_time = $5, snapshot_pos = $6, snapshot_running = $7, snapshot_done = $8
+WHERE epoch = $10 AND load = $9 - 1`, d.Head(n))
+}
+
+// Succeed makes the head that of the next generation, as Advance does for a
+// load. Parameters: those of Advance, and mode, key, topic, topic_id,
+// unsettable, generation.
+func (d *Dialect) Succeed(n Name) string {
+	return fmt.Sprintf(`UPDATE %s SET load = $9, fence = fence + 1, offsets = CAST($1 AS VARCHAR), marks = CAST($2 AS VARCHAR),
+  horizon = $3, complete_pos = $4, complete_time = $5, snapshot_pos = $6, snapshot_running = $7, snapshot_done = $8,
+  mode = $11, key = CAST($12 AS VARCHAR), topic = $13, topic_id = $14, unsettable = CAST($15 AS VARCHAR), generation = $16
 WHERE epoch = $10 AND load = $9 - 1`, d.Head(n))
 }
 
