@@ -41,7 +41,7 @@ func (p *process) status(ctx context.Context) page.Status {
 func haltText(err error) string {
 	var halt *producers.HaltError
 	if errors.As(err, &halt) {
-		return fmt.Sprintf("%v: %s", halt.Err, halt.Hint)
+		return fmt.Sprintf("%v: %s", halt.Err, halt.Cure())
 	}
 	return err.Error()
 }

@@ -81,6 +81,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		for i := len(p.closers) - 1; i >= 0; i-- {
 			err = errors.Join(err, p.closers[i]())
 		}
+		if err == nil {
+			o.Log.Info("stopped")
+		}
 	}()
 	if err := p.check(); err != nil {
 		return err
