@@ -39,3 +39,34 @@ func TestDataFolderBelongsToItsPrefix(t *testing.T) {
 		return err == nil && rows[0] == "2"
 	})
 }
+
+// Specs are read at the start; that those on disk are others by now is said by
+// the process and by a check.
+func TestSpecsThatChangeWhileTheProcessRuns(t *testing.T) {
+	const daily = "name: analytics.%s\nowner: t\nwindow: day\ninputs: {core.t: made}\nquery: SELECT CAST(made AS DATE) AS day, COUNT(*) AS n FROM core.t GROUP BY 1\n"
+	i := newInstall(t, "prefix: p\ndata: ./data\nhttp: 127.0.0.1:0\nsources:\n  away: {kind: postgres, dsn: 'postgres://u@127.0.0.1:1/d', tables: {public.t: {event_time: made}}}\nderived: ./derived\n",
+		map[string]string{"derived/daily.yaml": fmt.Sprintf(daily, "daily")})
+	i.start()
+	printed := func(args ...string) string {
+		out, err := i.command(append(args, "--config", "millrace.yaml")...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+		return string(out)
+	}
+	for _, command := range []string{"status", "check"} {
+		if out := printed(command); strings.Contains(out, "restart millrace") || !strings.Contains(out, "away") {
+			t.Errorf("%s, when nothing has changed:\n%s", command, out)
+		}
+	}
+	i.write("derived/daily.yaml", fmt.Sprintf(daily, "daily")+"freshness: 1m\n")
+	i.write("derived/more.yaml", fmt.Sprintf(daily, "more"))
+	for _, command := range []string{"status", "check"} {
+		out := printed(command)
+		for _, want := range []string{"its daily.yaml has changed: restart millrace to use it", "the spec more.yaml is new: restart millrace"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s does not say %q:\n%s", command, want, out)
+			}
+		}
+	}
+}

@@ -26,6 +26,9 @@ func (s *Status) Write(out io.Writer) error {
 	for _, d := range s.Derived {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", d.Table, count(d.Rows), d.Load, since(s.Now, d.LoadedAt), since(s.Now, d.Complete), d.Dirty, d.state())
 	}
+	for _, note := range s.Notes {
+		fmt.Fprintln(w, "\nnote: "+note)
+	}
 	return w.Flush()
 }
 
@@ -82,6 +85,13 @@ func (c *Core) state() string {
 }
 
 func (d *Derived) state() string {
+	if d.Stale != "" {
+		return d.progress() + "; " + d.Stale
+	}
+	return d.progress()
+}
+
+func (d *Derived) progress() string {
 	switch {
 	case d.Error != "":
 		return fmt.Sprintf("%d held: %s", d.Held, d.Error)

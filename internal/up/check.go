@@ -15,6 +15,7 @@ import (
 	"millrace/internal/config"
 	"millrace/internal/invalid"
 	"millrace/internal/kafka"
+	"millrace/internal/page"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 	"millrace/schemas/registry"
@@ -81,7 +82,34 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
+	if conf != nil {
+		out.running(ctx, conf)
+	}
 	return &out, nil
+}
+
+// running notes where the process that runs on the configuration has read other
+// specs than those that were checked.
+func (c *Checked) running(ctx context.Context, conf *config.Config) {
+	f, err := Find(conf.Data)
+	if err != nil {
+		return // none runs, so none differs
+	}
+	client := &page.Client{Addr: f.HTTP}
+	defer client.HTTP.CloseIdleConnections()
+	status, err := client.Status(ctx)
+	if err != nil {
+		c.Unchecked = append(c.Unchecked, "whether the running process has read these specs: "+err.Error())
+		return
+	}
+	for _, d := range status.Derived {
+		if d.Stale != "" {
+			c.Notes = append(c.Notes, "the running process has an older spec of "+d.Table+": "+d.Stale)
+		}
+	}
+	for _, note := range status.Notes {
+		c.Notes = append(c.Notes, "in the running process "+note)
+	}
 }
 
 // specs checks the specs of a folder against the configuration, if that is

@@ -32,6 +32,7 @@ func (p *process) status(ctx context.Context) page.Status {
 	p.showSources(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
+		s.Notes = p.derivers.compareSpecs(s.Derived)
 	}
 	return s
 }
