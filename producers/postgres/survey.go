@@ -2,6 +2,10 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
 
 	"millrace/producers"
 )
@@ -42,6 +46,7 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (*producers.Surv
 	if err != nil {
 		return nil, err
 	}
+	var wanted []*catalogTable
 	types := &types{info: map[uint32]typeInfo{}}
 	who := identityNow{source: env.Source, db: srv.database, topic: env.Topic}
 	for _, t := range c.Tables {
@@ -61,7 +66,42 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (*producers.Surv
 			}
 			continue
 		}
-		out.Tables = append(out.Tables, v.table)
+		wanted, out.Tables = append(wanted, cat), append(out.Tables, v.table)
+	}
+	if err := mayPublish(ctx, conn, name, wanted); err != nil {
+		if err := out.Add("", err); err != nil {
+			return nil, err
+		}
 	}
 	return &out, nil
+}
+
+// mayPublish refuses a role that may not publish the tables, unless they are
+// published already.
+func mayPublish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	ddl, what, err := publishing(ctx, conn, name, tables)
+	if err != nil || len(ddl) == 0 {
+		return err
+	}
+	ids := make([]uint32, len(tables))
+	for i, t := range tables {
+		ids[i] = t.OID
+	}
+	var role string
+	var may bool
+	if err := conn.QueryRow(ctx, `SELECT current_user::text,
+		coalesce((SELECT pg_has_role(p.pubowner, 'USAGE') FROM pg_publication p WHERE p.pubname = $1), has_database_privilege(current_database(), 'CREATE'))
+		AND (SELECT bool_and(pg_has_role(c.relowner, 'USAGE')) FROM pg_class c WHERE c.oid = ANY($2::oid[]))`, name, ids).Scan(&role, &may); err != nil {
+		return fmt.Errorf("read who may publish: %w", err)
+	}
+	if may {
+		return nil
+	}
+	return &producers.HaltError{
+		Err:  fmt.Errorf("the role %s may not %s", role, what),
+		Hint: "run as a role that may, such as the tables' owner: " + strings.Join(ddl, "; "),
+	}
 }
