@@ -73,9 +73,13 @@ func examine(ctx context.Context, db *sql.DB, addr string) (s server, faults []e
 		return s, faults, nil
 	}
 	if s.status, err = readStatus(ctx, db); err != nil {
-		return s, nil, privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+		err = privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+		var h *producers.HaltError
+		if errors.As(err, &h) {
+			return s, append(faults, err), nil
+		}
 	}
-	return s, faults, nil
+	return s, faults, err
 }
 
 // joinHalts makes one HaltError of several, so that a person cures all at once.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -31,6 +32,14 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 	if s.server, faults, err = examine(ctx, s.db, d.Addr); err != nil {
 		return &out, out.Add("", err) // nothing more can be asked
 	}
+	mayRead, err := mayReadBinlog(ctx, s.db)
+	if err != nil {
+		return nil, err
+	}
+	if !mayRead {
+		faults = append(faults, halt(fmt.Errorf("%s may not read the binlog", s.server.account),
+			"GRANT REPLICATION SLAVE ON *.* TO "+quoteAccount(s.server.account)))
+	}
 	for _, fault := range faults {
 		if err := out.Add("", fault); err != nil {
 			return nil, err
@@ -51,4 +60,21 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 		out.Tables = append(out.Tables, table)
 	}
 	return &out, nil
+}
+
+// mayReadBinlog says whether the user may read the binlog, as far as its grants
+// tell: what it has through a role is believed.
+func mayReadBinlog(ctx context.Context, q querier) (bool, error) {
+	grants, err := queryStrings(ctx, q, "SHOW GRANTS")
+	if err != nil {
+		return false, fmt.Errorf("read the user's grants: %w", err)
+	}
+	for _, g := range grants {
+		privileges, _, onSomething := strings.Cut(g, " ON ")
+		everywhere := strings.Contains(g, " ON *.* ")
+		if !onSomething || everywhere && (strings.Contains(privileges, "REPLICATION SLAVE") || strings.Contains(privileges, "ALL PRIVILEGES")) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
