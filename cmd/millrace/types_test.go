@@ -197,7 +197,8 @@ func TestVerifyEveryType(t *testing.T) {
 	my.exec(t, "SET sql_mode = ''", "SET time_zone = '+00:00'")
 	pgCreate, pgBefore, pgAfter := everyType(everyPostgresType())
 	myCreate, myBefore, myAfter := everyType(everyMariaDBType())
-	pg.exec(t, append([]string{pgCreate, "CREATE TABLE odd (a int NOT NULL, b int UNIQUE, d date, ts timestamptz)",
+	pg.exec(t, append([]string{
+		pgCreate, "CREATE TABLE odd (a int NOT NULL, b int UNIQUE, d date, ts timestamptz)",
 		"ALTER TABLE odd ALTER b SET NOT NULL", "ALTER TABLE odd REPLICA IDENTITY FULL",
 		"INSERT INTO odd VALUES (1, 1, 'infinity', '0044-03-15 12:00:00 BC'), (1, 2, '2026-01-01', '-infinity')",
 	}, pgBefore...)...)

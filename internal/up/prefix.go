@@ -26,7 +26,7 @@ func (p *process) checkPrefix(ctx context.Context) error {
 			if prefix, _, _ := strings.Cut(*loaded[0], "."); prefix != p.Config.Prefix {
 				table := "core." + strings.TrimSuffix(strings.TrimPrefix(*row[0], "core__"), "__head")
 				return fmt.Errorf("the data folder %s belongs to the prefix %s: its %s was loaded from topic %s, and the configuration says prefix: %s: "+
-					"write prefix: %s again, or name another folder with data:", p.Config.Data, prefix, table, *loaded[0], p.Config.Prefix, prefix)
+					"write prefix: %s again, or name another folder under data", p.Config.Data, prefix, table, *loaded[0], p.Config.Prefix, prefix)
 			}
 		}
 	}

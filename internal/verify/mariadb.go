@@ -121,7 +121,7 @@ func mariadbRespelling(typ string, zeroDates bool) respelling {
 	case "date", "datetime", "timestamp":
 		return func(text string) (*string, error) {
 			if _, err := time.Parse(time.DateOnly, text[:min(len(text), len(time.DateOnly))]); err != nil && zeroDates {
-				return nil, nil //nolint:nilerr // no calendar has it, and the configuration makes it null
+				return nil, nil // no calendar has it, and the configuration makes it null
 			}
 			if typ == "timestamp" {
 				text += "+00"
