@@ -85,6 +85,9 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 		}
 	}
 	if !g.ensured {
+		if err := checkEventTimes(&g.table); err != nil {
+			return nil, err
+		}
 		if err := t.retry(ctx, "ensure table "+g.table.Name, func() error { return t.opts.Loader.Ensure(ctx, g.table) }); err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,14 @@ type haltError struct {
 	cure string
 }
 
-func (e *haltError) Error() string { return fmt.Sprintf("%v: %s", e.err, e.cure) }
+// What has halted is taken up again when the process starts, and not before.
+func (e *haltError) Error() string {
+	if strings.Contains(e.cure, "restart millrace") {
+		return fmt.Sprintf("%v: %s", e.err, e.cure)
+	}
+	return fmt.Sprintf("%v: %s; then restart millrace", e.err, e.cure)
+}
+
 func (e *haltError) Unwrap() error { return e.err }
 
 func halt(err error, cure string) error { return &haltError{err, cure} }
@@ -240,7 +248,7 @@ func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 
 func (t *topic) unreadableKey(c *batch.Change, err error) error {
 	return halt(fmt.Errorf("read the key of record %d of partition %d of %s: %w", c.Offset, c.Partition, t.conf.Topic, err),
-		"remove the record from the topic or register its schema, then restart the consumer")
+		"remove the record from the topic or register its schema, then restart millrace")
 }
 
 // learnKey asks the registry for the key of a topic of which no key was read
@@ -267,7 +275,7 @@ func (t *topic) learnKey(ctx context.Context) error {
 	}
 	columns, err := avro.ParseKeySchema(text)
 	if err != nil {
-		return halt(fmt.Errorf("read the key's schema of %s: %w", t.conf.Topic, err), "correct the subject "+t.conf.Topic+"-key in the registry, then restart the consumer")
+		return halt(fmt.Errorf("read the key's schema of %s: %w", t.conf.Topic, err), "correct the subject "+t.conf.Topic+"-key in the registry, then restart millrace")
 	}
 	return t.setKey(columns)
 }

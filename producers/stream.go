@@ -130,7 +130,7 @@ func (s *session) send(t *table, c *schemas.Change, more ...kgo.RecordHeader) er
 	}
 	r, err := s.encode(t, c, image)
 	if err != nil {
-		s.halt(t, &HaltError{Table: t.id, Err: fmt.Errorf("change at %v: %w", c.Position, err), Hint: "correct the row or the column's type at the source, and start again"})
+		s.halt(t, &HaltError{Table: t.id, Err: fmt.Errorf("change at %v: %w", c.Position, err), Hint: "correct the row or the column's type at the source, then restart millrace"})
 		return nil
 	}
 	r.Headers = append(slices.Clip(r.Headers), more...)
@@ -221,7 +221,7 @@ func (s *session) bury(t *table, c *schemas.Change, reason string) error {
 	}
 	r, err := s.encode(t, c, c.After)
 	if err != nil {
-		s.halt(t, &HaltError{Table: t.id, Err: err, Hint: "give the table a key, and start again"})
+		s.halt(t, &HaltError{Table: t.id, Err: err, Hint: "give the table a key, then restart millrace"})
 		return nil //nolint:nilerr // the table's alone, and shown
 	}
 	r.Topic, r.Partition = t.deadLetter, 0

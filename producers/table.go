@@ -181,7 +181,7 @@ func (s *session) prepare(t *table, before tableState, renewed bool) error {
 		id, err := s.o.Registry.Register(s.work, subject.name, subject.schema)
 		var refused *registry.IncompatibleError
 		if errors.As(err, &refused) {
-			return stop(err, "start again when it is cured; the table is then read again")
+			return stop(err, "cure it, then restart millrace: the table is then read again")
 		}
 		if err != nil {
 			return fmt.Errorf("register schema %s: %w", subject.name, err)

@@ -16,7 +16,7 @@ func (s *Status) Write(out io.Writer) error {
 	fmt.Fprintf(w, "millrace %s, up since %s\n\n", s.Version, s.Started.UTC().Format("2006-01-02 15:04:05 MST"))
 	fmt.Fprintln(w, "SOURCE\tKIND\tCOMPLETE\tPOSITION\tSTATE")
 	for _, src := range s.Sources {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", src.Source, src.Kind, since(s.Now, src.Complete), src.Position, src.state())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", src.Source, src.Kind, since(s.Now, src.Complete), shortPosition(src.Position), src.state())
 	}
 	fmt.Fprintln(w, "\nCORE TABLE\tROWS\tLOAD\tLOADED\tCOMPLETE\tLAG\tSTATE")
 	for _, c := range s.Core {
@@ -26,6 +26,9 @@ func (s *Status) Write(out io.Writer) error {
 	for _, d := range s.Derived {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", d.Table, count(d.Rows), d.Load, since(s.Now, d.LoadedAt), since(s.Now, d.Complete), d.Dirty, d.state())
 	}
+	for _, note := range s.Notes {
+		fmt.Fprintln(w, "\nnote: "+note)
+	}
 	return w.Flush()
 }
 
@@ -34,6 +37,17 @@ func count(n int64) string {
 		return "-"
 	}
 	return fmt.Sprint(n)
+}
+
+// shortPosition is a position without the zeros that make it sort.
+func shortPosition(position string) string {
+	parts := strings.Split(position, "/")
+	for i, part := range parts {
+		if parts[i] = strings.TrimLeft(part, "0"); parts[i] == "" && part != "" {
+			parts[i] = "0"
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 func (s *Source) state() string {
@@ -71,6 +85,13 @@ func (c *Core) state() string {
 }
 
 func (d *Derived) state() string {
+	if d.Stale != "" {
+		return d.progress() + "; " + d.Stale
+	}
+	return d.progress()
+}
+
+func (d *Derived) progress() string {
 	switch {
 	case d.Error != "":
 		return fmt.Sprintf("%d held: %s", d.Held, d.Error)

@@ -39,8 +39,20 @@ func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out
 	return out, unknown, nil
 }
 
-// describe reads columns and key from the newest schemas of the topic.
+// describe tells columns and key: as the source says if it was asked, else from
+// the newest schemas of the topic.
 func (p *process) describe(ctx context.Context, dialect *duckdb.Dialect, topic string, core, history *graph.Table) error {
+	if t := p.surveyed[topic]; t != nil {
+		for _, c := range t.KeyColumns() {
+			core.Key = append(core.Key, c.Name)
+		}
+		core.Append = len(core.Key) == 0 // rows without a key are only added
+		setColumns(dialect, t.Columns, core, history)
+		return nil
+	}
+	if p.registry == nil {
+		return registry.ErrUnknown
+	}
 	value, err := p.registry.Latest(ctx, topic+"-value")
 	if err != nil {
 		return err
@@ -63,9 +75,13 @@ func (p *process) describe(ctx context.Context, dialect *duckdb.Dialect, topic s
 			core.Key = append(core.Key, c.Name)
 		}
 	}
+	setColumns(dialect, columns, core, history)
+	return nil
+}
+
+func setColumns(dialect *duckdb.Dialect, columns []schemas.Column, core, history *graph.Table) {
 	core.Columns = dialect.CoreColumns(modeOf(core), columns)
 	history.Columns = dialect.CoreColumns(schemas.ModeAppend, columns)
-	return nil
 }
 
 func modeOf(t *graph.Table) schemas.Mode {

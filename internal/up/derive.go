@@ -29,6 +29,7 @@ type derivers struct {
 	*process
 	dialect *duckdb.Dialect
 	specs   []*spec.Spec
+	texts   specTexts // of the specs' files, as they were read
 	client  *kgo.Client
 	loads   string // the topic of load-complete events
 	loadsID uint32 // of their schema
@@ -53,6 +54,9 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}}
 	var faults invalid.Faults
 	var err error
+	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {
+		return nil, err
+	}
 	if d.specs, faults, err = spec.Load(os.DirFS(p.Config.Derived)); err != nil {
 		return nil, err
 	}

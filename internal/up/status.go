@@ -32,6 +32,7 @@ func (p *process) status(ctx context.Context) page.Status {
 	p.showSources(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
+		s.Notes = p.derivers.compareSpecs(s.Derived)
 	}
 	return s
 }
@@ -41,7 +42,7 @@ func (p *process) status(ctx context.Context) page.Status {
 func haltText(err error) string {
 	var halt *producers.HaltError
 	if errors.As(err, &halt) {
-		return fmt.Sprintf("%v: %s", halt.Err, halt.Hint)
+		return fmt.Sprintf("%v: %s", halt.Err, halt.Cure())
 	}
 	return err.Error()
 }

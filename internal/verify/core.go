@@ -19,12 +19,12 @@ const rounds = 3
 // source's rows in the replica under the core table's name. It waits until
 // the platform has loaded everything that the source's reader saw. A row that
 // differs is looked at again, and once more if it has just changed; if it still
-// differs, it counts.
-func Core(ctx context.Context, p Platform, into *Replica, source *Database, table, core string) (Report, error) {
+// differs, it counts. What it waits for is told to tell.
+func Core(ctx context.Context, p Platform, into *Replica, source *Database, table Table, core string, tell Tell) (Report, error) {
 	result := Report{Table: core}
 	var doubted map[string]bool // keys that differed in the round before
 	for round := 1; ; round++ {
-		report, moved, err := compareOnce(ctx, p, into, source, table, core)
+		report, moved, err := compareOnce(ctx, p, into, source, table, core, tell)
 		if err != nil {
 			return Report{}, err
 		}
@@ -46,12 +46,12 @@ func Core(ctx context.Context, p Platform, into *Replica, source *Database, tabl
 
 // compareOnce compares, and returns the keys of the rows that changed since
 // the source's rows were read: what is said about them may be out of date.
-func compareOnce(ctx context.Context, p Platform, into *Replica, source *Database, table, core string) (Report, map[string]bool, error) {
+func compareOnce(ctx context.Context, p Platform, into *Replica, source *Database, table Table, core string, tell Tell) (Report, map[string]bool, error) {
 	copied, err := source.Copy(ctx, into, table, core)
 	if err != nil {
 		return Report{}, nil, err
 	}
-	if err := awaitComplete(ctx, p, core, copied.High); err != nil {
+	if err := awaitComplete(ctx, p, core, copied.High, tell); err != nil {
 		return Report{}, nil, err
 	}
 	want, err := into.Query(ctx, "SELECT * FROM "+quoted(core))
@@ -105,7 +105,8 @@ const patience = 60 * time.Second
 // ErrLate is the reason when a table does not get as far as it should.
 var ErrLate = errors.New("it does not get as far as its source")
 
-func awaitComplete(ctx context.Context, p Platform, core string, mark Mark) error {
+func awaitComplete(ctx context.Context, p Platform, core string, mark Mark, tell Tell) error {
+	waits := newWaits(tell)
 	deadline := time.Now().Add(patience)
 	for {
 		status, err := p.Status(ctx)
@@ -128,6 +129,7 @@ func awaitComplete(ctx context.Context, p Platform, core string, mark Mark) erro
 		case time.Now().After(deadline):
 			return fmt.Errorf("wait for %s: %w: complete through %s after %s, %d dead letters", core, ErrLate, pos, patience, state.Letters)
 		}
+		waits.say("%s waits until the table holds what its source held when it was read: %s", core, behind(state))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -147,4 +149,21 @@ func quoted(table string) string {
 func (m Mark) Reached(pos string) (bool, error) {
 	p, err := schemas.ParsePosition([]byte(pos))
 	return reached(p, m), err
+}
+
+// behind is what a core table still lacks, for people.
+func behind(c page.Core) string {
+	switch {
+	case c.Trouble != "":
+		return c.Trouble
+	case c.Letters > 0:
+		return fmt.Sprintf("%d dead letters keep it incomplete", c.Letters)
+	case c.Snapshot.Running:
+		return fmt.Sprintf("its snapshot runs, %d rows so far", max(c.Rows, 0))
+	case c.Lag > 0:
+		return fmt.Sprintf("%d records are not loaded yet", c.Lag)
+	case c.Complete.Time.IsZero():
+		return "it is not complete through any time yet"
+	}
+	return "complete through " + c.Complete.Time.UTC().Format("2006-01-02 15:04:05 MST")
 }

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,7 +30,7 @@ const (
 )
 
 // loaded makes the platform's table from the source's rows, and spoils it.
-func loaded(t *testing.T, source *Database, table, spoil string) *fake {
+func loaded(t *testing.T, source *Database, table Table, spoil string) *fake {
 	t.Helper()
 	f := &fake{newReplica(t), late}
 	if _, err := source.Copy(t.Context(), f.Replica, table, "core.t"); err != nil {
@@ -93,7 +94,7 @@ func TestCore(t *testing.T) {
 				"UPDATE core__base.t SET n = 0, _pos = '" + late + "' WHERE id = 1": "differs",
 				"ALTER TABLE core__base.t ALTER n TYPE VARCHAR":                     "column",
 			} {
-				report, err := Core(t.Context(), loaded(t, source, table, spoil), newReplica(t), source, table, "core.t")
+				report, err := Core(t.Context(), loaded(t, source, Table{Name: table}, spoil), newReplica(t), source, Table{Name: table}, "core.t", nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -106,6 +107,21 @@ func TestCore(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who waits is told for what.
+func TestWaitIsTold(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var told []string
+	p := &fake{newReplica(t), early}
+	err := awaitComplete(ctx, p, "core.t", Mark{Major: 5}, func(sentence string) {
+		told = append(told, sentence)
+		cancel()
+	})
+	if !errors.Is(err, context.Canceled) || len(told) != 1 || !strings.HasPrefix(told[0], "core.t waits until") {
+		t.Errorf("told %q, then %v", told, err)
 	}
 }
 
@@ -181,7 +197,7 @@ func TestDerivedIsRepeatedWhenALoadComesBetween(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		report, err := Derived(t.Context(), w, newReplica(t), readText(t, daily), EventTimes{})
+		report, err := Derived(t.Context(), w, newReplica(t), readText(t, daily), EventTimes{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -152,7 +152,7 @@ func (s *source) announce(v producers.TableVersion) {
 func (s *source) haltTable(t *tracked, err error) {
 	var h *producers.HaltError
 	if !errors.As(err, &h) {
-		h = t.haltError(err, "cure it and start the source again: the table is then snapshotted again")
+		h = t.haltError(err, "cure it, then restart millrace: the table is then snapshotted again")
 	}
 	t.state.Halted, t.layout, t.wire, t.stale = h.Err.Error(), nil, nil, false
 	s.env.Halt(h)
@@ -180,7 +180,7 @@ func (s *source) apply(ctx context.Context, t *tracked, e effect, at place) erro
 		})
 	case effectChange:
 		s.haltTable(t, t.haltError(fmt.Errorf("a statement changed it at %s, and the binlog holds only the statement", at),
-			"a session or the server writes with binlog_format STATEMENT or MIXED: set it to ROW, then start the source again: the table is then snapshotted again"))
+			"a session or the server writes with binlog_format STATEMENT or MIXED: set it to ROW, then restart millrace: the table is then snapshotted again"))
 	case effectEnsure:
 		if t.state.Dropped {
 			return s.apply(ctx, t, effectCreate, at)
@@ -236,7 +236,7 @@ func (s *source) tableMap(ctx context.Context, t *tracked, e *replication.TableM
 	l, err := s.catalog.layoutOf(e, forms)
 	if err != nil {
 		if errors.Is(err, errNoMetadata) {
-			err = t.haltError(err, "SET GLOBAL binlog_row_metadata = 'FULL', let open sessions reconnect, then start the source again: the table is then snapshotted again")
+			err = t.haltError(err, "SET GLOBAL binlog_row_metadata = 'FULL', let open sessions reconnect, then restart millrace: the table is then snapshotted again")
 		}
 		s.haltTable(t, err)
 		return false, nil

@@ -157,7 +157,7 @@ func (ty *types) build(ctx context.Context, q querier, who identityNow, c TableC
 	for _, k := range key {
 		i := t.Column(k)
 		if i < 0 {
-			return nil, halt(c.Name, "restart the source when the change of the table is done", "key column %q is not in the log", k)
+			return nil, halt(c.Name, "restart millrace when the change of the table is done", "key column %q is not in the log", k)
 		}
 		if v.types[i].codec == codecArray {
 			return nil, halt(c.Name, fmt.Sprintf("capture it as text: text: [%s]", k), "key column %q is an array", k)
