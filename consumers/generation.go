@@ -247,7 +247,7 @@ func (t *topic) succeed(ctx context.Context, g *target) error {
 	}
 	s := &warehouse.Succession{
 		Table: g.table, Epoch: g.main.Epoch, Load: g.main.Load + 1, Generation: g.generation,
-		From: g.table.Name, FromEpoch: g.head.Epoch, StartedAt: time.Now().UTC(),
+		From: g.table.Name, FromEpoch: g.head.Epoch, SchemaVersion: t.schemaVersion(), StartedAt: time.Now().UTC(),
 	}
 	s.Table.Name = g.of
 	if err := t.commitStep(ctx, g, s); err != nil {
@@ -261,7 +261,7 @@ func (t *topic) succeed(ctx context.Context, g *target) error {
 func (t *topic) renew(ctx context.Context, g *target, started time.Time) error {
 	err := t.commitStep(ctx, g, &warehouse.Succession{
 		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Generation: g.generation,
-		Topic: t.conf.Topic, TopicID: t.log.id, StartedAt: started,
+		Topic: t.conf.Topic, TopicID: t.log.id, SchemaVersion: t.schemaVersion(), StartedAt: started,
 	})
 	g.renew = err != nil
 	return err

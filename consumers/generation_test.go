@@ -24,9 +24,9 @@ type lineage struct {
 	changes int
 }
 
-func newLineage(r *rig) *lineage {
-	l := &lineage{rig: r, s: r.table("orders", 2), rows: map[int64]string{}}
-	r.tables[0].History = "core.orders_history"
+func newLineage(r *rig, name string) *lineage {
+	l := &lineage{rig: r, s: r.table(name, 2), rows: map[int64]string{}}
+	r.tables[len(r.tables)-1].History = "core." + name + "_history"
 	return l
 }
 
@@ -114,11 +114,11 @@ func (l *lineage) want() map[string]string {
 
 func (l *lineage) awaitAll() {
 	l.t.Helper()
-	l.await("the table equals its source", func() bool { return maps.Equal(l.mem.live("core.orders"), l.want()) })
+	l.await("the table equals its source", func() bool { return maps.Equal(l.mem.live("core."+l.s.Name), l.want()) })
 	l.await("the history has every change", func() bool {
 		l.mem.mu.Lock()
 		defer l.mem.mu.Unlock()
-		return len(l.mem.table("core.orders_history").history) == l.changes
+		return len(l.mem.table("core."+l.s.Name+"_history").history) == l.changes
 	})
 }
 
@@ -157,7 +157,7 @@ func (l *lineage) checkAnnounced(steps int) {
 
 func TestGenerations(t *testing.T) {
 	r := newRig(t)
-	l := newLineage(r)
+	l := newLineage(r, "orders")
 	l.random(30)
 	c, stop := r.start()
 	l.awaitAll()
@@ -180,11 +180,38 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
+// TestGenerationsOfManyTables: the keys of several tables change while others
+// are on their way.
+func TestGenerationsOfManyTables(t *testing.T) {
+	r := newRig(t)
+	var all []*lineage
+	for i := range 4 {
+		l := newLineage(r, fmt.Sprint("t", i))
+		l.random(10)
+		all = append(all, l)
+	}
+	r.start()
+	for generation := range 5 {
+		if generation == 2 {
+			r.start()
+		}
+		for i, l := range all {
+			if i > 0 {
+				l.next(2, [][]int{{0, 1}, {0}}[generation%2]...)
+			}
+			l.random(10)
+		}
+		for _, l := range all {
+			l.awaitAll()
+		}
+	}
+}
+
 // TestGenerationsMeanwhile: the key changes twice while nobody loads, so that
 // a generation is given up before it was whole, or after.
 func TestGenerationsMeanwhile(t *testing.T) {
 	r := newRig(t)
-	l := newLineage(r)
+	l := newLineage(r, "orders")
 	l.random(30)
 	_, stop := r.start()
 	l.awaitAll()
@@ -201,7 +228,7 @@ func TestGenerationsMeanwhile(t *testing.T) {
 // fails before or after it counts.
 func TestGenerationsUnderFaults(t *testing.T) {
 	r := newRig(t)
-	l := newLineage(r)
+	l := newLineage(r, "orders")
 	var mu sync.Mutex
 	r.mem.fault = func(effect, _ string, _ int64) error {
 		mu.Lock()
@@ -230,7 +257,7 @@ func TestGenerationsUnderFaults(t *testing.T) {
 // generation that can be read whole.
 func TestGenerationAfterALostBeginning(t *testing.T) {
 	r := newRig(t)
-	l := newLineage(r)
+	l := newLineage(r, "orders")
 	l.random(30)
 	first := l.s.Topic
 	l.next(2, 0, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"millrace/deriver/graph"
+	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 	"millrace/schemas/avro"
@@ -24,7 +25,7 @@ func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out
 		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes}
 		history := graph.Table{Name: t.History, EventTimes: t.EventTimes, Append: true}
 		if dialect != nil {
-			switch err := p.describe(ctx, dialect, t.Topic, &core, &history); {
+			switch err := p.known(ctx, dialect, t.Topic, &core, &history); {
 			case errors.Is(err, registry.ErrUnknown):
 				unknown = append(unknown, t.Core)
 			case err != nil:
@@ -37,6 +38,42 @@ func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out
 		}
 	}
 	return out, unknown, nil
+}
+
+// known tells columns and key as the warehouse has them, and of what it has not
+// yet, as it will.
+func (p *process) known(ctx context.Context, dialect *duckdb.Dialect, topic string, core, history *graph.Table) error {
+	missing := false
+	for _, t := range []*graph.Table{core, history} {
+		if t.Name == "" {
+			continue
+		}
+		there := false
+		if p.duck != nil {
+			is, err := p.duck.Core(ctx, t.Name)
+			if there = err == nil; there {
+				t.Key, t.Columns = is.Key, dialect.CoreColumns(is.Mode, is.Columns)
+				t.Append = is.Mode == schemas.ModeAppend
+			} else if !errors.Is(err, warehouse.ErrNoTable) {
+				return err
+			}
+		}
+		missing = missing || !there
+	}
+	if !missing {
+		return nil
+	}
+	var later, laterHistory graph.Table
+	if err := p.describe(ctx, dialect, topic, &later, &laterHistory); err != nil {
+		return err
+	}
+	if core.Columns == nil {
+		core.Key, core.Columns, core.Append = later.Key, later.Columns, later.Append
+	}
+	if history.Columns == nil {
+		history.Columns = laterHistory.Columns
+	}
+	return nil
 }
 
 // describe tells columns and key: as the source says if it was asked, else from

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,11 +70,11 @@ func (p *process) showSources(core []page.Core) {
 // status is in the order of the specs.
 func (d *derivers) status(ctx context.Context) []page.Derived {
 	d.mu.Lock()
-	running, waiting := d.running, d.waiting
+	tables, waiting := slices.Clone(d.running), d.waiting
 	broken := maps.Clone(d.broken)
 	d.mu.Unlock()
 	known := map[string]deriver.Status{}
-	for _, table := range running {
+	for _, table := range tables {
 		s := table.Status()
 		known[s.Table] = s
 	}

@@ -155,7 +155,9 @@ type Succession struct {
 	FromEpoch  int64  // of the head of From
 	Topic      string // where From is empty; else that of From
 	TopicID    string
-	StartedAt  time.Time
+	// SchemaVersion is what a Batch's is.
+	SchemaVersion int
+	StartedAt     time.Time
 }
 
 // Loader writes core tables. One Loader serves many tables, and calls for
@@ -194,9 +196,8 @@ type Loader interface {
 
 	// Succeed moves a table to its next generation, and returns the event that
 	// announces it: a load like any other, that touches everything and covers no
-	// column. A head whose
-	// epoch or number is not the expected one is ErrFenced, of the table or of
-	// From. After any other error the caller acquires again and compares.
+	// column. A head whose epoch or number is not the expected one is ErrFenced,
+	// of the table or of From. After any other error the caller acquires again and compares.
 	Succeed(ctx context.Context, s *Succession) (schemas.LoadComplete, error)
 
 	// Loads returns the events of the loads above after, in order, at most max.

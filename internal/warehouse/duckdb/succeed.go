@@ -221,7 +221,7 @@ func (u *succession) advance(ctx context.Context, next head) error {
 func (u *succession) log(ctx context.Context, next head) error {
 	u.event = schemas.LoadComplete{
 		Table: u.s.Table.Name, Load: u.s.Load, Epoch: u.s.Epoch, Mode: u.def.mode, CompleteThrough: next.Complete, All: true,
-		Snapshot: next.Snapshot, StartedAt: u.s.StartedAt.UTC(), CommittedAt: time.Now().UTC(),
+		SchemaVersion: u.s.SchemaVersion, Snapshot: next.Snapshot, StartedAt: u.s.StartedAt.UTC(), CommittedAt: time.Now().UTC(),
 	}
 	text, err := encode(u.event)
 	if err != nil {

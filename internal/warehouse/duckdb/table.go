@@ -85,6 +85,31 @@ func (w *Warehouse) hold(ctx context.Context, conn *sql.Conn, name string) (t *t
 	return t, t.mu.RUnlock, nil
 }
 
+// Core returns a core table as it is: its columns in their order, or ErrNoTable.
+// It knows no descriptions and no event times.
+func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable, error) {
+	out := warehouse.CoreTable{Name: name}
+	conn, leave, err := w.writer(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer leave()
+	t, release, err := w.hold(ctx, conn, name)
+	if err != nil {
+		return out, err
+	}
+	defer release()
+	head, err := w.readHead(ctx, conn, t.name)
+	if err != nil {
+		return out, err
+	}
+	out.Mode, out.Key = head.mode, head.key
+	for _, c := range t.def.columns {
+		out.Columns = append(out.Columns, schemas.Column{Name: c.Name, Type: c.Type, Unsettable: c.Unsettable})
+	}
+	return out, nil
+}
+
 // writer enters the gate and takes a connection; leave gives both back.
 func (w *Warehouse) writer(ctx context.Context) (conn *sql.Conn, leave func(), err error) {
 	if err := w.gate.enterLoad(ctx); err != nil {
