@@ -217,7 +217,7 @@ func (v *version) rowsMayDiffer(prev *version, fresh func(oid uint32) bool) (str
 	case a.PubRel != b.PubRel:
 		return "it was not published for a while", true
 	case prev.table.Generation != v.table.Generation:
-		return "its key changed", true
+		return "its key, or the form of a column, changed", true
 	}
 	redefined := false
 	known := make(map[int16]bool, len(a.Columns))
