@@ -79,6 +79,12 @@ query: SELECT name, COUNT(*) AS n, SUM(amount) AS amount FROM core.pg GROUP BY n
 	postgres.exec(t, "TRUNCATE public.things", "INSERT INTO public.things (id, amount, name, b) VALUES (1, 1234567890.25, 'after', 1)")
 	mariadb.exec(t, "TRUNCATE things", "INSERT INTO things (id, amount, name, b) VALUES (1, 1234567890.25, 'after', 1)")
 	compare("id, amount, name, a, b")
+	for n := range 3 { // rows that have just changed are told from wrong ones
+		postgres.exec(t, fmt.Sprintf("UPDATE public.things SET amount = %d", n))
+		if out, err := i.command("verify", "core.pg").CombinedOutput(); err != nil {
+			t.Errorf("verify: %v\n%s", err, out)
+		}
+	}
 	for what, query := range map[string]string{
 		"the history has the rows of the first generation": "SELECT count(DISTINCT id) = 500 FROM core.pg_history WHERE _op = 'r'",
 		"and the values of a column before it became text": "SELECT count(a__g2) > 0 FROM core.pg_history",

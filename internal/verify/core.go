@@ -65,6 +65,7 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 	if len(copied.Key) == 0 {
 		got = without(got, "_op", "_pos", "_ts", "_load", "_unset") // of a table that only grows
 	}
+	got = without(got, gone(want, got)...)
 	report := Compare(core, want, got, copied.Key)
 	if len(report.Differences) == 0 {
 		return report, nil, nil
@@ -73,17 +74,31 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 	return report, moved, err
 }
 
+// gone are the columns that the source has no more: they stay in the warehouse,
+// and every row was read without them.
+func gone(want, got *page.Table) (names []string) {
+	for i, name := range got.Columns {
+		if !slices.Contains(want.Columns, name) && !slices.ContainsFunc(got.Rows, func(r []*string) bool { return r[i] != nil }) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // movedSince returns the keys of the rows that lie above what was copied for
 // certain, deleted ones too. Positions are compared as text, without their
 // epoch, which the source does not know.
 func movedSince(ctx context.Context, p Platform, core string, c Copied) (map[string]bool, error) {
-	dataset, name, _ := strings.Cut(core, ".")
+	base, err := baseOf(ctx, p, core)
+	if err != nil {
+		return nil, err
+	}
 	keys := []string{"_pos"}
 	for _, k := range c.Key {
 		keys = append(keys, ident(k))
 	}
-	t, err := p.Query(ctx, fmt.Sprintf("SELECT %s FROM %s.%s WHERE substr(_pos, 10) > '%016X/%016X/FFFFFFFF'",
-		strings.Join(keys, ", "), ident(dataset+"__base"), ident(name), c.Low.Major, c.Low.Minor))
+	t, err := p.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE substr(_pos, 10) > '%016X/%016X/FFFFFFFF'",
+		strings.Join(keys, ", "), base, c.Low.Major, c.Low.Minor))
 	if err != nil {
 		return nil, fmt.Errorf("read which rows of %s have just changed: %w", core, err)
 	}
@@ -92,6 +107,19 @@ func movedSince(ctx context.Context, p Platform, core string, c Copied) (map[str
 		moved[identity(row[1:])] = true
 	}
 	return moved, nil
+}
+
+// baseOf is the table that holds the rows of a core table's generation.
+func baseOf(ctx context.Context, p Platform, core string) (string, error) {
+	dataset, name, _ := strings.Cut(core, ".")
+	t, err := p.Query(ctx, "SELECT generation FROM millrace."+ident(dataset+"__"+name+"__head"))
+	if err != nil {
+		return "", fmt.Errorf("read the generation of %s: %w", core, err)
+	}
+	if len(t.Rows) == 1 && t.Rows[0][0] != nil && *t.Rows[0][0] != "1" {
+		name += "__g" + *t.Rows[0][0]
+	}
+	return ident(dataset+"__base") + "." + ident(name), nil
 }
 
 // reached says whether everything at or below the mark lies at or below pos.
