@@ -37,6 +37,7 @@ func loaded(t *testing.T, source *Database, table Table, spoil string) *fake {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
+		"CREATE SCHEMA millrace", "CREATE TABLE millrace.core__t__head AS SELECT 1 AS generation",
 		"CREATE SCHEMA core__base", "CREATE TABLE core__base.t AS SELECT *, '" + early + "' AS _pos FROM core.t",
 		"CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t", spoil,
 	} {
@@ -90,6 +91,12 @@ func TestCore(t *testing.T) {
 				"UPDATE core__base.t SET n = n + 0.0001":   "differs differs",
 				"UPDATE core__base.t SET x = NULL":         "differs differs",
 				"INSERT INTO core__base.t (id) VALUES (9)": "extra",
+				// What the source has no more is null in every row, or wrong.
+				"ALTER TABLE core__base.t ADD COLUMN was INT; CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t":           "",
+				"ALTER TABLE core__base.t ADD COLUMN was INT DEFAULT 1; CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t": "column",
+				// The rows of a later generation are elsewhere.
+				"ALTER TABLE core__base.t RENAME TO t__g2; CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t__g2; " +
+					"UPDATE core__base.t__g2 SET n = 0, _pos = '" + late + "' WHERE id = 1; UPDATE millrace.core__t__head SET generation = 2": "differs",
 				// It may be newer than what was read of the source, and stays so.
 				"UPDATE core__base.t SET n = 0, _pos = '" + late + "' WHERE id = 1": "differs",
 				"ALTER TABLE core__base.t ALTER n TYPE VARCHAR":                     "column",
