@@ -20,9 +20,12 @@ must change is a fault, and the command ends with 1. A source that does not
 answer within 5 seconds is printed as "not checked", which alone is no fault: it
 may be out of reach from here only.`,
 	}
-	path := cmd.Flags().String("config", "", "the configuration")
+	path := cmd.Flags().String("config", "", "the configuration; default: millrace.yaml, unless --derived is given")
 	folder := cmd.Flags().String("derived", "", "the folder of the specs; default: the configuration's")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *path == "" && *folder == "" {
+			*path = "millrace.yaml"
+		}
 		checked, err := up.Check(cmd.Context(), up.CheckOptions{Config: *path, Derived: *folder, Env: os.LookupEnv})
 		if err != nil {
 			return err
