@@ -24,3 +24,14 @@ func TestPositionsAreShown(t *testing.T) {
 		}
 	}
 }
+
+func TestStatesAreOneLine(t *testing.T) {
+	var out strings.Builder
+	s := Status{Derived: []Derived{{Table: "a.b", Held: 1, Error: "Conversion Error: no\n\nLINE 1: x\n        ^"}}}
+	if err := s.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "1 held: Conversion Error: no LINE 1: x ^\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("got %q, want it to end with %q", out.String(), want)
+	}
+}
