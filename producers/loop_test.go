@@ -2,19 +2,15 @@ package producers
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"millrace/internal/kafka"
 	"millrace/schemas"
 )
 
@@ -104,48 +100,30 @@ func TestStopAndStart(t *testing.T) {
 // TestGenerationBeforeEnds: the last record of every partition names the next
 // topic, whatever dies meanwhile, and only repetitions follow it.
 func TestGenerationBeforeEnds(t *testing.T) {
-	w := newWorld(t, rand.Uint64(), false, "a")
-	r := w.start(nil)
-	r.settle()
-	for generation := 2; generation <= 4; generation++ {
-		for range 20 {
-			w.db.random(10, false)
-		}
-		w.db.transact(func(x *memWriter) { x.renew("a") })
-		for range 20 {
-			w.db.random(10, false)
-		}
-		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
-		r.kill()
-		r = w.start(nil)
-	}
-	r.settle()
-	r.finish()
-	w.check()
-	names := kafka.Names{Prefix: "p"}
-	topic := "p.s.public.a"
-	for topic != r.p.Status().Tables[0].Topic {
-		at, ok := names.ParseTable(topic)
-		if !ok {
-			t.Fatalf("seed %d: topic %q is no table's", w.seed, topic)
-		}
-		next, ended, seen := "", map[int32]bool{}, map[string]bool{}
-		for _, rec := range w.read(topic) {
-			value := fmt.Sprintf("%d %x", rec.Partition, rec.Value)
-			i := slices.IndexFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == NextHeader })
-			if g := w.decode("a", at.Generation, rec); ended[rec.Partition] && i < 0 && !seen[value] && g.change.Op != schemas.Watermark {
-				t.Fatalf("seed %d: %s/%d@%d follows the end of its topic", w.seed, topic, rec.Partition, rec.Offset)
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, rand.Uint64(), embedded, "a")
+		r := w.start(nil)
+		r.settle()
+		for generation := 2; generation <= 4; generation++ {
+			for range 20 {
+				w.db.random(10, false)
 			}
-			seen[value] = true
-			if i >= 0 {
-				ended[rec.Partition], next = true, string(rec.Headers[i].Value)
+			w.db.transact(func(x *memWriter) { x.renew("a") })
+			for range 20 {
+				w.db.random(10, false)
 			}
+			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+			r.kill()
+			if embedded {
+				r.killAll()
+			}
+			r = w.start(nil)
 		}
-		if len(ended) != int(w.partitions) {
-			t.Fatalf("seed %d: of %s only %v have ended", w.seed, topic, ended)
-		}
-		topic = next
-	}
+		r.settle()
+		r.finish()
+		w.check()
+		w.checkEnds("a", r.p.Status().Tables[0].Topic)
+	})
 }
 
 // TestHugeTransaction: it is split, and what was sent of it is not sent again.
