@@ -159,9 +159,6 @@ func (s *session) load(at *resumed) error {
 
 // loop is the one place where changes, rows and time meet.
 func (s *session) loop(ctx context.Context) error {
-	if err := s.endAgain(); err != nil {
-		return err
-	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

@@ -31,7 +31,6 @@ type tableState struct {
 	ValueID    uint32           `json:"value_id"`
 	Snapshot   snapshotState    `json:"snapshot"`
 	Rereads    []reread         `json:"rereads,omitempty"`
-	Ends       []endedTopic     `json:"ends,omitempty"` // of earlier generations
 }
 
 type snapshotState struct {

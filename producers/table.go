@@ -197,19 +197,9 @@ func (s *session) prepare(t *table, before tableState, renewed bool) error {
 // NextHeader is the header of the last record of every partition of a topic
 // whose table goes on with another generation: the name of that one's topic.
 // The record is a watermark that says no more than the one before it. It is in
-// the transaction of the first record of the new topic or in an earlier one, and
-// is repeated at every start: a kill of the embedded broker can take it away.
-// Nothing but repetitions follows it.
+// the transaction of the first record of the new topic or in an earlier one, so
+// nothing but repetitions follows it.
 const NextHeader = "next"
-
-// endedTopic is the topic of an earlier generation, with its last record.
-type endedTopic struct {
-	Topic      string           `json:"topic"`
-	Partitions int32            `json:"partitions"`
-	Pos        schemas.Position `json:"pos"`
-	Value      []byte           `json:"value"`
-	Next       string           `json:"next"`
-}
 
 // succeed ends the topic of the generation before.
 func (s *session) succeed(before *tableState, t *table) error {
@@ -221,38 +211,8 @@ func (s *session) succeed(before *tableState, t *table) error {
 	if !t.mark.Time.IsZero() {
 		us = t.mark.Time.UnixMicro()
 	}
-	value, err := enc.AppendValue(nil, &schemas.Change{Table: before.Table, Op: schemas.Watermark, Position: at, TsUs: us})
-	if err != nil {
-		return fmt.Errorf("encode the end of %s: %w", before.Table.Topic, err)
-	}
-	e := endedTopic{before.Table.Topic, before.Partitions, at, value, t.Table.Topic}
-	t.Ends = append(slices.Clone(before.Ends), e)
-	return s.end(&e)
-}
-
-// end sends the last record of a topic.
-func (s *session) end(e *endedTopic) error {
-	for p := range e.Partitions {
-		r := s.txn.arena.record()
-		r.Topic, r.Partition, r.Value = e.Topic, p, s.txn.arena.keep(e.Value)
-		r.Headers = append(s.headers(2, schemas.Watermark, e.Pos), kgo.RecordHeader{Key: NextHeader, Value: []byte(e.Next)})
-		if err := s.produce(r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// endAgain repeats the last records of all earlier topics.
-func (s *session) endAgain() error {
-	for _, t := range s.sorted() {
-		for i := range t.Ends {
-			if err := s.end(&t.Ends[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	last := &table{id: t.id, tableState: *before, enc: enc, sent: t.sent}
+	return s.control(last, schemas.Watermark, at, us, kgo.RecordHeader{Key: NextHeader, Value: []byte(t.Table.Topic)})
 }
 
 // deadLetters makes the dead-letter topic of a table.
