@@ -39,10 +39,13 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 	// The parameters have the type of the window's column, which may in turn be a
 	// parameter: twice is enough.
 	for range 2 {
-		columns, err := b.dialect.Columns(ctx, b.sample(n, kind), over)
+		text := b.sample(n, kind)
+		columns, err := b.dialect.Columns(ctx, text, over)
 		var refused *warehouse.QueryError
 		if errors.As(err, &refused) {
-			b.queryFault(n.Spec, 0, refused.Message, columnCure(refused.Message, over))
+			// The sample has the query's lines, and other bytes.
+			line := strings.Count(text[:max(refused.Offset, 0)], "\n")
+			b.faults.Add(n.Spec.QueryFile, n.Spec.QueryLine+line, "query", refused.Message, columnCure(refused.Message, over))
 			return nil
 		}
 		if err != nil {

@@ -51,6 +51,9 @@ type Spec struct {
 	Labels      map[string]string
 	Access      map[string][]string
 	Pod         map[string]string
+	// Faulty says that the file has faults: the spec is not to be run, and serves
+	// to find what else is wrong.
+	Faulty bool `json:"-"`
 
 	lines map[string]int
 }
