@@ -229,7 +229,7 @@ const (
 )
 
 func (b *builder) parse(ctx context.Context, sql string, params, relations []string) (*query.Query, []query.Problem, error) {
-	prepared, problems := query.Prepare(sql, params)
+	prepared, problems := query.Prepare(b.dialect, sql, params)
 	parsed, err := b.dialect.Parse(ctx, prepared)
 	var refused *warehouse.QueryError
 	if errors.As(err, &refused) {
@@ -238,7 +238,7 @@ func (b *builder) parse(ctx context.Context, sql string, params, relations []str
 	if err != nil {
 		return nil, nil, err
 	}
-	q, more := query.Compile(prepared, parsed, relations...)
+	q, more := query.Compile(b.dialect, prepared, parsed, relations...)
 	return q, append(problems, more...), nil
 }
 

@@ -190,7 +190,7 @@ func (deadDialect) Parse(context.Context, string) (warehouse.Parsed, error) {
 }
 
 func TestTroubleOfTheDialectIsNoFault(t *testing.T) {
-	_, faults, err := graph.Build(t.Context(), deadDialect{}, []*spec.Spec{parse(t, "name: a.x\nquery: SELECT 1")}, nil)
+	_, faults, err := graph.Build(t.Context(), deadDialect{dialect(t)}, []*spec.Spec{parse(t, "name: a.x\nquery: SELECT 1")}, nil)
 	if !errors.Is(err, errDead) || len(faults) > 0 {
 		t.Fatalf("%v, %v", err, faults)
 	}

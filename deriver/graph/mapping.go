@@ -206,7 +206,8 @@ func (b *builder) columns(table string) []warehouse.ResultColumn {
 		return b.tables[table].Columns
 	}
 	if n.Columns != nil && n.Spec.Strategy == schemas.ModeAppend {
-		return append(slices.Clip(n.Columns), warehouse.ResultColumn{Name: LoadColumn, SQLType: "BIGINT", Type: schemas.Type{Kind: schemas.Int}})
+		number := schemas.Type{Kind: schemas.Int}
+		return append(slices.Clip(n.Columns), warehouse.ResultColumn{Name: LoadColumn, SQLType: b.dialect.Type(number), Type: number})
 	}
 	return n.Columns
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqltoken"
 )
 
 // Problem is what is wrong with a query, and where.
@@ -30,32 +31,32 @@ const (
 // Prepare makes sql fit to be parsed: its parameters @x become $x, at the same
 // offsets, and a semicolon at its end goes. Names in parameters are those that
 // the query may use.
-func Prepare(sql string, parameters []string) (string, []Problem) {
+func Prepare(in warehouse.Spelling, sql string, parameters []string) (string, []Problem) {
 	out := []byte(sql)
 	var problems []Problem
-	all := tokens(sql)
+	all := in.Tokens(sql)
 	last := -1
 	for i, t := range all {
-		if t.kind != space {
+		if t.Kind != sqltoken.Space {
 			last = i
 		}
-		if t.kind != parameter {
+		if t.Kind != sqltoken.Parameter {
 			continue
 		}
-		name := sql[t.start+1 : t.end]
+		name := sql[t.Start+1 : t.End]
 		switch {
-		case sql[t.start] == '@' && slices.Contains(parameters, name):
-			out[t.start] = '$'
-		case sql[t.start] == '@' && i > 0 && all[i-1].kind == symbol && all[i-1].end == t.start && strings.ContainsRune("<@&|~", rune(sql[t.start-1])):
+		case sql[t.Start] == '@' && slices.Contains(parameters, name):
+			out[t.Start] = '$'
+		case sql[t.Start] == '@' && i > 0 && all[i-1].Kind == sqltoken.Symbol && all[i-1].End == t.Start && strings.ContainsRune("<@&|~", rune(sql[t.Start-1])):
 			// An operator such as <@ in front of a name.
-		case sql[t.start] == '@':
-			problems = append(problems, Problem{t.start, fmt.Sprintf("the parameter %s is not known", sql[t.start:t.end]), parameterCure(parameters)})
+		case sql[t.Start] == '@':
+			problems = append(problems, Problem{t.Start, fmt.Sprintf("the parameter %s is not known", sql[t.Start:t.End]), parameterCure(parameters)})
 		default:
-			problems = append(problems, Problem{t.start, fmt.Sprintf("the parameter %s is not the platform's", sql[t.start:t.end]), parameterCure(parameters)})
+			problems = append(problems, Problem{t.Start, fmt.Sprintf("the parameter %s is not the platform's", sql[t.Start:t.End]), parameterCure(parameters)})
 		}
 	}
-	if last >= 0 && sql[all[last].start] == ';' {
-		out[all[last].start] = ' '
+	if last >= 0 && sql[all[last].Start] == ';' {
+		out[all[last].Start] = ' '
 	}
 	return string(out), problems
 }
@@ -69,6 +70,7 @@ func parameterCure(known []string) string {
 
 // Query is a query that was parsed. It is immutable.
 type Query struct {
+	ident  func(name string) string
 	pieces []piece
 	tables []Table
 }
@@ -114,10 +116,10 @@ func (q *Query) IDs() []string {
 
 // Compile joins a prepared text with what a Dialect says about it. relations
 // are the names without a dataset that the query may read.
-func Compile(prepared string, parsed warehouse.Parsed, relations ...string) (*Query, []Problem) {
+func Compile(in warehouse.Spelling, prepared string, parsed warehouse.Parsed, relations ...string) (*Query, []Problem) {
 	problems := refused(parsed, relations)
-	q := &Query{}
-	all := tokens(prepared)
+	q := &Query{ident: in.Ident}
+	all := in.Tokens(prepared)
 	at := 0
 	next := 0 // of parsed.Tables
 	literal := func(to int) {
@@ -128,11 +130,11 @@ func Compile(prepared string, parsed warehouse.Parsed, relations ...string) (*Qu
 	for i := 0; i < len(all); i++ {
 		t := all[i]
 		switch {
-		case t.kind == parameter && prepared[t.start] == '$':
-			literal(t.start)
-			q.pieces = append(q.pieces, piece{param: prepared[t.start+1 : t.end]})
-			at = t.end
-		case next < len(parsed.Tables) && t.start == parsed.Tables[next].Offset:
+		case t.Kind == sqltoken.Parameter && prepared[t.Start] == '$':
+			literal(t.Start)
+			q.pieces = append(q.pieces, piece{param: prepared[t.Start+1 : t.End]})
+			at = t.End
+		case next < len(parsed.Tables) && t.Start == parsed.Tables[next].Offset:
 			ref := parsed.Tables[next]
 			next++
 			last, ok := nameEnd(prepared, all, i, ref)
@@ -143,10 +145,10 @@ func Compile(prepared string, parsed warehouse.Parsed, relations ...string) (*Qu
 			if inherits(prepared, all, i, last) {
 				problems = append(problems, Problem{ref.Offset, fmt.Sprintf("ONLY and * beside the table %s mean nothing here", ref.Table), "leave them out"})
 			}
-			literal(t.start)
+			literal(t.Start)
 			q.tables = append(q.tables, Table{ref.Dataset, ref.Table, ref.Alias, ref.Offset})
 			q.pieces = append(q.pieces, piece{table: len(q.tables)})
-			at, i = all[last].end, last
+			at, i = all[last].End, last
 		}
 	}
 	literal(len(prepared))
@@ -156,20 +158,24 @@ func Compile(prepared string, parsed warehouse.Parsed, relations ...string) (*Qu
 	return q, problems
 }
 
-// nameEnd returns the last token of the name that starts at token i.
-func nameEnd(sql string, all []token, i int, ref warehouse.TableRef) (last int, ok bool) {
+// nameEnd returns the last token of the name that starts at token i. In
+// GoogleSQL one pair of quotes may hold all of it.
+func nameEnd(sql string, all []sqltoken.Token, i int, ref warehouse.TableRef) (last int, ok bool) {
 	parts := []string{ref.Table}
 	if ref.Dataset != "" {
 		parts = []string{ref.Dataset, ref.Table}
 	}
+	if sql[all[i].Start] == '`' && sameName(sql[all[i].Start:all[i].End], strings.Join(parts, ".")) {
+		return i, true
+	}
 	for n, part := range parts {
 		if n > 0 {
-			if i = skipSpace(all, i+1); i == len(all) || sql[all[i].start] != '.' {
+			if i = skipSpace(all, i+1); i == len(all) || sql[all[i].Start] != '.' {
 				return 0, false
 			}
 			i = skipSpace(all, i+1)
 		}
-		if i == len(all) || !sameName(sql[all[i].start:all[i].end], part) {
+		if i == len(all) || !sameName(sql[all[i].Start:all[i].End], part) {
 			return 0, false
 		}
 		last = i
@@ -179,26 +185,30 @@ func nameEnd(sql string, all []token, i int, ref warehouse.TableRef) (last int, 
 
 // inherits reports whether the name at tokens first to last has PostgreSQL's
 // marks of inheritance, which parse but cannot stand beside a subquery.
-func inherits(sql string, all []token, first, last int) bool {
+func inherits(sql string, all []sqltoken.Token, first, last int) bool {
 	next := skipSpace(all, last+1)
-	if next < len(all) && sql[all[next].start] == '*' {
+	if next < len(all) && sql[all[next].Start] == '*' {
 		return true
 	}
-	for first--; first >= 0 && (all[first].kind == space || sql[all[first].start] == '('); first-- {
+	for first--; first >= 0 && (all[first].Kind == sqltoken.Space || sql[all[first].Start] == '('); first-- {
 	}
-	return first >= 0 && strings.EqualFold(sql[all[first].start:all[first].end], "only")
+	return first >= 0 && strings.EqualFold(sql[all[first].Start:all[first].End], "only")
 }
 
-func skipSpace(all []token, i int) int {
-	for i < len(all) && all[i].kind == space {
+func skipSpace(all []sqltoken.Token, i int) int {
+	for i < len(all) && all[i].Kind == sqltoken.Space {
 		i++
 	}
 	return i
 }
 
 func sameName(written, name string) bool {
-	if strings.HasPrefix(written, `"`) && len(written) > 1 {
+	switch {
+	case len(written) < 2:
+	case written[0] == '"':
 		written = strings.ReplaceAll(written[1:len(written)-1], `""`, `"`)
+	case written[0] == '`':
+		written = written[1 : len(written)-1]
 	}
 	return strings.EqualFold(written, name)
 }
@@ -216,7 +226,7 @@ func (q *Query) Render(params map[string]string, table func(t Table) string) str
 			t := q.tables[p.table-1]
 			b.WriteString(table(t))
 			if t.Alias == "" {
-				b.WriteString(` AS "` + strings.ReplaceAll(t.Name, `"`, `""`) + `"`)
+				b.WriteString(" AS " + q.ident(t.Name))
 			}
 		default:
 			b.WriteString(p.text)

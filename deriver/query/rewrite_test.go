@@ -25,12 +25,12 @@ func newDialect(t testing.TB) *duckdb.Dialect {
 
 // rewrite is what the deriver does to a query: every table becomes a span.
 func rewrite(t testing.TB, d *duckdb.Dialect, sql string) (string, []string, error) {
-	prepared, problems := query.Prepare(sql, []string{query.WindowStart, query.WindowEnd})
+	prepared, problems := query.Prepare(d, sql, []string{query.WindowStart, query.WindowEnd})
 	parsed, err := d.Parse(t.Context(), prepared)
 	if err != nil {
 		return "", nil, err
 	}
-	q, more := query.Compile(prepared, parsed, "dirty")
+	q, more := query.Compile(d, prepared, parsed, "dirty")
 	if problems = append(problems, more...); len(problems) > 0 {
 		return "", nil, fmt.Errorf("%d: %s; %s", problems[0].Offset, problems[0].Problem, problems[0].Cure)
 	}
@@ -137,7 +137,7 @@ func FuzzRewrite(f *testing.F) {
 		if strings.ContainsRune(sql, 0) {
 			return
 		}
-		prepared, problems := query.Prepare(sql, []string{query.WindowStart})
+		prepared, problems := query.Prepare(d, sql, []string{query.WindowStart})
 		if len(prepared) != len(sql) {
 			t.Fatal("offsets moved")
 		}
@@ -145,7 +145,7 @@ func FuzzRewrite(f *testing.F) {
 		if err != nil || len(problems) > 0 {
 			return
 		}
-		q, problems := query.Compile(prepared, parsed)
+		q, problems := query.Compile(d, prepared, parsed)
 		if len(problems) > 0 {
 			return
 		}

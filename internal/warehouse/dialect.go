@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 
+	"millrace/internal/warehouse/sqltoken"
 	"millrace/schemas"
 )
 
 // Dialect reads queries as a warehouse reads them, without its data.
 type Dialect interface {
-	// Parse returns what a query refers to. A query that the warehouse cannot
+	// Parse returns what a query refers to. A parameter is written $x in it. A query that the warehouse cannot
 	// parse is a *QueryError.
 	Parse(ctx context.Context, query string) (Parsed, error)
 
@@ -22,8 +23,12 @@ type Dialect interface {
 
 // Spelling is how a warehouse writes what the deriver puts into queries.
 type Spelling interface {
+	// Tokens cuts a text.
+	Tokens(sql string) []sqltoken.Token
 	// Ident quotes a name.
 	Ident(name string) string
+	// Type writes a type.
+	Type(t schemas.Type) string
 	// Literal writes a date, an instant or a civil time, in the layouts of
 	// schemas.Touched, as a value of the kind.
 	Literal(kind schemas.Kind, text string) string

@@ -14,6 +14,7 @@ import (
 
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
+	"millrace/internal/warehouse/sqltoken"
 	"millrace/schemas"
 )
 
@@ -176,6 +177,12 @@ func offset(node map[string]any) int {
 	}
 	return int(v)
 }
+
+// Tokens is described at warehouse.Spelling.
+func (d *Dialect) Tokens(sql string) []sqltoken.Token { return sqltoken.DuckDB(sql) }
+
+// Type is described at warehouse.Spelling.
+func (d *Dialect) Type(t schemas.Type) string { return SQLType(t) }
 
 // Ident is described at warehouse.Spelling.
 func (d *Dialect) Ident(name string) string { return quoteName(name) }
