@@ -206,7 +206,7 @@ func (x *run) stage(ctx context.Context) error {
 // fit (G12).
 func (x *run) sameColumns(ctx context.Context, query string) error {
 	types := map[string]string{}
-	err := each(ctx, x.conn, "SELECT column_name, column_type FROM (DESCRIBE "+query+"\n)", func(rows *sql.Rows) error {
+	err := each(ctx, x.conn, "SELECT column_name, column_type FROM (DESCRIBE (\n"+query+"\n))", func(rows *sql.Rows) error {
 		var name, sqlType string
 		err := rows.Scan(&name, &sqlType)
 		types[name] = sqlType
