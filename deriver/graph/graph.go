@@ -272,7 +272,11 @@ func (b *builder) tablesOf(n *Node) bool {
 	for _, in := range n.Spec.Inputs {
 		mistyped := invalid.Nearest(in.Table, missing) != ""
 		if n.Input(in.Table) == nil && !seen[in.Table] && !mistyped {
-			b.fault(n.Spec, in.Field, "is not read by the query", "leave it out, or read it")
+			cure := "leave it out, or read it"
+			if near := invalid.Nearest(in.Table, slices.Sorted(maps.Keys(seen))); near != "" {
+				cure = "did you mean " + near + "?"
+			}
+			b.fault(n.Spec, in.Field, "is not read by the query", cure)
 		}
 	}
 	return len(b.faults) == before

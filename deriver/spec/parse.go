@@ -149,7 +149,9 @@ func (p *parser) document(root *yaml.Node) {
 		p.fault(root.Line, "query", "is missing", "write the SQL, or the name of a .sql file beside the spec")
 	}
 	// A word that is not known may be the one that the rest depends on.
-	if !slices.ContainsFunc(p.faults, func(f invalid.Fault) bool { return f.Problem == unknownField && !strings.Contains(f.Field, ".") }) {
+	if !slices.ContainsFunc(p.faults, func(f invalid.Fault) bool {
+		return f.Problem == unknownField && !strings.Contains(f.Field, ".") || slices.Contains([]string{"strategy", "scope", "unique_key"}, f.Field)
+	}) {
 		p.combine()
 	}
 }

@@ -67,6 +67,9 @@ func (d *Dialect) Parse(ctx context.Context, query string) (warehouse.Parsed, er
 		if tree.Position != "" {
 			_, _ = fmt.Sscan(tree.Position, &at)
 		}
+		if strings.HasPrefix(tree.Message, "Only SELECT statements") {
+			tree.Message = "only a SELECT can define a table"
+		}
 		return warehouse.Parsed{}, &warehouse.QueryError{Offset: at, Message: tree.Message}
 	}
 	w := walker{out: warehouse.Parsed{Statements: len(tree.Statements)}}
