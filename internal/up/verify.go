@@ -15,7 +15,7 @@ import (
 )
 
 // Verify compares a table of the running process with what it should be: a core
-// table with its source, a history with its topic, a derived table with its
+// table with its source, a history with its topics, a derived table with its
 // query over what the warehouse holds of its inputs. What it waits for is told to
 // tell.
 func Verify(ctx context.Context, conf *config.Config, table string, tell verify.Tell) (report verify.Report, err error) {
@@ -47,10 +47,7 @@ func Verify(ctx context.Context, conf *config.Config, table string, tell verify.
 	}
 	if at := slices.IndexFunc(status.Core, func(c page.Core) bool { return c.Table == table }); at >= 0 {
 		topics := verify.Topics{Brokers: running.Kafka, Registry: running.Registry}
-		if err := topics.History(ctx, replica, status.Core[at].Topic, table); err != nil {
-			return report, err
-		}
-		return verify.CompareHistory(ctx, client, replica, table)
+		return topics.CheckHistory(ctx, client, replica, status.Core[at].Topic, table, tell)
 	}
 	return verifyDerived(ctx, client, replica, conf, table, tell)
 }
