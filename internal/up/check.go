@@ -111,7 +111,7 @@ func (c *Checked) running(ctx context.Context, conf *config.Config) {
 		}
 	}
 	for _, note := range status.Notes {
-		c.Notes = append(c.Notes, "in the running process "+note)
+		c.Notes = append(c.Notes, "the running process: "+note)
 	}
 }
 
