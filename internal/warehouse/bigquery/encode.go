@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -52,7 +53,7 @@ func newEncoder(c *sqlgen.Core, table warehouse.CoreTable, batch string, stagedA
 	}
 	e.sink.cols = make([]rowColumn, len(table.Columns))
 	for i, col := range table.Columns {
-		at := columnIndex(c.Columns, col.Name)
+		at := coretable.ColumnIndex(c.Columns, col.Name)
 		if at < 0 {
 			return nil, nil, fmt.Errorf("column %q is not in the table", col.Name)
 		}
@@ -181,7 +182,7 @@ func (e *encoder) bounds(c *sqlgen.Core) map[int][2]string {
 		if !col.bounded || !col.seen {
 			continue
 		}
-		at := columnIndex(c.Columns, col.name)
+		at := coretable.ColumnIndex(c.Columns, col.name)
 		switch col.held {
 		case schemas.Int:
 			out[at] = [2]string{string(appendInt(nil, col.least)), string(appendInt(nil, col.most))}

@@ -114,20 +114,20 @@ func (def Definition) Defined(d *sqlgen.Dialect, n sqlgen.Name) *sqlgen.Core {
 	return &sqlgen.Core{Dialect: d, Name: n, Mode: def.Mode, Columns: def.Columns}
 }
 
-// Imaged are the ordinals of the columns whose changes some spec needs: all of
-// them, and in changed those that are not of the key.
-func (def Definition) Imaged() (changed []int, any bool) {
+// Imaged are the ordinals of the columns whose changes a spec needs: any of
+// them say some, changed lists those that are not of the key.
+func (def Definition) Imaged() (changed []int, some bool) {
 	for _, need := range def.Needs {
 		i := ColumnIndex(def.Columns, need.Column)
 		if need.Kind != NeedChange || i < 0 {
 			continue
 		}
-		any = true
+		some = true
 		if !def.Columns[i].Key && !slices.Contains(changed, i) {
 			changed = append(changed, i)
 		}
 	}
-	return changed, any
+	return changed, some
 }
 
 // ColumnIndex finds a column by its exact name.

@@ -89,7 +89,7 @@ func statements(c *Core) string {
 
 // scripts are the statements of a warehouse that runs a load as one script.
 func scripts(c *Core, h schemas.Position) string {
-	list := []string{"-- the table", c.CreateBase(), c.CreateView(), c.CreateHeadRow(c.Name, c.Mode, `["id"]`), c.CreateLoads(c.Name), c.CreateNeeds(c.Name), c.CreateStaging()}
+	list := []string{"-- the table", c.CreateDatasets(Schema, c.Name.Dataset, c.Name.BaseDataset()), c.CreateBase(), c.CreateView(), c.CreateHeadRow(c.Name, c.Mode, `["id"]`, `["a\\b"]`), c.CreateLoads(c.Name), c.CreateNeeds(c.Name), c.CreateStaging()}
 	if c.KeepImages {
 		list = append(list, c.CreateChanges())
 	}
@@ -102,9 +102,9 @@ func scripts(c *Core, h schemas.Position) string {
 	list = append(list, "-- a load", strings.TrimSuffix(c.Script(l), ";\n"))
 	l.Staged, l.Removes, l.MayRun = 0, false, false
 	list = append(list, "-- a load without rows", strings.TrimSuffix(c.Script(l), ";\n"))
-	list = append(list, "-- its columns change", c.AddColumn(0), c.AlterType(c.Base(c.Name), 0))
+	list = append(list, "-- its columns change", c.AddColumns([]int{0}), c.AlterType(c.Base(c.Name), 0))
 	if c.KeepImages {
-		list = append(list, c.AddImageColumn(2))
+		list = append(list, c.AddImageColumns([]int{2, 3}), c.AlterType(c.Changes(c.Name), 2))
 	}
 	return terminated(list)
 }
@@ -142,7 +142,7 @@ func TestGoldenBigQuery(t *testing.T) {
 	golden(t, "bigquery/every_type", statements(everyType(d)))
 	n := Name{"core", "payments"}
 	golden(t, "bigquery/head", terminated([]string{
-		d.CreateHeadRow(n, schemas.ModeMerge, `["id"]`), d.CreateLoads(n), d.CreateNeeds(n), d.ReadHead(n),
+		d.CreateHeadRow(n, schemas.ModeMerge, `["id"]`, "[]"), d.CreateLoads(n), d.CreateNeeds(n), d.ReadHead(n),
 		strings.TrimSuffix(d.TakeOverScript(n, "shop.public.payments", "id-1"), ";\n"),
 		strings.TrimSuffix(d.MoveOffsetsScript(n, `{"0":0}`, 3), ";\n"),
 		Bind(d.SetUnsettable(n), d.Text(`["a\\b"]`)), Bind(d.ReadLoads(n), "6", "10"), d.ReadNeeds(n),

@@ -68,13 +68,40 @@ func (c *Core) CreateStaging() string {
 
 // CreateHeadRow makes the head's table with its row. Of two that do it at the
 // same time, one makes it.
-func (d *Dialect) CreateHeadRow(n Name, mode schemas.Mode, key string) string {
+func (d *Dialect) CreateHeadRow(n Name, mode schemas.Mode, key, unsettable string) string {
 	return d.CreateHead(n) + fmt.Sprintf(`
 AS SELECT %s AS name, %s AS mode, %s AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   %s AS offsets, %s AS marks, '' AS horizon, '' AS complete_pos, %s AS complete_time,
   '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, %s AS unsettable`,
 		d.Text(n.String()), d.Text(string(mode)), d.toJSON(d.Text(key)), d.toJSON("'{}'"), d.toJSON("'{}'"),
-		d.null(schemas.Type{Kind: schemas.Timestamp}), d.toJSON("'[]'"))
+		d.null(schemas.Type{Kind: schemas.Timestamp}), d.toJSON(d.Text(unsettable)))
+}
+
+// AddColumns adds columns in one statement: a table takes few changes in a
+// while. Those that are there stay.
+func (c *Core) AddColumns(ords []int) string { return c.addTo(c.Base(c.Name), ords, true) }
+
+// AddImageColumns adds columns to the table of images.
+func (c *Core) AddImageColumns(ords []int) string { return c.addTo(c.Changes(c.Name), ords, false) }
+
+func (c *Core) addTo(table string, ords []int, described bool) string {
+	adds := make([]string, len(ords))
+	for n, i := range ords {
+		adds[n] = "\n  ADD COLUMN IF NOT EXISTS " + c.col(i) + " " + c.Type(c.Columns[i].Type)
+		if described {
+			adds[n] += c.remark(c.Columns[i].Description)
+		}
+	}
+	return "ALTER TABLE " + table + strings.Join(adds, ",")
+}
+
+// CreateDatasets makes the datasets of a table.
+func (d *Dialect) CreateDatasets(names ...string) string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = "CREATE SCHEMA IF NOT EXISTS " + d.Ident(name)
+	}
+	return strings.Join(out, ";\n")
 }
 
 // TakeOverScript raises the epoch and gives the head's row, as literals say.
@@ -98,6 +125,9 @@ func (d *Dialect) MoveOffsetsScript(n Name, offsets string, epoch int64) string 
 		"COMMIT TRANSACTION",
 	)
 }
+
+// Script joins statements that need no transaction.
+func Script(statements ...string) string { return script(statements...) }
 
 // NeedsScript replaces what a spec needs: pairs of kind and column.
 func (d *Dialect) NeedsScript(n Name, spec string, needs [][2]string) string {
@@ -182,8 +212,13 @@ func (c *Core) Script(l LoadScript) string {
 		"SET event = "+c.event(l),
 		Bind(c.LogLoad(c.Name), fmt.Sprint(l.Load), c.instant(l.CommittedUs), "event"),
 		"COMMIT TRANSACTION",
-		"SELECT event")
+		"SELECT event, "+c.needsText()+" AS needs")
 	return script(s...)
+}
+
+// needsText is what specs need, as a list of lists: the next load takes it up.
+func (c *Core) needsText() string {
+	return fmt.Sprintf("COALESCE((\nSELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM %s\n), '[]')", c.Needs(c.Name))
 }
 
 // takeStaged copies the batch's rows once: what else reads them does not read

@@ -1,0 +1,192 @@
+package bigquery
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	bq "cloud.google.com/go/bigquery"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
+	"millrace/internal/warehouse/sqlgen"
+)
+
+// table is what this process knows of a core table. Nobody else changes a
+// definition but by Ensure, and nobody else moves a head whose epoch is ours.
+type table struct {
+	mu   sync.Mutex // held by whatever uses the table: one writer, one load
+	name sqlgen.Name
+	def  coretable.Definition // without columns: not read
+	head *coretable.Head      // nil: not known
+	// imaged says that the table of images fits the needs.
+	imaged bool
+	stream *stream
+}
+
+// entry is the state of the named table, read or not.
+func (w *Warehouse) entry(name string) (*table, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t := w.tables[name]; t != nil {
+		return t, nil
+	}
+	n, err := w.dialect.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	t := &table{name: n}
+	w.tables[name] = t
+	return t, nil
+}
+
+// hold returns the named table, which is held until release.
+func (w *Warehouse) hold(name string) (t *table, release func(), err error) {
+	if t, err = w.entry(name); err != nil {
+		return nil, nil, err
+	}
+	t.mu.Lock()
+	return t, t.mu.Unlock, nil
+}
+
+// define reads the definition of a table that Ensure has made, unless it is
+// known.
+func (w *Warehouse) define(ctx context.Context, t *table) error {
+	if len(t.def.Columns) > 0 {
+		return nil
+	}
+	def, found, err := w.readDefinition(ctx, t.name)
+	if err == nil && !found {
+		err = warehouse.ErrNoTable
+	}
+	if err != nil {
+		return fmt.Errorf("read the definition of %s: %w", t.name, err)
+	}
+	t.def, t.imaged = def, true
+	return nil
+}
+
+// metadata describes a table, if it is there. It costs nothing and is no job.
+func (w *Warehouse) metadata(ctx context.Context, dataset, name string) (md *bq.TableMetadata, found bool, err error) {
+	pause := w.pauses()
+	for {
+		err = w.call(ctx, func(ctx context.Context) (err error) {
+			md, err = w.jobs.Dataset(dataset).Table(name).Metadata(ctx)
+			return err
+		})
+		switch {
+		case err == nil:
+			return md, true, nil
+		case isStatus(err, http.StatusNotFound):
+			return nil, false, nil
+		case classOf(err) == fatal:
+			return nil, false, cure(fmt.Errorf("describe %s.%s: %w", dataset, name, err))
+		}
+		if waitErr := pause.wait(ctx, classOf(err)); waitErr != nil {
+			return nil, false, fmt.Errorf("describe %s.%s: %w", dataset, name, err)
+		}
+	}
+}
+
+// columnsOf lists a table's columns in order; none if it does not exist.
+func (w *Warehouse) columnsOf(ctx context.Context, dataset, name string) (names, types []string, err error) {
+	md, found, err := w.metadata(ctx, dataset, name)
+	if err != nil || !found {
+		return nil, nil, err
+	}
+	for _, f := range md.Schema {
+		names, types = append(names, f.Name), append(types, typeName(f))
+	}
+	return names, types, nil
+}
+
+// typeName is a field's type as SQL writes it.
+func typeName(f *bq.FieldSchema) string {
+	if f.Repeated {
+		return "ARRAY"
+	}
+	name := string(f.Type)
+	switch f.Type {
+	case bq.IntegerFieldType:
+		return "INT64"
+	case bq.FloatFieldType:
+		return "FLOAT64"
+	case bq.BooleanFieldType:
+		return "BOOL"
+	}
+	if f.Precision > 0 {
+		return fmt.Sprintf("%s(%d, %d)", name, f.Precision, f.Scale)
+	}
+	return name
+}
+
+// readDefinition reads the table's definition, if it is there.
+func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def coretable.Definition, found bool, err error) {
+	names, types, err := w.columnsOf(ctx, n.BaseDataset(), n.Table)
+	if err != nil || len(names) == 0 {
+		return def, false, err
+	}
+	head, err := w.readHead(ctx, n)
+	if err != nil {
+		return def, false, err
+	}
+	if head.Name != n.String() {
+		return def, false, fmt.Errorf("the warehouse does not tell its name from that of %s", head.Name)
+	}
+	def.Mode, def.Unsettable = head.Mode, head.Unsettable
+	for i, name := range names {
+		if sqlgen.IsReserved(name) {
+			continue
+		}
+		t, ok := w.dialect.ParseType(types[i])
+		if !ok {
+			return def, false, fmt.Errorf("column %q has type %s, which no load writes: was it changed by hand?", name, types[i])
+		}
+		def.Columns = append(def.Columns, sqlgen.Column{
+			Name: name, Type: t, Key: slices.Contains(head.Key, name), Unsettable: slices.Contains(head.Unsettable, name),
+		})
+	}
+	for _, key := range head.Key {
+		if coretable.ColumnIndex(def.Columns, key) < 0 {
+			return def, false, fmt.Errorf("key column %q is gone: it was dropped by hand", key)
+		}
+	}
+	if def.Needs, err = w.readNeeds(ctx, n); err != nil {
+		return def, false, err
+	}
+	def.Images, _, err = w.columnsOf(ctx, sqlgen.Schema, n.Own("changes"))
+	return def, true, err
+}
+
+func (w *Warehouse) readNeeds(ctx context.Context, n sqlgen.Name) (needs []coretable.Need, err error) {
+	rows, err := w.query(ctx, n, w.dialect.ReadNeeds(n))
+	if err != nil {
+		return nil, fmt.Errorf("read the needs of %s: %w", n, err)
+	}
+	for _, r := range rows {
+		needs = append(needs, coretable.Need{Spec: str(r[0]), Kind: str(r[1]), Column: str(r[2])})
+	}
+	return needs, nil
+}
+
+// query runs a statement that reads.
+func (w *Warehouse) query(ctx context.Context, n sqlgen.Name, text string) ([][]bq.Value, error) {
+	res, err := w.run(ctx, task{
+		what: "read", table: n.String(), id: w.jobID("read", randomID()), text: func(string) string { return text },
+	})
+	return res.rows, err
+}
+
+// str is a value that is text; a null is none.
+func str(v bq.Value) string {
+	s, _ := v.(string)
+	return s
+}
+
+func encode(v any) (string, error) {
+	b, err := json.Marshal(v)
+	return string(b), err
+}
