@@ -8,8 +8,8 @@ import (
 
 // ReadHead reads the head's row, or none.
 func (d *Dialect) ReadHead(n Name) string {
-	return fmt.Sprintf(`SELECT name, mode, %s, epoch, load, topic, topic_id, %s, %s, horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, %s
+	return fmt.Sprintf(`SELECT name, mode, %s AS key, epoch, load, topic, topic_id, %s AS offsets, %s AS marks, horizon,
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, %s AS unsettable
 FROM %s`, d.jsonText("key"), d.jsonText("offsets"), d.jsonText("marks"), d.jsonText("unsettable"), d.Head(n))
 }
 

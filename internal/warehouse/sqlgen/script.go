@@ -172,8 +172,8 @@ func (l LoadScript) acts() bool { return l.Staged > 0 || l.Removes }
 // Script is the load, from the staged rows to the event, which it gives.
 func (c *Core) Script(l LoadScript) string {
 	s := []string{
-		"DECLARE written, inserted, updated, deleted, reads INT64 DEFAULT 0",
-		"DECLARE event STRING",
+		"DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0",
+		"DECLARE this_event STRING",
 	}
 	if l.acts() {
 		s = append(s, c.CreateEffect())
@@ -198,21 +198,21 @@ func (c *Core) Script(l LoadScript) string {
 		}
 		s = append(s,
 			c.Write(l.Horizon),
-			"SET (written, inserted, updated, deleted, reads) = (\n"+strings.Replace(c.Counts(), "SELECT ", "SELECT AS STRUCT ", 1)+"\n)",
+			"SET (n_written, n_inserted, n_updated, n_deleted, n_read) = (\n"+strings.Replace(c.Counts(), "SELECT ", "SELECT AS STRUCT ", 1)+"\n)",
 			write,
-			"ASSERT @@row_count = written AS "+c.Text(ReasonCount))
+			"ASSERT @@row_count = n_written AS "+c.Text(ReasonCount))
 		if l.MayRun {
-			s = append(s, "IF reads > 0 THEN\n"+c.SetRunning(c.Name)+";\nEND IF")
+			s = append(s, "IF n_read > 0 THEN\n"+c.SetRunning(c.Name)+";\nEND IF")
 		}
 	}
 	if c.KeepImages && l.acts() {
 		s = append(s, c.KeepChanges(l.Load))
 	}
 	s = append(s,
-		"SET event = "+c.event(l),
-		Bind(c.LogLoad(c.Name), fmt.Sprint(l.Load), c.instant(l.CommittedUs), "event"),
+		"SET this_event = "+c.event(l),
+		Bind(c.LogLoad(c.Name), fmt.Sprint(l.Load), c.instant(l.CommittedUs), "this_event"),
 		"COMMIT TRANSACTION",
-		"SELECT event, "+c.needsText()+" AS needs")
+		"SELECT this_event AS event, "+c.needsText()+" AS needs")
 	return script(s...)
 }
 
@@ -234,13 +234,13 @@ func (c *Core) event(l LoadScript) string {
 	number := func(expr string) string { return "CAST(" + expr + " AS STRING)" }
 	parts := []string{
 		c.Text(l.Event[0]),
-		`'"applied":'`, number("written"), `',"inserted":'`, number("inserted"), `',"updated":'`, number("updated"),
-		`',"deleted":'`, number("deleted"), `',"stale":'`, number(fmt.Sprintf("%d - written", l.Staged)),
+		`'"applied":'`, number("n_written"), `',"inserted":'`, number("n_inserted"), `',"updated":'`, number("n_updated"),
+		`',"deleted":'`, number("n_deleted"), `',"stale":'`, number(fmt.Sprintf("%d - n_written", l.Staged)),
 		c.Text(l.Event[1]),
 	}
 	running := "'false'"
 	if l.MayRun {
-		running = "CASE WHEN reads > 0 THEN 'true' ELSE 'false' END"
+		running = "CASE WHEN n_read > 0 THEN 'true' ELSE 'false' END"
 	}
 	parts = append(parts, running, c.Text(l.Event[2]))
 	for n, i := range c.EventTimes {

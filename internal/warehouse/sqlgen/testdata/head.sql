@@ -14,8 +14,8 @@ SELECT CAST($1 AS VARCHAR), CAST($2 AS VARCHAR), CAST($3 AS VARCHAR), 0, 0, 0, '
 FROM (SELECT 1) AS one
 WHERE NOT EXISTS (SELECT 1 FROM "millrace"."core__payments__head");
 
-SELECT name, mode, CAST(key AS VARCHAR), epoch, load, topic, topic_id, CAST(offsets AS VARCHAR), CAST(marks AS VARCHAR), horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, CAST(unsettable AS VARCHAR)
+SELECT name, mode, CAST(key AS VARCHAR) AS key, epoch, load, topic, topic_id, CAST(offsets AS VARCHAR) AS offsets, CAST(marks AS VARCHAR) AS marks, horizon,
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, CAST(unsettable AS VARCHAR) AS unsettable
 FROM "millrace"."core__payments__head";
 
 UPDATE "millrace"."core__payments__head" SET epoch = epoch + 1, fence = fence + 1,

@@ -1,4 +1,8 @@
 -- the table
+CREATE SCHEMA IF NOT EXISTS `millrace`;
+CREATE SCHEMA IF NOT EXISTS `core`;
+CREATE SCHEMA IF NOT EXISTS `core__base`;
+
 CREATE TABLE IF NOT EXISTS `core__base`.`payments_history` (
   `id` INT64,
   `note` STRING,
@@ -27,7 +31,7 @@ CREATE TABLE IF NOT EXISTS `millrace`.`core__payments_history__head` (
 OPTIONS (labels = [('millrace', 'head')])
 AS SELECT 'core.payments_history' AS name, 'append' AS mode, PARSE_JSON('["id"]') AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   PARSE_JSON('{}') AS offsets, PARSE_JSON('{}') AS marks, '' AS horizon, '' AS complete_pos, CAST(NULL AS TIMESTAMP) AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('[]') AS unsettable;
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__payments_history__loads` (load INT64, committed_at TIMESTAMP, event JSON)
 CLUSTER BY load
@@ -42,8 +46,8 @@ CLUSTER BY _batch
 OPTIONS (labels = [('millrace', 'stage')], partition_expiration_days = 1);
 
 -- a load
-DECLARE written, inserted, updated, deleted, reads INT64 DEFAULT 0;
-DECLARE event STRING;
+DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
+DECLARE this_event STRING;
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOL, was BOOL, live BOOL, diff BOOL, op STRING, o2 DATETIME, n2 DATETIME);
 CREATE TEMP TABLE millrace_stage AS
 SELECT v0, v1, v2, op, pos, ts, unset
@@ -66,7 +70,7 @@ SELECT FALSE,
   s.v2
 FROM millrace_stage AS s LEFT JOIN `core__base`.`payments_history` AS t ON t.`id` = s.v0 AND t._pos = s.pos
 WHERE t._pos IS NULL;
-SET (written, inserted, updated, deleted, reads) = (
+SET (n_written, n_inserted, n_updated, n_deleted, n_read) = (
 SELECT AS STRUCT count(*), COUNTIF(live AND NOT was), COUNTIF(live AND was),
   COUNTIF(was AND NOT live), COUNTIF(op = 'r')
 FROM millrace_effect WHERE NOT removed
@@ -75,18 +79,18 @@ INSERT INTO `core__base`.`payments_history` (`id`, `note`, `at`, _op, _pos, _ts,
 SELECT s.v0, s.v1, s.v2, s.op, s.pos, s.ts, s.unset, 7, TIMESTAMP_MICROS(1700000000000000)
 FROM millrace_stage AS s LEFT JOIN `core__base`.`payments_history` AS t ON t.`id` = s.v0 AND t._pos = s.pos
 WHERE t._pos IS NULL;
-ASSERT @@row_count = written AS 'millrace: another number of rows was written than was counted';
-SET event = CONCAT('{"rows":{"read":3,',
+ASSERT @@row_count = n_written AS 'millrace: another number of rows was written than was counted';
+SET this_event = CONCAT('{"rows":{"read":3,',
   '"applied":',
-  CAST(written AS STRING),
+  CAST(n_written AS STRING),
   ',"inserted":',
-  CAST(inserted AS STRING),
+  CAST(n_inserted AS STRING),
   ',"updated":',
-  CAST(updated AS STRING),
+  CAST(n_updated AS STRING),
   ',"deleted":',
-  CAST(deleted AS STRING),
+  CAST(n_deleted AS STRING),
   ',"stale":',
-  CAST(3 - written AS STRING),
+  CAST(3 - n_written AS STRING),
   '},"snapshot":{"done":true,"running":',
   'false',
   '},"buckets":[',
@@ -101,40 +105,45 @@ SELECT DISTINCT b FROM (
 )), ''),
   ']',
   '],"table":"it\'s"}');
-INSERT INTO `millrace`.`core__payments_history__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(event));
+INSERT INTO `millrace`.`core__payments_history__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;
-SELECT event;
+SELECT this_event AS event, COALESCE((
+SELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM `millrace`.`core__payments_history__needs`
+), '[]') AS needs;
 
 -- a load without rows
-DECLARE written, inserted, updated, deleted, reads INT64 DEFAULT 0;
-DECLARE event STRING;
+DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
+DECLARE this_event STRING;
 BEGIN TRANSACTION;
 UPDATE `millrace`.`core__payments_history__head` SET load = 7, fence = fence + 1, offsets = PARSE_JSON('{"0":12}'), marks = PARSE_JSON('{}'),
   horizon = '00000001/000000000000002A/0000000000000000/00000000', complete_pos = '', complete_time = NULL, snapshot_pos = '', snapshot_running = FALSE, snapshot_done = TRUE
 WHERE epoch = 2 AND load = 7 - 1;
 ASSERT @@row_count = 1 AS 'millrace: the head is not this writer\'s';
-SET event = CONCAT('{"rows":{"read":3,',
+SET this_event = CONCAT('{"rows":{"read":3,',
   '"applied":',
-  CAST(written AS STRING),
+  CAST(n_written AS STRING),
   ',"inserted":',
-  CAST(inserted AS STRING),
+  CAST(n_inserted AS STRING),
   ',"updated":',
-  CAST(updated AS STRING),
+  CAST(n_updated AS STRING),
   ',"deleted":',
-  CAST(deleted AS STRING),
+  CAST(n_deleted AS STRING),
   ',"stale":',
-  CAST(0 - written AS STRING),
+  CAST(0 - n_written AS STRING),
   '},"snapshot":{"done":true,"running":',
   'false',
   '},"buckets":[',
   '[]',
   '],"table":"it\'s"}');
-INSERT INTO `millrace`.`core__payments_history__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(event));
+INSERT INTO `millrace`.`core__payments_history__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;
-SELECT event;
+SELECT this_event AS event, COALESCE((
+SELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM `millrace`.`core__payments_history__needs`
+), '[]') AS needs;
 
 -- its columns change
-ALTER TABLE `core__base`.`payments_history` ADD COLUMN `id` INT64;
+ALTER TABLE `core__base`.`payments_history`
+  ADD COLUMN IF NOT EXISTS `id` INT64;
 
 ALTER TABLE `core__base`.`payments_history` ALTER COLUMN `id` SET DATA TYPE INT64;
 

@@ -1,4 +1,8 @@
 -- the table
+CREATE SCHEMA IF NOT EXISTS `millrace`;
+CREATE SCHEMA IF NOT EXISTS `core`;
+CREATE SCHEMA IF NOT EXISTS `core__base`;
+
 CREATE TABLE IF NOT EXISTS `core__base`.`every` (
   `id` INT64 OPTIONS (description = 'the \\ key'),
   `at` TIMESTAMP,
@@ -43,7 +47,7 @@ CREATE TABLE IF NOT EXISTS `millrace`.`core__every__head` (
 OPTIONS (labels = [('millrace', 'head')])
 AS SELECT 'core.every' AS name, 'merge' AS mode, PARSE_JSON('["id"]') AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   PARSE_JSON('{}') AS offsets, PARSE_JSON('{}') AS marks, '' AS horizon, '' AS complete_pos, CAST(NULL AS TIMESTAMP) AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('[]') AS unsettable;
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__every__loads` (load INT64, committed_at TIMESTAMP, event JSON)
 CLUSTER BY load
@@ -62,8 +66,8 @@ CLUSTER BY _load
 OPTIONS (labels = [('millrace', 'changes')]);
 
 -- a load
-DECLARE written, inserted, updated, deleted, reads INT64 DEFAULT 0;
-DECLARE event STRING;
+DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
+DECLARE this_event STRING;
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOL, was BOOL, live BOOL, diff BOOL, op STRING, k0 INT64, k1 TIMESTAMP, o1 TIMESTAMP, n1 TIMESTAMP, o2 BOOL, n2 BOOL, o3 INT64, n3 INT64, o4 FLOAT64, n4 FLOAT64, o5 STRING, n5 STRING, o6 BYTES, n6 BYTES, o7 DATE, n7 DATE, o8 TIME, n8 TIME, o9 TIMESTAMP, n9 TIMESTAMP, o10 DATETIME, n10 DATETIME, o11 JSON, n11 JSON, o12 NUMERIC(38, 9), n12 NUMERIC(38, 9), o13 NUMERIC(20, 0), n13 NUMERIC(20, 0), o14 BIGNUMERIC(39, 10), n14 BIGNUMERIC(39, 10), o15 BIGNUMERIC(76, 38), n15 BIGNUMERIC(76, 38), o16 STRING, n16 STRING);
 CREATE TEMP TABLE millrace_stage AS
 SELECT v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11, v12, v13, v14, v15, v16, at2, at3, at4, at5, at6, at7, at8, at9, at10, at11, at12, at13, at14, at15, at16, op, pos, born
@@ -139,7 +143,7 @@ SELECT FALSE,
   CASE WHEN t._pos IS NULL THEN CASE WHEN s.op = 'd' OR COALESCE(s.at16, s.pos) = '' OR COALESCE(s.at16, s.pos) < GREATEST('00000001/000000000000002A/0000000000000000/00000000', s.born) THEN NULL ELSE s.v16 END ELSE CASE WHEN s.op = 'd' AND s.pos > t._pos THEN NULL WHEN GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',c_77_0,') > 0 THEN '' ELSE t._pos END, COALESCE(s.at16, s.pos)) = '' OR GREATEST(CASE WHEN t._deleted OR STRPOS(t._unset, ',c_77_0,') > 0 THEN '' ELSE t._pos END, COALESCE(s.at16, s.pos)) < GREATEST(t._born, s.born) THEN NULL WHEN COALESCE(s.at16, s.pos) > CASE WHEN t._deleted OR STRPOS(t._unset, ',c_77_0,') > 0 THEN '' ELSE t._pos END THEN s.v16 ELSE t.`c_77_0` END END
 FROM millrace_stage AS s LEFT JOIN `core__base`.`every` AS t ON t.`id` = s.v0 AND t.`id` BETWEEN 1 AND 99 AND t.`at` = s.v1
 WHERE t._pos IS NULL AND s.pos >= '00000001/000000000000002A/0000000000000000/00000000' OR NOT t._pos IS NULL AND (s.pos > t._pos OR NOT t._deleted AND (STRPOS(t._unset, ',c_bool,') > 0 AND COALESCE(s.at2, s.pos) <> '' AND COALESCE(s.at2, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_int64,') > 0 AND COALESCE(s.at3, s.pos) <> '' AND COALESCE(s.at3, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_float64,') > 0 AND COALESCE(s.at4, s.pos) <> '' AND COALESCE(s.at4, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_string,') > 0 AND COALESCE(s.at5, s.pos) <> '' AND COALESCE(s.at5, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_bytes,') > 0 AND COALESCE(s.at6, s.pos) <> '' AND COALESCE(s.at6, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_date,') > 0 AND COALESCE(s.at7, s.pos) <> '' AND COALESCE(s.at7, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_time,') > 0 AND COALESCE(s.at8, s.pos) <> '' AND COALESCE(s.at8, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_timestamp,') > 0 AND COALESCE(s.at9, s.pos) <> '' AND COALESCE(s.at9, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_datetime,') > 0 AND COALESCE(s.at10, s.pos) <> '' AND COALESCE(s.at10, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_json,') > 0 AND COALESCE(s.at11, s.pos) <> '' AND COALESCE(s.at11, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_38_9,') > 0 AND COALESCE(s.at12, s.pos) <> '' AND COALESCE(s.at12, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_20_0,') > 0 AND COALESCE(s.at13, s.pos) <> '' AND COALESCE(s.at13, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_39_10,') > 0 AND COALESCE(s.at14, s.pos) <> '' AND COALESCE(s.at14, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_76_38,') > 0 AND COALESCE(s.at15, s.pos) <> '' AND COALESCE(s.at15, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',c_77_0,') > 0 AND COALESCE(s.at16, s.pos) <> '' AND COALESCE(s.at16, s.pos) >= GREATEST(t._born, s.born)));
-SET (written, inserted, updated, deleted, reads) = (
+SET (n_written, n_inserted, n_updated, n_deleted, n_read) = (
 SELECT AS STRUCT count(*), COUNTIF(live AND NOT was), COUNTIF(live AND was),
   COUNTIF(was AND NOT live), COUNTIF(op = 'r')
 FROM millrace_effect WHERE NOT removed
@@ -193,27 +197,27 @@ VALUES (
   s.pos,
   7,
   TIMESTAMP_MICROS(1700000000000000));
-ASSERT @@row_count = written AS 'millrace: another number of rows was written than was counted';
-IF reads > 0 THEN
+ASSERT @@row_count = n_written AS 'millrace: another number of rows was written than was counted';
+IF n_read > 0 THEN
 UPDATE `millrace`.`core__every__head` SET snapshot_running = TRUE WHERE TRUE;
 END IF;
 INSERT INTO `millrace`.`core__every__changes` (_load, _image, `id`, `at`, `c_bool`, `c_int64`, `c_float64`, `c_string`, `c_bytes`, `c_date`, `c_time`, `c_timestamp`, `c_datetime`, `c_json`, `c_38_9`, `c_20_0`, `c_39_10`, `c_76_38`, `c_77_0`)
 SELECT 7, 'old', k0, k1, o2, o3, o4, o5, o6, o7, o8, o9, o10, o11, o12, o13, o14, o15, o16 FROM millrace_effect WHERE was AND diff
 UNION ALL
 SELECT 7, 'new', k0, k1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11, n12, n13, n14, n15, n16 FROM millrace_effect WHERE live AND diff;
-SET event = CONCAT('{"rows":{"read":3,',
+SET this_event = CONCAT('{"rows":{"read":3,',
   '"applied":',
-  CAST(written AS STRING),
+  CAST(n_written AS STRING),
   ',"inserted":',
-  CAST(inserted AS STRING),
+  CAST(n_inserted AS STRING),
   ',"updated":',
-  CAST(updated AS STRING),
+  CAST(n_updated AS STRING),
   ',"deleted":',
-  CAST(deleted AS STRING),
+  CAST(n_deleted AS STRING),
   ',"stale":',
-  CAST(3 - written AS STRING),
+  CAST(3 - n_written AS STRING),
   '},"snapshot":{"done":true,"running":',
-  CASE WHEN reads > 0 THEN 'true' ELSE 'false' END,
+  CASE WHEN n_read > 0 THEN 'true' ELSE 'false' END,
   '},"buckets":[',
   '[',
   COALESCE((
@@ -226,42 +230,51 @@ SELECT DISTINCT b FROM (
 )), ''),
   ']',
   '],"table":"it\'s"}');
-INSERT INTO `millrace`.`core__every__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(event));
+INSERT INTO `millrace`.`core__every__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;
-SELECT event;
+SELECT this_event AS event, COALESCE((
+SELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM `millrace`.`core__every__needs`
+), '[]') AS needs;
 
 -- a load without rows
-DECLARE written, inserted, updated, deleted, reads INT64 DEFAULT 0;
-DECLARE event STRING;
+DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
+DECLARE this_event STRING;
 BEGIN TRANSACTION;
 UPDATE `millrace`.`core__every__head` SET load = 7, fence = fence + 1, offsets = PARSE_JSON('{"0":12}'), marks = PARSE_JSON('{}'),
   horizon = '00000001/000000000000002A/0000000000000000/00000000', complete_pos = '', complete_time = NULL, snapshot_pos = '', snapshot_running = FALSE, snapshot_done = TRUE
 WHERE epoch = 2 AND load = 7 - 1;
 ASSERT @@row_count = 1 AS 'millrace: the head is not this writer\'s';
-SET event = CONCAT('{"rows":{"read":3,',
+SET this_event = CONCAT('{"rows":{"read":3,',
   '"applied":',
-  CAST(written AS STRING),
+  CAST(n_written AS STRING),
   ',"inserted":',
-  CAST(inserted AS STRING),
+  CAST(n_inserted AS STRING),
   ',"updated":',
-  CAST(updated AS STRING),
+  CAST(n_updated AS STRING),
   ',"deleted":',
-  CAST(deleted AS STRING),
+  CAST(n_deleted AS STRING),
   ',"stale":',
-  CAST(0 - written AS STRING),
+  CAST(0 - n_written AS STRING),
   '},"snapshot":{"done":true,"running":',
   'false',
   '},"buckets":[',
   '[]',
   '],"table":"it\'s"}');
-INSERT INTO `millrace`.`core__every__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(event));
+INSERT INTO `millrace`.`core__every__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;
-SELECT event;
+SELECT this_event AS event, COALESCE((
+SELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM `millrace`.`core__every__needs`
+), '[]') AS needs;
 
 -- its columns change
-ALTER TABLE `core__base`.`every` ADD COLUMN `id` INT64 OPTIONS (description = 'the \\ key');
+ALTER TABLE `core__base`.`every`
+  ADD COLUMN IF NOT EXISTS `id` INT64 OPTIONS (description = 'the \\ key');
 
 ALTER TABLE `core__base`.`every` ALTER COLUMN `id` SET DATA TYPE INT64;
 
-ALTER TABLE `millrace`.`core__every__changes` ADD COLUMN IF NOT EXISTS `c_bool` BOOL;
+ALTER TABLE `millrace`.`core__every__changes`
+  ADD COLUMN IF NOT EXISTS `c_bool` BOOL,
+  ADD COLUMN IF NOT EXISTS `c_int64` INT64;
+
+ALTER TABLE `millrace`.`core__every__changes` ALTER COLUMN `c_bool` SET DATA TYPE BOOL;
 

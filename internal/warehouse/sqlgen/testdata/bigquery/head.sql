@@ -15,8 +15,8 @@ OPTIONS (labels = [('millrace', 'loads')]);
 CREATE TABLE IF NOT EXISTS `millrace`.`core__payments__needs` (spec STRING, kind STRING, column_name STRING, seen_at TIMESTAMP)
 OPTIONS (labels = [('millrace', 'needs')]);
 
-SELECT name, mode, TO_JSON_STRING(key), epoch, load, topic, topic_id, TO_JSON_STRING(offsets), TO_JSON_STRING(marks), horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable)
+SELECT name, mode, TO_JSON_STRING(key) AS key, epoch, load, topic, topic_id, TO_JSON_STRING(offsets) AS offsets, TO_JSON_STRING(marks) AS marks, horizon,
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable) AS unsettable
 FROM `millrace`.`core__payments__head`;
 
 BEGIN TRANSACTION;
@@ -26,8 +26,8 @@ UPDATE `millrace`.`core__payments__head` SET epoch = epoch + 1, fence = fence + 
 WHERE TRUE;
 ASSERT @@row_count = 1 AS 'millrace: the head is not this writer\'s';
 CREATE TEMP TABLE taken AS
-SELECT name, mode, TO_JSON_STRING(key), epoch, load, topic, topic_id, TO_JSON_STRING(offsets), TO_JSON_STRING(marks), horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable)
+SELECT name, mode, TO_JSON_STRING(key) AS key, epoch, load, topic, topic_id, TO_JSON_STRING(offsets) AS offsets, TO_JSON_STRING(marks) AS marks, horizon,
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable) AS unsettable
 FROM `millrace`.`core__payments__head`;
 COMMIT TRANSACTION;
 SELECT * FROM taken;

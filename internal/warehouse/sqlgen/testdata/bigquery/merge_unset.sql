@@ -1,4 +1,8 @@
 -- the table
+CREATE SCHEMA IF NOT EXISTS `millrace`;
+CREATE SCHEMA IF NOT EXISTS `core`;
+CREATE SCHEMA IF NOT EXISTS `core__base`;
+
 CREATE TABLE IF NOT EXISTS `core__base`.`Odd "x"` (
   `tenant` STRING,
   `select` INT64,
@@ -31,7 +35,7 @@ CREATE TABLE IF NOT EXISTS `millrace`.`core__Odd "x"__head` (
 OPTIONS (labels = [('millrace', 'head')])
 AS SELECT 'core.Odd "x"' AS name, 'merge' AS mode, PARSE_JSON('["id"]') AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   PARSE_JSON('{}') AS offsets, PARSE_JSON('{}') AS marks, '' AS horizon, '' AS complete_pos, CAST(NULL AS TIMESTAMP) AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('[]') AS unsettable;
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__Odd "x"__loads` (load INT64, committed_at TIMESTAMP, event JSON)
 CLUSTER BY load
@@ -50,8 +54,8 @@ CLUSTER BY _load
 OPTIONS (labels = [('millrace', 'changes')]);
 
 -- a load
-DECLARE written, inserted, updated, deleted, reads INT64 DEFAULT 0;
-DECLARE event STRING;
+DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
+DECLARE this_event STRING;
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOL, was BOOL, live BOOL, diff BOOL, op STRING, k0 STRING, k1 INT64, o2 STRING, n2 STRING, o4 DATE, n4 DATE);
 CREATE TEMP TABLE millrace_stage AS
 SELECT v0, v1, v2, v4, at2, op, pos, born
@@ -87,7 +91,7 @@ SELECT FALSE,
   CASE WHEN t._pos IS NULL THEN s.v4 ELSE CASE WHEN s.pos > t._pos THEN s.v4 ELSE t.`day` END END
 FROM millrace_stage AS s LEFT JOIN `core__base`.`Odd "x"` AS t ON TO_JSON_STRING(t.`tenant`) = TO_JSON_STRING(s.v0) AND TO_JSON_STRING(t.`select`) = TO_JSON_STRING(s.v1)
 WHERE t._pos IS NULL AND s.pos >= '00000001/000000000000002A/0000000000000000/00000000' OR NOT t._pos IS NULL AND (s.pos > t._pos OR NOT t._deleted AND (STRPOS(t._unset, ',it\'s%2C big,') > 0 AND COALESCE(s.at2, s.pos) <> '' AND COALESCE(s.at2, s.pos) >= GREATEST(t._born, s.born) OR STRPOS(t._unset, ',doc,') > 0 AND CASE WHEN s.op = 'd' THEN '' ELSE s.pos END <> '' AND CASE WHEN s.op = 'd' THEN '' ELSE s.pos END >= GREATEST(t._born, s.born)));
-SET (written, inserted, updated, deleted, reads) = (
+SET (n_written, n_inserted, n_updated, n_deleted, n_read) = (
 SELECT AS STRUCT count(*), COUNTIF(live AND NOT was), COUNTIF(live AND was),
   COUNTIF(was AND NOT live), COUNTIF(op = 'r')
 FROM millrace_effect WHERE NOT removed
@@ -117,27 +121,27 @@ VALUES (
   s.pos,
   7,
   TIMESTAMP_MICROS(1700000000000000));
-ASSERT @@row_count = written AS 'millrace: another number of rows was written than was counted';
-IF reads > 0 THEN
+ASSERT @@row_count = n_written AS 'millrace: another number of rows was written than was counted';
+IF n_read > 0 THEN
 UPDATE `millrace`.`core__Odd "x"__head` SET snapshot_running = TRUE WHERE TRUE;
 END IF;
 INSERT INTO `millrace`.`core__Odd "x"__changes` (_load, _image, `tenant`, `select`, `it's, big`)
 SELECT 7, 'old', k0, k1, o2 FROM millrace_effect WHERE was AND diff
 UNION ALL
 SELECT 7, 'new', k0, k1, n2 FROM millrace_effect WHERE live AND diff;
-SET event = CONCAT('{"rows":{"read":3,',
+SET this_event = CONCAT('{"rows":{"read":3,',
   '"applied":',
-  CAST(written AS STRING),
+  CAST(n_written AS STRING),
   ',"inserted":',
-  CAST(inserted AS STRING),
+  CAST(n_inserted AS STRING),
   ',"updated":',
-  CAST(updated AS STRING),
+  CAST(n_updated AS STRING),
   ',"deleted":',
-  CAST(deleted AS STRING),
+  CAST(n_deleted AS STRING),
   ',"stale":',
-  CAST(3 - written AS STRING),
+  CAST(3 - n_written AS STRING),
   '},"snapshot":{"done":true,"running":',
-  CASE WHEN reads > 0 THEN 'true' ELSE 'false' END,
+  CASE WHEN n_read > 0 THEN 'true' ELSE 'false' END,
   '},"buckets":[',
   '[',
   COALESCE((
@@ -150,42 +154,51 @@ SELECT DISTINCT b FROM (
 )), ''),
   ']',
   '],"table":"it\'s"}');
-INSERT INTO `millrace`.`core__Odd "x"__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(event));
+INSERT INTO `millrace`.`core__Odd "x"__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;
-SELECT event;
+SELECT this_event AS event, COALESCE((
+SELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM `millrace`.`core__Odd "x"__needs`
+), '[]') AS needs;
 
 -- a load without rows
-DECLARE written, inserted, updated, deleted, reads INT64 DEFAULT 0;
-DECLARE event STRING;
+DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
+DECLARE this_event STRING;
 BEGIN TRANSACTION;
 UPDATE `millrace`.`core__Odd "x"__head` SET load = 7, fence = fence + 1, offsets = PARSE_JSON('{"0":12}'), marks = PARSE_JSON('{}'),
   horizon = '00000001/000000000000002A/0000000000000000/00000000', complete_pos = '', complete_time = NULL, snapshot_pos = '', snapshot_running = FALSE, snapshot_done = TRUE
 WHERE epoch = 2 AND load = 7 - 1;
 ASSERT @@row_count = 1 AS 'millrace: the head is not this writer\'s';
-SET event = CONCAT('{"rows":{"read":3,',
+SET this_event = CONCAT('{"rows":{"read":3,',
   '"applied":',
-  CAST(written AS STRING),
+  CAST(n_written AS STRING),
   ',"inserted":',
-  CAST(inserted AS STRING),
+  CAST(n_inserted AS STRING),
   ',"updated":',
-  CAST(updated AS STRING),
+  CAST(n_updated AS STRING),
   ',"deleted":',
-  CAST(deleted AS STRING),
+  CAST(n_deleted AS STRING),
   ',"stale":',
-  CAST(0 - written AS STRING),
+  CAST(0 - n_written AS STRING),
   '},"snapshot":{"done":true,"running":',
   'false',
   '},"buckets":[',
   '[]',
   '],"table":"it\'s"}');
-INSERT INTO `millrace`.`core__Odd "x"__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(event));
+INSERT INTO `millrace`.`core__Odd "x"__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;
-SELECT event;
+SELECT this_event AS event, COALESCE((
+SELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM `millrace`.`core__Odd "x"__needs`
+), '[]') AS needs;
 
 -- its columns change
-ALTER TABLE `core__base`.`Odd "x"` ADD COLUMN `tenant` STRING;
+ALTER TABLE `core__base`.`Odd "x"`
+  ADD COLUMN IF NOT EXISTS `tenant` STRING;
 
 ALTER TABLE `core__base`.`Odd "x"` ALTER COLUMN `tenant` SET DATA TYPE STRING;
 
-ALTER TABLE `millrace`.`core__Odd "x"__changes` ADD COLUMN IF NOT EXISTS `it's, big` STRING;
+ALTER TABLE `millrace`.`core__Odd "x"__changes`
+  ADD COLUMN IF NOT EXISTS `it's, big` STRING,
+  ADD COLUMN IF NOT EXISTS `doc` JSON;
+
+ALTER TABLE `millrace`.`core__Odd "x"__changes` ALTER COLUMN `it's, big` SET DATA TYPE STRING;
 
