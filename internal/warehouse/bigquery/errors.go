@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	bq "cloud.google.com/go/bigquery"
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/grpc/codes"
@@ -30,16 +29,16 @@ const (
 	conflict              // another transaction wrote the table first
 )
 
-// classOf tells errors apart. Those of a job that has ended come as *bq.Error,
+// classOf tells errors apart. Those of a job that has ended come as *jobError,
 // those of a call as *googleapi.Error, those of the write path as a status.
 func classOf(err error) class {
-	var job *bq.Error
+	var job *jobError
 	var call *googleapi.Error
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fatal
 	case errors.As(err, &job):
-		return classOfReason(job.Reason, job.Message)
+		return classOfReason(job.reason, job.message)
 	case errors.As(err, &call):
 		return classOfCall(call)
 	}

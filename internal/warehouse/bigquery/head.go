@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	bq "cloud.google.com/go/bigquery"
-
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
@@ -26,7 +24,7 @@ func (w *Warehouse) readHead(ctx context.Context, n sqlgen.Name) (coretable.Head
 }
 
 // headOf reads the columns of ReadHead.
-func headOf(n sqlgen.Name, rows [][]bq.Value) (h coretable.Head, err error) {
+func headOf(n sqlgen.Name, rows [][]any) (h coretable.Head, err error) {
 	if len(rows) != 1 || len(rows[0]) != 16 {
 		return h, fmt.Errorf("read the head of %s: it has %d rows: the row was deleted or written by hand", n, len(rows))
 	}

@@ -9,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	bq "cloud.google.com/go/bigquery"
-	"google.golang.org/api/iterator"
+	api "google.golang.org/api/bigquery/v2"
 )
 
 // task is a script that is run to its end exactly once, as far as one attempt
@@ -27,8 +26,13 @@ type task struct {
 // result is what the last statement of a script gave.
 type result struct {
 	job  string
-	rows [][]bq.Value
+	rows [][]any
 }
+
+// jobError is the error in which a job has ended.
+type jobError struct{ reason, message string }
+
+func (e *jobError) Error() string { return e.message + " (" + e.reason + ")" }
 
 // run makes the task's job and waits for it. Another attempt is made only after
 // the one before was seen to have ended in an error that is worth one: so of
@@ -58,18 +62,18 @@ func (w *Warehouse) run(ctx context.Context, t task) (result, error) {
 // and its reply was lost.
 func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, error) {
 	res := result{job: id}
-	job, err := w.insert(ctx, t, id)
-	if err != nil {
+	if err := w.insert(ctx, t, id); err != nil {
 		return res, fmt.Errorf("make job %s: %w", id, err)
 	}
-	if err := w.await(ctx, job); err != nil {
+	page, err := w.await(ctx, id)
+	if err != nil {
 		if ctx.Err() != nil {
-			w.cancel(ctx, job)
+			w.cancel(ctx, id)
 		}
 		return res, fmt.Errorf("job %s: %w", id, err)
 	}
-	w.account(t, job)
-	if res.rows, err = w.read(ctx, job); err != nil {
+	w.account(ctx, t, id)
+	if res.rows, err = w.read(ctx, id, page); err != nil {
 		return res, fmt.Errorf("read the result of job %s: %w", id, err)
 	}
 	return res, nil
@@ -77,68 +81,34 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 
 // insert makes the job. A call whose outcome is not known is followed by a look
 // for the job; if it is not there, the same call is made again.
-func (w *Warehouse) insert(ctx context.Context, t task, id string) (job *bq.Job, err error) {
-	q := w.jobs.Query(t.text(id))
-	q.JobID, q.Location = id, w.opts.Location
-	q.MaxBytesBilled = w.opts.MaxBytesBilled
-	q.DisableQueryCache = true
-	q.Labels = map[string]string{"millrace": t.what, "millrace_table": label(t.table)}
+func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
+	legacy, cached := false, false
+	job := &api.Job{
+		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
+		Configuration: &api.JobConfiguration{
+			Labels: map[string]string{"millrace": t.what, "millrace_table": label(t.table)},
+			Query:  &api.JobConfigurationQuery{Query: t.text(id), UseLegacySql: &legacy, UseQueryCache: &cached, MaximumBytesBilled: w.opts.MaxBytesBilled},
+		},
+	}
 	pause := w.pauses()
 	for {
-		err := w.call(ctx, func(ctx context.Context) (err error) {
-			job, err = q.Run(ctx)
+		err := w.call(ctx, func(ctx context.Context) error {
+			_, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
 			return err
 		})
 		if err == nil {
-			return job, nil
+			return nil
 		}
 		if !isStatus(err, http.StatusConflict) && classOf(err) != unknown {
-			return nil, err
-		}
-		lookErr := w.call(ctx, func(ctx context.Context) (err error) {
-			job, err = w.jobs.JobFromIDLocation(ctx, id, w.opts.Location)
 			return err
-		})
+		}
+		_, lookErr := w.status(ctx, id)
 		if lookErr == nil {
 			w.metrics.adopted.Inc()
-			return job, nil
+			return nil
 		}
 		if !isStatus(lookErr, http.StatusNotFound) && classOf(lookErr) != unknown {
-			return nil, errors.Join(err, lookErr)
-		}
-		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-			return nil, errors.Join(waitErr, err)
-		}
-	}
-}
-
-// await waits until the job has ended, and returns its error. The service holds
-// the call until then, or for a while: nothing polls.
-func (w *Warehouse) await(ctx context.Context, job *bq.Job) error {
-	pause := w.pauses()
-	for {
-		var state *bq.JobStatus
-		err := w.call(ctx, func(ctx context.Context) error {
-			_, waitErr := job.Wait(ctx)
-			if waitErr == nil {
-				state = job.LastStatus()
-				return nil
-			}
-			var err error
-			// An error of the job and one of the call look alike there: the job's
-			// status tells.
-			if state, err = job.Status(ctx); err != nil {
-				return err
-			}
-			return nil
-		})
-		switch {
-		case err == nil && state.Done():
-			return state.Err()
-		case err != nil && ctx.Err() == nil && classOf(err) == fatal:
-			return err
-		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-			continue // the job takes longer than a call, which has waited
+			return errors.Join(err, lookErr)
 		}
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
 			return errors.Join(waitErr, err)
@@ -146,30 +116,40 @@ func (w *Warehouse) await(ctx context.Context, job *bq.Job) error {
 	}
 }
 
-// read reads the result of a job that has ended well.
-func (w *Warehouse) read(ctx context.Context, job *bq.Job) (rows [][]bq.Value, err error) {
+// holdMs is for how long the service holds a call for a job's end.
+const holdMs = 10_000
+
+// await waits until the job has ended, and returns the first page of its
+// result, or its error. The service holds the call until then, or for a while:
+// nothing polls.
+func (w *Warehouse) await(ctx context.Context, id string) (*api.GetQueryResultsResponse, error) {
 	pause := w.pauses()
 	for {
-		rows = nil
-		err := w.call(ctx, func(ctx context.Context) error {
-			it, err := job.Read(ctx)
-			if err != nil {
-				return err
-			}
-			for {
-				var row []bq.Value
-				err := it.Next(&row)
-				if errors.Is(err, iterator.Done) {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				rows = append(rows, row)
-			}
+		var page *api.GetQueryResultsResponse
+		err := w.call(ctx, func(ctx context.Context) (err error) {
+			page, err = w.page(ctx, id, "")
+			return err
 		})
-		if err == nil || classOf(err) == fatal {
-			return rows, err
+		if err == nil && page.JobComplete {
+			return page, nil
+		}
+		if err == nil && ctx.Err() == nil {
+			// It goes on; a service that does not hold the call is not stormed.
+			err = pause.wait(ctx, again)
+			pause = w.pauses()
+			if err == nil {
+				continue
+			}
+		}
+		if ctx.Err() == nil {
+			// An error of the job and one of the call look alike: the job tells.
+			job, lookErr := w.status(ctx, id)
+			switch {
+			case lookErr == nil && job.Status != nil && job.Status.ErrorResult != nil && job.Status.State == "DONE":
+				return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message}
+			case lookErr != nil && classOf(lookErr) == fatal:
+				return nil, lookErr
+			}
 		}
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
 			return nil, errors.Join(waitErr, err)
@@ -177,8 +157,58 @@ func (w *Warehouse) read(ctx context.Context, job *bq.Job) (rows [][]bq.Value, e
 	}
 }
 
-// call bounds a call of the client, which repeats what fails until its context
-// ends.
+func (w *Warehouse) page(ctx context.Context, id, token string) (*api.GetQueryResultsResponse, error) {
+	call := w.jobs.Jobs.GetQueryResults(w.opts.Project, id).Context(ctx).Location(w.opts.Location).
+		TimeoutMs(min(holdMs, w.opts.CallTimeout.Milliseconds()/2)).FormatOptionsUseInt64Timestamp(true)
+	if token != "" {
+		call = call.PageToken(token)
+	}
+	return call.Do()
+}
+
+// read reads the result of a job that has ended well, of which it has the first
+// page. Its error leads to no other attempt: the job's effect is there.
+func (w *Warehouse) read(ctx context.Context, id string, page *api.GetQueryResultsResponse) (rows [][]any, err error) {
+	pause, schema := w.pauses(), page.Schema
+	for {
+		for _, r := range page.Rows {
+			row, err := values(schema, r)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, row)
+		}
+		if page.PageToken == "" {
+			return rows, nil
+		}
+		for token := page.PageToken; ; {
+			err := w.call(ctx, func(ctx context.Context) (err error) {
+				page, err = w.page(ctx, id, token)
+				return err
+			})
+			if err == nil {
+				break
+			}
+			if classOf(err) == fatal {
+				return nil, err
+			}
+			if waitErr := pause.wait(ctx, unknown); waitErr != nil {
+				return nil, errors.Join(waitErr, err)
+			}
+		}
+	}
+}
+
+// status looks for the job.
+func (w *Warehouse) status(ctx context.Context, id string) (job *api.Job, err error) {
+	err = w.call(ctx, func(ctx context.Context) (err error) {
+		job, err = w.jobs.Jobs.Get(w.opts.Project, id).Context(ctx).Location(w.opts.Location).Do()
+		return err
+	})
+	return job, err
+}
+
+// call bounds a call.
 func (w *Warehouse) call(ctx context.Context, do func(context.Context) error) error {
 	w.metrics.calls.Inc()
 	bounded, stop := context.WithTimeout(ctx, w.opts.CallTimeout)
@@ -192,24 +222,27 @@ func (w *Warehouse) call(ctx context.Context, do func(context.Context) error) er
 
 // cancel asks the job to stop. What it had done by then is undone, unless its
 // transaction had ended.
-func (w *Warehouse) cancel(ctx context.Context, job *bq.Job) {
-	steady, stop := context.WithTimeout(context.WithoutCancel(ctx), w.opts.CallTimeout)
-	defer stop()
-	if err := job.Cancel(steady); err != nil {
-		w.opts.Logger.Warn("job not cancelled", "job", job.ID(), "err", err)
+func (w *Warehouse) cancel(ctx context.Context, id string) {
+	err := w.call(context.WithoutCancel(ctx), func(ctx context.Context) error {
+		_, err := w.jobs.Jobs.Cancel(w.opts.Project, id).Context(ctx).Location(w.opts.Location).Do()
+		return err
+	})
+	if err != nil {
+		w.opts.Logger.Warn("job not cancelled", "job", id, "err", err)
 	}
 }
 
-// account records what the job cost.
-func (w *Warehouse) account(t task, job *bq.Job) {
-	s := job.LastStatus()
-	if s == nil || s.Statistics == nil {
+// account records what the job cost. It is of no concern if it cannot be read.
+func (w *Warehouse) account(ctx context.Context, t task, id string) {
+	job, err := w.status(ctx, id)
+	if err != nil || job.Statistics == nil {
 		return
 	}
-	w.metrics.jobSeconds.WithLabelValues(t.what).Observe(max(0, s.Statistics.EndTime.Sub(s.Statistics.StartTime).Seconds()))
-	if q, ok := s.Statistics.Details.(*bq.QueryStatistics); ok {
-		w.metrics.billedBytes.WithLabelValues(t.what).Add(float64(q.TotalBytesBilled))
-		w.metrics.slotSeconds.WithLabelValues(t.what).Add((time.Duration(q.SlotMillis) * time.Millisecond).Seconds())
+	s := job.Statistics
+	w.metrics.jobSeconds.WithLabelValues(t.what).Observe(max(0, float64(s.EndTime-s.StartTime)/1000))
+	if s.Query != nil {
+		w.metrics.billedBytes.WithLabelValues(t.what).Add(float64(s.Query.TotalBytesBilled))
+		w.metrics.slotSeconds.WithLabelValues(t.what).Add((time.Duration(s.TotalSlotMs) * time.Millisecond).Seconds())
 	}
 }
 

@@ -70,7 +70,7 @@ func newService(t *testing.T) (*service, *Warehouse) {
 	go func() { defer close(served); _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Stop(); <-served })
 	w, err := Open(t.Context(), Options{
-		Project: "p", Location: "EU", RetryWait: time.Millisecond, CallTimeout: 5 * time.Second,
+		Project: "p", Location: "EU", RetryWait: time.Millisecond, CallTimeout: 2 * time.Second,
 		Jobs: []option.ClientOption{option.WithEndpoint(rest.URL + "/bigquery/v2/"), option.WithoutAuthentication()},
 		Writes: []option.ClientOption{
 			option.WithEndpoint(listener.Addr().String()), option.WithoutAuthentication(),

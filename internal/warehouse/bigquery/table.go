@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	bq "cloud.google.com/go/bigquery"
+	api "google.golang.org/api/bigquery/v2"
 
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/coretable"
@@ -70,11 +70,11 @@ func (w *Warehouse) define(ctx context.Context, t *table) error {
 }
 
 // metadata describes a table, if it is there. It costs nothing and is no job.
-func (w *Warehouse) metadata(ctx context.Context, dataset, name string) (md *bq.TableMetadata, found bool, err error) {
+func (w *Warehouse) metadata(ctx context.Context, dataset, name string) (md *api.Table, found bool, err error) {
 	pause := w.pauses()
 	for {
 		err = w.call(ctx, func(ctx context.Context) (err error) {
-			md, err = w.jobs.Dataset(dataset).Table(name).Metadata(ctx)
+			md, err = w.jobs.Tables.Get(w.opts.Project, dataset, name).Context(ctx).Do()
 			return err
 		})
 		switch {
@@ -97,30 +97,32 @@ func (w *Warehouse) columnsOf(ctx context.Context, dataset, name string) (names,
 	if err != nil || !found {
 		return nil, nil, err
 	}
-	for _, f := range md.Schema {
+	if md.Schema == nil {
+		return nil, nil, nil
+	}
+	for _, f := range md.Schema.Fields {
 		names, types = append(names, f.Name), append(types, typeName(f))
 	}
 	return names, types, nil
 }
 
-// typeName is a field's type as SQL writes it.
-func typeName(f *bq.FieldSchema) string {
-	if f.Repeated {
+// typeName is a field's type as SQL writes it: the API has older names.
+func typeName(f *api.TableFieldSchema) string {
+	switch {
+	case f.Mode == "REPEATED":
 		return "ARRAY"
+	case f.Precision > 0:
+		return fmt.Sprintf("%s(%d, %d)", f.Type, f.Precision, f.Scale)
 	}
-	name := string(f.Type)
 	switch f.Type {
-	case bq.IntegerFieldType:
+	case "INTEGER":
 		return "INT64"
-	case bq.FloatFieldType:
+	case "FLOAT":
 		return "FLOAT64"
-	case bq.BooleanFieldType:
+	case "BOOLEAN":
 		return "BOOL"
 	}
-	if f.Precision > 0 {
-		return fmt.Sprintf("%s(%d, %d)", name, f.Precision, f.Scale)
-	}
-	return name
+	return f.Type
 }
 
 // readDefinition reads the table's definition, if it is there.
@@ -173,17 +175,11 @@ func (w *Warehouse) readNeeds(ctx context.Context, n sqlgen.Name) (needs []coret
 }
 
 // query runs a statement that reads.
-func (w *Warehouse) query(ctx context.Context, n sqlgen.Name, text string) ([][]bq.Value, error) {
+func (w *Warehouse) query(ctx context.Context, n sqlgen.Name, text string) ([][]any, error) {
 	res, err := w.run(ctx, task{
 		what: "read", table: n.String(), id: w.jobID("read", randomID()), text: func(string) string { return text },
 	})
 	return res.rows, err
-}
-
-// str is a value that is text; a null is none.
-func str(v bq.Value) string {
-	s, _ := v.(string)
-	return s
 }
 
 func encode(v any) (string, error) {

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	bq "cloud.google.com/go/bigquery"
 	"cloud.google.com/go/bigquery/storage/managedwriter"
 	"github.com/prometheus/client_golang/prometheus"
+	api "google.golang.org/api/bigquery/v2"
 	"google.golang.org/api/option"
 
 	"millrace/internal/fault"
@@ -30,7 +30,7 @@ type Options struct {
 	// Attempts is how many jobs are made for one load, each after the one
 	// before was seen to have ended. Zero: 6.
 	Attempts int
-	// CallTimeout bounds one call: the client would repeat it for ever. Zero: 30 s.
+	// CallTimeout bounds one call. Zero: 30 s.
 	CallTimeout time.Duration
 	// SchemaWait is how long a staging table that was just made may be unknown
 	// to the write path. Zero: 10 min.
@@ -78,7 +78,7 @@ func (o Options) withDefaults() Options {
 type Warehouse struct {
 	opts    Options
 	dialect *sqlgen.Dialect
-	jobs    *bq.Client
+	jobs    *api.Service // without the retries of the client above it, which know no end
 	writes  *managedwriter.Client
 	metrics *metrics
 	session string // makes the ids of this process's jobs its own
@@ -99,14 +99,13 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, fmt.Errorf("register metrics of project %s: %w", opts.Project, err)
 	}
-	if w.jobs, err = bq.NewClient(ctx, opts.Project, opts.Jobs...); err != nil {
+	if w.jobs, err = api.NewService(ctx, append([]option.ClientOption{option.WithScopes(api.BigqueryScope)}, opts.Jobs...)...); err != nil {
 		return nil, fmt.Errorf("open BigQuery in project %s: %w", opts.Project, err)
 	}
-	w.jobs.Location = opts.Location
 	// The writer's connections live as long as the warehouse, not as long as the
 	// call that opened it.
 	if w.writes, err = managedwriter.NewClient(context.WithoutCancel(ctx), opts.Project, opts.Writes...); err != nil {
-		return nil, errors.Join(fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err), w.jobs.Close())
+		return nil, fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err)
 	}
 	return w, nil
 }
@@ -118,7 +117,7 @@ func (w *Warehouse) Close() error {
 	for _, t := range w.tables {
 		t.stream.close()
 	}
-	if err := errors.Join(w.writes.Close(), w.jobs.Close()); err != nil {
+	if err := w.writes.Close(); err != nil {
 		return fmt.Errorf("close BigQuery in project %s: %w", w.opts.Project, err)
 	}
 	return nil
