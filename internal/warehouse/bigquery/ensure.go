@@ -21,11 +21,12 @@ func (w *Warehouse) Ensure(ctx context.Context, want warehouse.CoreTable) error 
 	if err := errors.Join(coretable.Check(want), checkSpelling(want)); err != nil {
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
 	}
-	t, release, err := w.hold(want.Name)
+	t, err := w.entry(want.Name)
 	if err != nil {
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
 	}
-	defer release()
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
 	if err := w.ensure(ctx, t, want); err != nil {
 		t.def = coretable.Definition{} // what is known is read again
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
@@ -151,7 +152,7 @@ func (w *Warehouse) ddl(ctx context.Context, n sqlgen.Name, statements ...string
 }
 
 // keepImages makes the table of images fit what is needed. Columns that nobody
-// needs any more stay; loads do not write them.
+// needs any more stay; loads do not write them. t.ddl is held.
 func (w *Warehouse) keepImages(ctx context.Context, t *table) error {
 	t.imaged = false
 	changed, some := t.def.Imaged()
@@ -189,11 +190,12 @@ func (w *Warehouse) keepImages(ctx context.Context, t *table) error {
 // its next load, and keeps them from the one after that on. The table need not
 // be there yet.
 func (w *Warehouse) SetNeeds(ctx context.Context, name, spec string, k warehouse.Kept) error {
-	t, release, err := w.hold(name)
+	t, err := w.entry(name)
 	if err != nil {
 		return fmt.Errorf("set the needs of %s in %s: %w", spec, name, err)
 	}
-	defer release()
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
 	needs := coretable.Needs(spec, k)
 	pairs := make([][2]string, len(needs))
 	for i, n := range needs {

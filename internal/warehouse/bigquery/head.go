@@ -51,13 +51,11 @@ func headOf(n sqlgen.Name, rows [][]any) (h coretable.Head, err error) {
 // Acquire takes the table over. It waits for a load that is being committed: of
 // two transactions that write one head, the service cancels one.
 func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (warehouse.Head, error) {
-	t, release, err := w.hold(name)
+	t, err := w.entry(name)
 	if err != nil {
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
-	defer release()
-	t.head = nil
-	if err := w.define(ctx, t); err != nil {
+	if _, err := w.definition(ctx, t); err != nil {
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
 	res, err := w.run(ctx, task{
@@ -71,7 +69,7 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 	if err != nil {
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
-	t.head = &h
+	t.learn(&h)
 	return copyOf(h.Head), nil
 }
 
@@ -96,11 +94,10 @@ func (w *Warehouse) Rewind(ctx context.Context, name string, epoch int64, offset
 }
 
 func (w *Warehouse) rewind(ctx context.Context, name string, epoch int64, offsets map[int32]int64) error {
-	t, release, err := w.hold(name)
+	t, err := w.entry(name)
 	if err != nil {
 		return err
 	}
-	defer release()
 	h, err := w.owned(ctx, t, epoch)
 	if err != nil {
 		return err
@@ -110,7 +107,7 @@ func (w *Warehouse) rewind(ctx context.Context, name string, epoch int64, offset
 	if err != nil {
 		return fmt.Errorf("encode offsets: %w", err)
 	}
-	t.head = nil // until the outcome is known
+	t.learn(nil) // until the outcome is known
 	_, err = w.run(ctx, task{
 		what: "rewind", table: name, id: w.jobID("rewind", name, randomID()),
 		text: func(string) string { return w.dialect.MoveOffsetsScript(t.name, text, epoch) },
@@ -118,27 +115,26 @@ func (w *Warehouse) rewind(ctx context.Context, name string, epoch int64, offset
 	if err != nil {
 		return asFenced(err)
 	}
-	t.head = &h
+	t.learn(&h)
 	return nil
 }
 
 // owned is the head, if its epoch is the given one. The kept head is right as
 // long as it is: only an Acquire changes what its owner has not written.
 func (w *Warehouse) owned(ctx context.Context, t *table, epoch int64) (coretable.Head, error) {
-	if err := w.define(ctx, t); err != nil {
-		return coretable.Head{}, err
-	}
-	if t.head == nil || t.head.Epoch != epoch {
-		h, err := w.readHead(ctx, t.name)
+	h := t.known()
+	if h == nil || h.Epoch != epoch {
+		read, err := w.readHead(ctx, t.name)
 		if err != nil {
-			return h, err
+			return read, err
 		}
-		t.head = &h
+		h = &read
+		t.learn(h)
 	}
-	if t.head.Epoch != epoch {
-		return *t.head, fmt.Errorf("the head is at epoch %d: %w", t.head.Epoch, warehouse.ErrFenced)
+	if h.Epoch != epoch {
+		return *h, fmt.Errorf("the head is at epoch %d: %w", h.Epoch, warehouse.ErrFenced)
 	}
-	return *t.head, nil
+	return *h, nil
 }
 
 // asFenced gives an error its meaning for the caller.

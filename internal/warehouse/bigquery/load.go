@@ -1,9 +1,12 @@
 package bigquery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,11 +43,14 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 	if err := coretable.CheckBatch(b); err != nil {
 		return done, err
 	}
-	t, release, err := w.hold(b.Table.Name)
+	t, err := w.entry(b.Table.Name)
 	if err != nil {
 		return done, err
 	}
-	defer release()
+	def, err := w.definition(ctx, t)
+	if err != nil {
+		return done, err
+	}
 	was, err := w.owned(ctx, t, b.Epoch)
 	if err != nil {
 		return done, err
@@ -52,17 +58,12 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 	if was.Load != b.Load-1 {
 		return done, fmt.Errorf("the head is at load %d: %w", was.Load, warehouse.ErrFenced)
 	}
-	if !t.imaged {
-		if err := w.keepImages(ctx, t); err != nil {
-			return done, err
-		}
-	}
-	core, kept, err := t.def.Core(w.dialect, t.name, b.Table)
+	core, kept, err := def.Core(w.dialect, t.name, b.Table)
 	if err != nil {
 		return done, err
 	}
-	if core.Staging() != t.def.Defined(w.dialect, t.name).Staging() {
-		return done, fmt.Errorf("a column can be unset that could not: ensure it before the load")
+	if core.Staging() != def.Defined(w.dialect, t.name).Staging() {
+		return done, errors.New("a column can be unset that could not: ensure it before the load")
 	}
 	next, err := was.After(b, core.Horizons())
 	if err != nil {
@@ -81,26 +82,34 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 	if err := w.opts.Fault.At(ctx, PointLoadStaged); err != nil {
 		return done, err
 	}
-	t.head = nil // until the outcome is known
+	t.learn(nil) // until the outcome is known
 	done, needs, err := w.commit(ctx, core, kept, b, was, next, staged)
 	if err != nil {
 		return done, asFenced(err)
 	}
 	next.Snapshot = done.Snapshot
-	t.head = &next
-	w.takeUp(t, needs)
+	t.learn(&next)
+	t.takeUp(needs)
 	return done, w.opts.Fault.At(ctx, PointLoadCommitted)
 }
 
-// takeUp notes what specs need now.
-func (w *Warehouse) takeUp(t *table, needs [][]string) {
-	t.def.Needs = t.def.Needs[:0:0]
+// takeUp notes what specs need now, if that is not known.
+func (t *table) takeUp(needs [][]string) {
+	var list []coretable.Need
 	for _, n := range needs {
 		if len(n) == 3 {
-			t.def.Needs = append(t.def.Needs, coretable.Need{Spec: n[0], Kind: n[1], Column: n[2]})
+			list = append(list, coretable.Need{Spec: n[0], Kind: n[1], Column: n[2]})
 		}
 	}
-	t.imaged = false // the next load looks
+	compare := func(a, b coretable.Need) int {
+		return cmp.Or(cmp.Compare(a.Spec, b.Spec), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Column, b.Column))
+	}
+	slices.SortFunc(list, compare)
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
+	if !slices.Equal(list, slices.SortedFunc(slices.Values(t.def.Needs), compare)) {
+		t.def.Needs, t.imaged = list, false
+	}
 }
 
 // commit is the load's job: a script, and in it one transaction (G4).

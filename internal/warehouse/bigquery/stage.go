@@ -47,12 +47,13 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 	pause, began := w.pauses(), time.Now()
 	for attempt := 1; ; attempt++ {
 		s := staged{batch: w.session + "-" + randomID(), atUs: time.Now().UnixMicro()}
-		err := w.append(ctx, t, c, b, &s)
+		out := t.takeStream()
+		err := w.append(ctx, &out, c, b, &s)
 		if err == nil {
+			t.giveStream(out)
 			return s, nil
 		}
-		t.stream.close()
-		t.stream = nil
+		out.close()
 		var row *rowError
 		if errors.As(err, &row) || ctx.Err() != nil {
 			return s, fmt.Errorf("stage: %w", err)
@@ -70,7 +71,7 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 }
 
 // append writes the rows once.
-func (w *Warehouse) append(ctx context.Context, t *table, c *sqlgen.Core, b *warehouse.Batch, s *staged) error {
+func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b *warehouse.Batch, s *staged) error {
 	b.Rows.Reset()
 	e, desc, err := newEncoder(c, b.Table, s.batch, s.atUs)
 	if err != nil {
@@ -89,7 +90,7 @@ func (w *Warehouse) append(ctx context.Context, t *table, c *sqlgen.Core, b *war
 			return &rowError{fmt.Errorf("row %d has %d bytes: a request takes %d", s.rows, len(row), p.limit)}
 		}
 		if p.size+len(row)+rowFrame > p.limit {
-			if err := w.send(t, c, desc, &p, e.sink.buf); err != nil {
+			if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
 				return err
 			}
 			// The row is the first of the next request.
@@ -100,7 +101,7 @@ func (w *Warehouse) append(ctx context.Context, t *table, c *sqlgen.Core, b *war
 		s.rows++
 		w.metrics.stagedBytes.Add(float64(len(row)))
 	}
-	if err := w.send(t, c, desc, &p, e.sink.buf); err != nil {
+	if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
 		return err
 	}
 	for len(p.waiting) > 0 {
@@ -115,18 +116,19 @@ func (w *Warehouse) append(ctx context.Context, t *table, c *sqlgen.Core, b *war
 
 // send hands the rows of a request over, and waits for the oldest reply if too
 // many are out.
-func (w *Warehouse) send(t *table, c *sqlgen.Core, desc *descriptorpb.DescriptorProto, p *pipeline, buf []byte) error {
+func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.DescriptorProto, p *pipeline, buf []byte) error {
 	if len(p.rows) == 0 {
 		return nil
 	}
-	if err := w.open(p.ctx, t, c, desc); err != nil {
+	if err := w.open(p.ctx, out, c, desc); err != nil {
 		return err
 	}
-	result, err := t.stream.AppendRows(p.ctx, p.rows, managedwriter.WithOffset(t.stream.offset))
+	to := *out
+	result, err := to.AppendRows(p.ctx, p.rows, managedwriter.WithOffset(to.offset))
 	if err != nil {
-		return fmt.Errorf("append rows at offset %d: %w", t.stream.offset, err)
+		return fmt.Errorf("append rows at offset %d: %w", to.offset, err)
 	}
-	t.stream.offset += int64(len(p.rows))
+	to.offset += int64(len(p.rows))
 	p.waiting = append(p.waiting, waiting{result, buf})
 	p.rows, p.size = nil, 0
 	if len(p.waiting) >= depth {
@@ -194,13 +196,13 @@ type stream struct {
 
 // open makes a stream into the batch's staging table, unless it is open. One
 // stream serves many loads: the service makes few in an hour.
-func (w *Warehouse) open(ctx context.Context, t *table, c *sqlgen.Core, desc *descriptorpb.DescriptorProto) error {
+func (w *Warehouse) open(ctx context.Context, out **stream, c *sqlgen.Core, desc *descriptorpb.DescriptorProto) error {
 	name := c.Staging()
-	if t.stream != nil && t.stream.table == name {
+	if *out != nil && (*out).table == name {
 		return nil
 	}
-	t.stream.close()
-	t.stream = nil
+	(*out).close()
+	*out = nil
 	// The stream outlives the load that opens it, but its making does not.
 	steady, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
@@ -215,8 +217,28 @@ func (w *Warehouse) open(ctx context.Context, t *table, c *sqlgen.Core, desc *de
 		cancel()
 		return fmt.Errorf("open a stream into %s: %w", name, err)
 	}
-	t.stream = &stream{ManagedStream: ms, table: name, cancel: cancel}
+	*out = &stream{ManagedStream: ms, table: name, cancel: cancel}
 	return nil
+}
+
+// takeStream gives the table's stream to a load, which has it alone.
+func (t *table) takeStream() *stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.stream
+	t.stream = nil
+	return s
+}
+
+// giveStream takes it back, unless there is another one by now.
+func (t *table) giveStream(s *stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stream != nil {
+		s.close()
+		return
+	}
+	t.stream = s
 }
 
 // close gives the stream up. Its error says no more than that it is closed.

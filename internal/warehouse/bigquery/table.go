@@ -18,13 +18,33 @@ import (
 // table is what this process knows of a core table. Nobody else changes a
 // definition but by Ensure, and nobody else moves a head whose epoch is ours.
 type table struct {
-	mu   sync.Mutex // held by whatever uses the table: one writer, one load
 	name sqlgen.Name
-	def  coretable.Definition // without columns: not read
-	head *coretable.Head      // nil: not known
-	// imaged says that the table of images fits the needs.
-	imaged bool
-	stream *stream
+
+	ddl    sync.Mutex           // def, imaged; held while they are read and changed in the service
+	def    coretable.Definition // without columns: not read
+	imaged bool                 // the table of images fits the needs
+
+	mu     sync.Mutex      // head, stream; never held over a call
+	head   *coretable.Head // nil: not known
+	stream *stream         // nil: none, or a load has it
+}
+
+// known is the head, if it is known.
+func (t *table) known() *coretable.Head {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.head
+}
+
+// learn notes a head that was read or written; nil says that it is not known
+// any more. What is older than what is known is of no interest.
+func (t *table) learn(h *coretable.Head) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h != nil && t.head != nil && (t.head.Epoch > h.Epoch || t.head.Epoch == h.Epoch && t.head.Load > h.Load) {
+		return
+	}
+	t.head = h
 }
 
 // entry is the state of the named table, read or not.
@@ -43,30 +63,27 @@ func (w *Warehouse) entry(name string) (*table, error) {
 	return t, nil
 }
 
-// hold returns the named table, which is held until release.
-func (w *Warehouse) hold(name string) (t *table, release func(), err error) {
-	if t, err = w.entry(name); err != nil {
-		return nil, nil, err
+// definition is the definition of a table that Ensure has made, with the table
+// of images that its needs want.
+func (w *Warehouse) definition(ctx context.Context, t *table) (coretable.Definition, error) {
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
+	if len(t.def.Columns) == 0 {
+		def, found, err := w.readDefinition(ctx, t.name)
+		if err == nil && !found {
+			err = warehouse.ErrNoTable
+		}
+		if err != nil {
+			return def, fmt.Errorf("read the definition of %s: %w", t.name, err)
+		}
+		t.def, t.imaged = def, false
 	}
-	t.mu.Lock()
-	return t, t.mu.Unlock, nil
-}
-
-// define reads the definition of a table that Ensure has made, unless it is
-// known.
-func (w *Warehouse) define(ctx context.Context, t *table) error {
-	if len(t.def.Columns) > 0 {
-		return nil
+	if !t.imaged {
+		if err := w.keepImages(ctx, t); err != nil {
+			return t.def, err
+		}
 	}
-	def, found, err := w.readDefinition(ctx, t.name)
-	if err == nil && !found {
-		err = warehouse.ErrNoTable
-	}
-	if err != nil {
-		return fmt.Errorf("read the definition of %s: %w", t.name, err)
-	}
-	t.def, t.imaged = def, true
-	return nil
+	return t.def, nil
 }
 
 // metadata describes a table, if it is there. It costs nothing and is no job.

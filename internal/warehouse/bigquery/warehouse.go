@@ -115,7 +115,7 @@ func (w *Warehouse) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, t := range w.tables {
-		t.stream.close()
+		t.takeStream().close()
 	}
 	if err := w.writes.Close(); err != nil {
 		return fmt.Errorf("close BigQuery in project %s: %w", w.opts.Project, err)
