@@ -27,6 +27,13 @@ func TestConformance(t *testing.T) {
 			Loader: func() warehouse.Loader { return p.w }, Crash: p.crash,
 			Faults: &p.faults, Points: points, Committed: committed,
 			Rows: p.rows, View: p.view, Images: p.images,
+			Limits: warehousetest.Limits{
+				JSONByMeaning: true, FourDigitYears: true, TellsCase: true,
+				OddTable: "core.Odd táble-x 日本",
+				OddColumns: []string{
+					"we -quote-", "sp ace", "select", "UPPER", "naïve é 日本", "a&b", "%2C", "#semi", "it's", "s", "t", "v0", "at1", "op", "pos", "b", "a=b", "<x>", "x:y", "_at_big", "rowid", "É",
+				},
+			},
 		}
 	})
 }

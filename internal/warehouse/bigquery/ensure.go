@@ -18,11 +18,11 @@ import (
 // and the table itself comes last but for its view: a process that dies on the
 // way leaves nothing that the next Ensure does not complete.
 func (w *Warehouse) Ensure(ctx context.Context, want warehouse.CoreTable) error {
-	if err := errors.Join(coretable.Check(want), checkSpelling(want)); err != nil {
-		return fmt.Errorf("ensure %s: %w", want.Name, err)
-	}
 	t, err := w.entry(want.Name)
 	if err != nil {
+		return fmt.Errorf("ensure %s: %w", want.Name, err)
+	}
+	if err := errors.Join(coretable.Check(want), checkSpelling(want)); err != nil {
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
 	}
 	t.ddl.Lock()

@@ -125,9 +125,12 @@ func (w *Warehouse) commit(ctx context.Context, core *sqlgen.Core, kept warehous
 		Horizon: next.Horizon, Removes: was.Horizon.Less(next.Horizon),
 		// Rows of an old snapshot that are replayed write nothing, and so say
 		// nothing.
-		MayRun: b.Snapshotting && !next.Snapshot.Running && !was.Ended.Less(next.Ended),
+		Running: next.Snapshot.Running,
+		MayRun:  b.Snapshotting && !next.Snapshot.Running && !was.Ended.Less(next.Ended),
 	}
-	id := w.jobID("load", b.Table.Name, b.Epoch, b.Load)
+	// The same load may be asked for again after it failed, and is then another
+	// job; that at most one of them has an effect is the head's doing.
+	id := w.jobID("load", b.Table.Name, b.Epoch, b.Load, s.batch)
 	if _, err := eventParts(core, kept, b, next, id, committed); err != nil {
 		return done, nil, err
 	}

@@ -42,7 +42,7 @@ func (e *rowError) Unwrap() error { return e.err }
 // first one is never read, and expires.
 func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *warehouse.Batch) (staged, error) {
 	if b.Rows == nil {
-		return staged{}, nil
+		return staged{batch: randomID()}, nil
 	}
 	pause, began := w.pauses(), time.Now()
 	for attempt := 1; ; attempt++ {

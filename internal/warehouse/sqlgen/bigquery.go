@@ -18,8 +18,13 @@ func BigQuery() *Dialect {
 		types:     bigqueryType,
 		parseType: bigqueryParseType,
 		same:      bigquerySame,
-		// A join wants an equality of both sides; this is one, also of nulls.
-		sameKey:  func(a, b string) string { return fmt.Sprintf("TO_JSON_STRING(%s) = TO_JSON_STRING(%s)", a, b) },
+		equal: func(t schemas.Type, a, b string) string {
+			if t.Kind == schemas.Float {
+				return bigquerySameKey(t, a, b)
+			}
+			return a + " = " + b
+		},
+		sameKey:  bigquerySameKey,
 		null:     func(t schemas.Type) string { return "CAST(NULL AS " + bigqueryType(t) + ")" },
 		param:    func(i int) string { return fmt.Sprintf("@p%d", i) },
 		jsonText: func(expr string) string { return "TO_JSON_STRING(" + expr + ")" },
@@ -144,6 +149,18 @@ func bigquerySame(t schemas.Type, a, b string) string {
 		return fmt.Sprintf("(TO_JSON_STRING(%s) = TO_JSON_STRING(%s) AND (%s IS NULL) = (%s IS NULL))", a, b, a, b)
 	}
 	return a + " IS NOT DISTINCT FROM " + b
+}
+
+// bigquerySameKey is an equality also of two nulls, and of two NaN, which = takes
+// to differ. Adding zero makes one of the two zeros.
+func bigquerySameKey(t schemas.Type, a, b string) string {
+	switch t.Kind {
+	case schemas.Float:
+		a, b = a+" + 0.0", b+" + 0.0"
+	case schemas.Decimal: // its text is the shortest one, whatever the scale; JSON's may be of a float64
+		return fmt.Sprintf("COALESCE(CAST(%s AS STRING), '') = COALESCE(CAST(%s AS STRING), '')", a, b)
+	}
+	return fmt.Sprintf("TO_JSON_STRING(%s) = TO_JSON_STRING(%s)", a, b)
 }
 
 // bigqueryBucket numbers the hours, or for a DATE the days, since 1970. DIV

@@ -221,10 +221,10 @@ func (c *Core) joinKeys() string {
 	for _, i := range c.keys() {
 		stored := "t." + c.col(i)
 		if c.NullKeys {
-			on = append(on, c.sameKey(stored, val(i)))
+			on = append(on, c.sameKey(c.Columns[i].Type, stored, val(i)))
 			continue
 		}
-		on = append(on, stored+" = "+val(i))
+		on = append(on, c.equal(c.Columns[i].Type, stored, val(i)))
 		if b, ok := c.Bounds[i]; ok {
 			on = append(on, stored+" BETWEEN "+b[0]+" AND "+b[1])
 		}

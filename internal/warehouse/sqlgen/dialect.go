@@ -19,11 +19,12 @@ type Dialect struct {
 	text      func(s string) string
 	types     func(schemas.Type) string
 	parseType func(string) (schemas.Type, bool)
-	// same is true for two equal values of the type and for two nulls; sameKey
-	// is the same as a condition of a join, which the warehouse must be able to
-	// take for an equality.
+	// same is true for two equal values of the type and for two nulls. equal and
+	// sameKey are conditions of a join, which the warehouse must be able to take
+	// for equalities: of keys that hold no null, and of those that may.
 	same     func(t schemas.Type, a, b string) string
-	sameKey  func(a, b string) string
+	equal    func(t schemas.Type, a, b string) string
+	sameKey  func(t schemas.Type, a, b string) string
 	null     func(t schemas.Type) string // a null where its type is not seen
 	param    func(i int) string          // a parameter, counted from 1
 	jsonText func(expr string) string    // a JSON value as text
@@ -57,7 +58,8 @@ func DuckDB() *Dialect {
 		types:      duckType,
 		parseType:  duckParseType,
 		same:       func(_ schemas.Type, a, b string) string { return a + " IS NOT DISTINCT FROM " + b },
-		sameKey:    func(a, b string) string { return a + " IS NOT DISTINCT FROM " + b },
+		equal:      func(_ schemas.Type, a, b string) string { return a + " = " + b },
+		sameKey:    func(_ schemas.Type, a, b string) string { return a + " IS NOT DISTINCT FROM " + b },
 		null:       func(schemas.Type) string { return "NULL" },
 		param:      func(i int) string { return fmt.Sprintf("$%d", i) },
 		jsonText:   func(expr string) string { return "CAST(" + expr + " AS VARCHAR)" },

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"millrace/schemas"
@@ -158,8 +159,9 @@ type LoadScript struct {
 	Horizon     schemas.Position
 	// Removes says that the horizon rises.
 	Removes bool
-	// MayRun says that the rows of a snapshot which are written say that one runs.
-	MayRun bool
+	// Running says that a snapshot runs; MayRun, that rows of one say so if they
+	// are written.
+	Running, MayRun bool
 	// The event's text is Event with what the script finds out between its
 	// parts: members of its rows, whether a snapshot runs, and a list of the
 	// buckets, in no order, of each event time.
@@ -238,7 +240,7 @@ func (c *Core) event(l LoadScript) string {
 		`',"deleted":'`, number("n_deleted"), `',"stale":'`, number(fmt.Sprintf("%d - n_written", l.Staged)),
 		c.Text(l.Event[1]),
 	}
-	running := "'false'"
+	running := c.Text(strconv.FormatBool(l.Running))
 	if l.MayRun {
 		running = "CASE WHEN n_read > 0 THEN 'true' ELSE 'false' END"
 	}
