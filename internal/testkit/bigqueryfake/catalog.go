@@ -70,15 +70,18 @@ func (t *table) touch(now time.Time) {
 }
 
 var (
-	datasetName = regexp.MustCompile(`^[A-Za-z0-9_]{1,1024}$`)
-	tableName   = regexp.MustCompile(`^[\p{L}\p{M}\p{N}\p{Pc}\p{Pd} ]{1,1024}$`)
+	datasetName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
+	tableName   = regexp.MustCompile(`^[\p{L}\p{M}\p{N}\p{Pc}\p{Pd} ]+$`)
 	columnName  = regexp.MustCompile("^[^!\"$()*,./;?@\\[\\\\\\]^`{}~\x00-\x1f\x7f]{1,300}$")
 )
 
 // reservedPrefixes cannot begin the name of a column.
 var reservedPrefixes = []string{"_TABLE_", "_FILE_", "_PARTITION", "_ROW_TIMESTAMP", "__ROOT__", "_COLIDENTIFIER", "_CHANGE_"}
 
-const maxColumns = 10_000
+const (
+	maxColumns = 10_000
+	maxName    = 1024
+)
 
 func checkColumns(columns []column) *apiError {
 	if len(columns) > maxColumns {
@@ -102,7 +105,7 @@ func checkColumns(columns []column) *apiError {
 
 // addDataset makes a dataset. f.mu is held.
 func (f *Fake) addDataset(d *dataset) *apiError {
-	if !datasetName.MatchString(d.id) {
+	if !datasetName.MatchString(d.id) || len(d.id) > maxName {
 		return invalid("Invalid dataset ID %q. Dataset IDs must be alphanumeric (plus underscores) and must be at most 1024 characters long.", d.id)
 	}
 	if f.datasets[d.id] != nil {
@@ -140,7 +143,7 @@ func (f *Fake) tableAt(datasetID, id string) (*table, *apiError) {
 // addTable makes a table or a view, which has its columns. The table in DuckDB
 // is made and filled before anyone sees it; f.mu is not held.
 func (f *Fake) addTable(ctx context.Context, t *table, orReplace bool, fill func(physical string) error) error {
-	if !tableName.MatchString(t.id) {
+	if !tableName.MatchString(t.id) || len(t.id) > maxName {
 		return invalid("Invalid table ID %q.", t.id)
 	}
 	if err := checkColumns(t.columns); err != nil {

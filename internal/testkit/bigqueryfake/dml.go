@@ -2,8 +2,8 @@ package bigqueryfake
 
 import (
 	"context"
-	"errors"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -59,8 +59,7 @@ func (s *session) dml(ctx context.Context, kind string, nodes []node) error {
 	if err != nil {
 		return err
 	}
-	var text string
-	var check string
+	var text, check string
 	switch kind {
 	case "INSERT":
 		text, err = s.insert(t, rest)
@@ -123,20 +122,17 @@ func (s *session) apply(ctx context.Context, kind string, t *table, temp bool, t
 
 func (s *session) insert(t *table, rest []node) (string, error) {
 	text := "INSERT INTO " + t.physical
-	var count int
 	if len(rest) > 0 && rest[0].group() && len(rest) > 1 {
 		names, err := columnList(t, rest[0].list)
 		if err != nil {
 			return "", err
 		}
-		count = len(names)
 		text += " (" + strings.Join(names, ", ") + ")"
 		rest = rest[1:]
 	}
 	if len(rest) == 0 {
 		return "", invalidQuery("Syntax error: INSERT without rows")
 	}
-	_ = count
 	rows, err := s.translator().statement(rest)
 	return text + " " + rows, err
 }

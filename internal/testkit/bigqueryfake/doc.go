@@ -23,8 +23,8 @@
 //     BigQuery refuses, is coerced by DuckDB. The GoogleSQL analyzer proves texts.
 //   - Types: the scalar ones, without GEOGRAPHY, INTERVAL, RANGE, STRUCT and
 //     ARRAY as columns. A BIGNUMERIC of more than 38 digits is held as text: it
-//     is stored and read back exactly, compared for equality in its shortest
-//     spelling, and not computed with.
+//     is stored and read back exactly under its own name, compared for equality
+//     in its shortest spelling, and not computed with.
 //   - FLOAT64 as a STRING is spelled as DuckDB does (1.0, where BigQuery says 1).
 //   - No authentication, no roles, no reservations, no routines, no row policies,
 //     no time travel, no legacy SQL, no wildcard tables, no sessions. What a

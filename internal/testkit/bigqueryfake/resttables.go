@@ -205,7 +205,9 @@ func (f *Fake) listTables(r *request) (any, *apiError) {
 		full := f.tableOf(t, 0)
 		out.Tables = append(out.Tables, &bq.TableListTables{TableReference: full.TableReference, Type: full.Type, Labels: t.labels})
 	}
-	sort.Slice(out.Tables, func(i, k int) bool { return out.Tables[i].TableReference.TableId < out.Tables[k].TableReference.TableId })
+	sort.Slice(out.Tables, func(i, k int) bool {
+		return out.Tables[i].TableReference.TableId < out.Tables[k].TableReference.TableId
+	})
 	return out, nil
 }
 

@@ -39,7 +39,26 @@ func (s *session) describe(ctx context.Context, text string) (columns []column, 
 		}
 		columns = append(columns, c)
 	}
+	s.wide(columns)
 	return columns, rows.Err()
+}
+
+// wide finds the columns that are a BIGNUMERIC although DuckDB holds text: those
+// that bear the name of one in a table that was read.
+func (s *session) wide(columns []column) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, c := range columns {
+		for _, t := range s.stats.referenced {
+			at := t.index(c.name)
+			if at < 0 || c.typ.name != "STRING" || !t.columns[at].typ.decimal() {
+				continue
+			}
+			if _, _, asText := t.columns[at].typ.bounds(); asText {
+				columns[i].typ = columnType{name: "BIGNUMERIC"}
+			}
+		}
+	}
 }
 
 // query runs a query and keeps its rows.

@@ -97,17 +97,17 @@ type variable struct {
 // session runs a job's statements on one connection.
 type session struct {
 	*Fake
-	conn    *sql.Conn
-	text    string // of the whole
-	params  map[string]string
+	conn     *sql.Conn
+	text     string // of the whole
+	params   map[string]string
 	defaults string // the dataset that an unqualified name is looked up in; may be empty
-	vars    map[string]*variable
-	temps   map[string]*table
-	txn     *transaction
-	rows    int64 // @@row_count
+	vars     map[string]*variable
+	temps    map[string]*table
+	txn      *transaction
+	rows     int64 // @@row_count
 	affected int64 // rows that statements changed
-	last    *result
-	stats   statistics
+	last     *result
+	stats    statistics
 }
 
 // statistics are what a job tells of itself.

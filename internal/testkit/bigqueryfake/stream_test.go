@@ -156,7 +156,8 @@ func TestNewColumnIsSeenLater(t *testing.T) {
 		t.Errorf("before the delay: %v", err)
 	}
 	b.fake.Skew(2 * time.Hour)
-	if _, err := b.append(s, rowsOf(t, m, []any{int64(1), "x"})); err != nil {
+	again := b.stream("t", d, managedwriter.DefaultStream) // a connection says its schema once
+	if _, err := b.append(again, rowsOf(t, m, []any{int64(1), "x"})); err != nil {
 		t.Errorf("behind it: %v", err)
 	}
 	b.want("SELECT id, v, w FROM core.t", "[1 <nil> x]")

@@ -49,7 +49,9 @@ func wordSet(list string) map[string]bool {
 	return set
 }
 
-func isKeyword(n node) bool { return n.open == 0 && n.kind == tokenWord && keywords[strings.ToUpper(n.text)] }
+func isKeyword(n node) bool {
+	return n.open == 0 && n.kind == tokenWord && keywords[strings.ToUpper(n.text)]
+}
 
 // statement translates a whole statement, whose CTEs are then known.
 func (t *translator) statement(list []node) (string, error) {
