@@ -37,6 +37,9 @@ var macros = []string{
  (a, b, c) AS CASE WHEN a IS NULL OR b IS NULL OR c IS NULL THEN NULL ELSE least(a, b, c) END`,
 	// Of no row, it is 0; DuckDB's countif is null then.
 	`CREATE MACRO bq_countif(c) AS count(CASE WHEN c THEN 1 END)`,
+	// A number's text is the shortest one, whatever its type's scale.
+	`CREATE MACRO bq_string(v) AS CASE WHEN typeof(v) LIKE 'DECIMAL(%' AND contains(CAST(v AS VARCHAR), '.')
+ THEN regexp_replace(rtrim(rtrim(regexp_replace(CAST(v AS VARCHAR), '^(-?)\.', '\10.'), '0'), '.'), '^-0$', '0') ELSE CAST(v AS VARCHAR) END`,
 	`CREATE MACRO bq_div(a, b) AS CASE WHEN b = 0 THEN error('division by zero') ELSE a // b END`,
 	`CREATE MACRO bq_safe_divide(a, b) AS CASE WHEN b = 0 THEN NULL ELSE a / b END`,
 	`CREATE MACRO bq_unix_date(d) AS CAST(d - DATE '1970-01-01' AS BIGINT)`,
@@ -217,6 +220,9 @@ func (t *translator) cast(upper string, inner []node) (string, error) {
 	name := "CAST"
 	if upper == "SAFE_CAST" {
 		name = "TRY_CAST"
+	}
+	if upper == "CAST" && typ.duck() == "VARCHAR" {
+		return "bq_string(" + v + ")", err
 	}
 	return fmt.Sprintf("%s(%s AS %s)", name, v, typ.duck()), err
 }

@@ -2,21 +2,13 @@ package bigqueryfake_test
 
 import (
 	"errors"
-<<<<<<< HEAD
-	"net/http"
-=======
 	"strconv"
->>>>>>> bqfake
 	"strings"
 	"testing"
 	"time"
 
 	"cloud.google.com/go/bigquery"
 	"cloud.google.com/go/bigquery/storage/managedwriter"
-<<<<<<< HEAD
-	"google.golang.org/api/googleapi"
-=======
->>>>>>> bqfake
 
 	"millrace/internal/testkit/bigqueryfake"
 )
@@ -37,13 +29,6 @@ func (b *bench) end(j *bigquery.Job, err error) error {
 	if err != nil {
 		return err
 	}
-<<<<<<< HEAD
-	s, err := j.Wait(b.ctx)
-	if err != nil {
-		return err
-	}
-	return s.Err()
-=======
 	// Wait would ask again, for ever, where the job's error is one that passes.
 	for {
 		s, err := j.Status(b.ctx)
@@ -52,7 +37,6 @@ func (b *bench) end(j *bigquery.Job, err error) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
->>>>>>> bqfake
 }
 
 // load is a load in the shape of package sqlgen's script.
@@ -65,11 +49,7 @@ SELECT v0, v1, op, pos FROM core.stage WHERE _batch = 'b';
 ASSERT (SELECT COUNT(*) FROM stage) > 0 AS 'lost';
 ASSERT NOT EXISTS (SELECT max(pos) FROM stage GROUP BY v0 HAVING count(*) > 1 LIMIT 1) AS 'two rows have one key';
 BEGIN TRANSACTION;
-<<<<<<< HEAD
-UPDATE core.head SET load = load + 1, offsets = PARSE_JSON('{"0":N}') WHERE epoch = 2 AND load = N - 1;
-=======
 UPDATE core.head SET load = load + 1, offsets = PARSE_JSON('{"0":{n}}') WHERE epoch = 2 AND load = {n} - 1;
->>>>>>> bqfake
 ASSERT @@row_count = 1 AS 'not this writer\'s';
 INSERT INTO effect SELECT t._pos IS NOT NULL, s.op FROM stage AS s LEFT JOIN core.base AS t ON t.id = s.v0 WHERE t._pos IS NULL OR s.pos > t._pos;
 SET (written, inserted) = (
@@ -87,17 +67,10 @@ IF written > 1 THEN
 UPDATE core.head SET running = TRUE WHERE TRUE;
 END IF;
 SET event = CONCAT('{"written":', CAST(written AS STRING), ',"inserted":', CAST(inserted AS STRING), '}');
-<<<<<<< HEAD
-INSERT INTO core.loads (load, event) VALUES (N, PARSE_JSON(event));
-COMMIT TRANSACTION;
-SELECT event;
-`, "N", string(rune('0'+n)))
-=======
 INSERT INTO core.loads (load, event) VALUES ({n}, PARSE_JSON(event));
 COMMIT TRANSACTION;
 SELECT event;
 `, "{n}", strconv.Itoa(n))
->>>>>>> bqfake
 }
 
 func setupLoad(t *testing.T) *bench {
@@ -153,16 +126,6 @@ func TestMergeRefusesTwoSourceRows(t *testing.T) {
 func TestJobIDs(t *testing.T) {
 	b := setupLoad(t)
 	b.stage([]any{int64(1), "one", "c", "01"})
-<<<<<<< HEAD
-	b.fake.On("jobs.insert", 1, bigqueryfake.Cut())       // nothing happened: the client may try again
-	b.fake.On("jobs.insert", 2, bigqueryfake.LoseReply()) // it has happened
-	j, err := b.start("load-1", load(1))
-	var api *googleapi.Error
-	if errors.As(err, &api) && api.Code == http.StatusConflict { // the client tried again by itself
-		j, err = b.bq.JobFromID(b.ctx, "load-1")
-	}
-	if err := b.end(j, err); err != nil {
-=======
 	b.fake.On("jobs.insert", 1, bigqueryfake.Cut())
 	if _, err := b.start("load-1", load(1)); err == nil {
 		t.Error("the connection was cut, and it worked")
@@ -175,7 +138,6 @@ func TestJobIDs(t *testing.T) {
 		t.Error("the reply was lost, and it came")
 	}
 	if err := b.end(b.bq.JobFromID(b.ctx, "load-1")); err != nil {
->>>>>>> bqfake
 		t.Fatal(err)
 	}
 	if _, err := b.start("load-1", load(1)); !is(err, "duplicate", "Already Exists: Job test-project:US.load-1") {
