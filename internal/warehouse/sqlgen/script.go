@@ -226,8 +226,12 @@ func (c *Core) needsText() string {
 // takeStaged copies the batch's rows once: what else reads them does not read
 // those of other batches again.
 func (c *Core) takeStaged(l LoadScript) string {
-	names, _ := c.StageColumns()
-	return fmt.Sprintf("CREATE TEMP TABLE %s AS\nSELECT %s\nFROM %s\nWHERE %s = %s AND %s = %s", stageName, strings.Join(names, ", "),
+	names, types := c.StageColumns()
+	defs := make([]string, len(names))
+	for i, name := range names {
+		defs[i] = name + " " + c.Type(types[i]) // a query's result keeps no digits of a NUMERIC
+	}
+	return fmt.Sprintf("CREATE TEMP TABLE %s (%s) AS\nSELECT %s\nFROM %s\nWHERE %s = %s AND %s = %s", stageName, strings.Join(defs, ", "), strings.Join(names, ", "),
 		c.Qualified(Schema, c.Staging()), ColBatch, c.Text(l.Batch), ColStagedAt, c.instant(l.StagedAtUs))
 }
 

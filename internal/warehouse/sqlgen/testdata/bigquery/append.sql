@@ -49,7 +49,7 @@ OPTIONS (labels = [('millrace', 'stage')], partition_expiration_days = 1);
 DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
 DECLARE this_event STRING;
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOL, was BOOL, live BOOL, diff BOOL, op STRING, o2 DATETIME, n2 DATETIME);
-CREATE TEMP TABLE millrace_stage AS
+CREATE TEMP TABLE millrace_stage (v0 INT64, v1 STRING, v2 DATETIME, op STRING, pos STRING, ts TIMESTAMP, unset STRING) AS
 SELECT v0, v1, v2, op, pos, ts, unset
 FROM `millrace`.`core__payments_history__stage_4afef406`
 WHERE _batch = 'b-7' AND _staged_at = TIMESTAMP_MICROS(1700000000000000);

@@ -45,7 +45,7 @@ OPTIONS (labels = [('millrace', 'stage')], partition_expiration_days = 1);
 DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
 DECLARE this_event STRING;
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOL, was BOOL, live BOOL, diff BOOL, op STRING);
-CREATE TEMP TABLE millrace_stage AS
+CREATE TEMP TABLE millrace_stage (v0 STRING, op STRING, pos STRING, ts TIMESTAMP, unset STRING) AS
 SELECT v0, op, pos, ts, unset
 FROM `millrace`.`core__events__stage_17082ea0`
 WHERE _batch = 'b-7' AND _staged_at = TIMESTAMP_MICROS(1700000000000000);

@@ -51,7 +51,7 @@ OPTIONS (labels = [('millrace', 'stage')], partition_expiration_days = 1);
 DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
 DECLARE this_event STRING;
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOL, was BOOL, live BOOL, diff BOOL, op STRING, o2 TIMESTAMP, n2 TIMESTAMP);
-CREATE TEMP TABLE millrace_stage AS
+CREATE TEMP TABLE millrace_stage (v0 INT64, v1 NUMERIC(10, 2), v2 TIMESTAMP, op STRING, pos STRING, born STRING) AS
 SELECT v0, v1, v2, op, pos, born
 FROM `millrace`.`core__payments__stage_18f7e1ec`
 WHERE _batch = 'b-7' AND _staged_at = TIMESTAMP_MICROS(1700000000000000);

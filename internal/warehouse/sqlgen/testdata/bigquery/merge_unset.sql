@@ -57,7 +57,7 @@ OPTIONS (labels = [('millrace', 'changes')]);
 DECLARE n_written, n_inserted, n_updated, n_deleted, n_read INT64 DEFAULT 0;
 DECLARE this_event STRING;
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOL, was BOOL, live BOOL, diff BOOL, op STRING, k0 STRING, k1 INT64, o2 STRING, n2 STRING, o4 DATE, n4 DATE);
-CREATE TEMP TABLE millrace_stage AS
+CREATE TEMP TABLE millrace_stage (v0 STRING, v1 INT64, v2 STRING, v4 DATE, at2 STRING, op STRING, pos STRING, born STRING) AS
 SELECT v0, v1, v2, v4, at2, op, pos, born
 FROM `millrace`.`core__Odd "x"__stage_95e41c1b`
 WHERE _batch = 'b-7' AND _staged_at = TIMESTAMP_MICROS(1700000000000000);
