@@ -65,7 +65,7 @@ func (p *project) open(t *testing.T) {
 	t.Helper()
 	var err error
 	p.w, err = Open(t.Context(), Options{
-		Project: p.fake.Project(), Jobs: p.fake.ClientOptions(), Writes: p.fake.WriteOptions(), RetryWait: time.Millisecond, Fault: p.faults.Hook,
+		Project: p.fake.Project(), Location: "US", Jobs: p.fake.ClientOptions(), Writes: p.fake.WriteOptions(), RetryWait: time.Millisecond, Fault: p.faults.Hook,
 	})
 	if err != nil {
 		t.Fatal(err)

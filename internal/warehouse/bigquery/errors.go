@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"cloud.google.com/go/auth"
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	"google.golang.org/api/googleapi"
 	"google.golang.org/grpc/codes"
@@ -41,6 +42,8 @@ func classOf(err error) class {
 		return classOfReason(job.reason, job.message)
 	case errors.As(err, &call):
 		return classOfCall(call)
+	case isCredentials(err):
+		return fatal
 	}
 	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
 		return classOfStatus(s)
@@ -115,6 +118,12 @@ func classOfStatus(s *status.Status) class {
 	return fatal
 }
 
+// isCredentials reports whether no token was had for the credentials.
+func isCredentials(err error) bool {
+	var e *auth.Error
+	return errors.As(err, &e) && !e.Temporary()
+}
+
 // isStatus reports whether the call was answered with the HTTP status.
 func isStatus(err error, code int) bool {
 	var e *googleapi.Error
@@ -123,6 +132,9 @@ func isStatus(err error, code int) bool {
 
 // cure adds what a person can do to an error that only a person can end.
 func cure(err error) error {
+	if isCredentials(err) {
+		return &curedError{err, renew}
+	}
 	var e *googleapi.Error
 	if !errors.As(err, &e) {
 		return err
@@ -134,7 +146,7 @@ func cure(err error) error {
 	case e.Code == http.StatusForbidden:
 		hint = "grant roles/bigquery.dataEditor on the datasets, or on the project if Millrace is to make them"
 	case e.Code == http.StatusUnauthorized:
-		hint = "the credentials have expired or are of no use: renew them"
+		hint = renew
 	case e.Code == http.StatusNotFound:
 		hint = "check the project and the location"
 	default:
@@ -142,6 +154,8 @@ func cure(err error) error {
 	}
 	return &curedError{err, hint}
 }
+
+const renew = "the credentials have expired or are of no use: renew them"
 
 // curedError is an error with what to do.
 type curedError struct {

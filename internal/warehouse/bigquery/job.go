@@ -110,6 +110,7 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 		if !isStatus(lookErr, http.StatusNotFound) && classOf(lookErr) != unknown {
 			return errors.Join(err, lookErr)
 		}
+		w.opts.Logger.Warn("job made again: it is not known whether it was", "table", t.table, "job", id, "err", err)
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
 			return errors.Join(waitErr, err)
 		}
@@ -150,6 +151,7 @@ func (w *Warehouse) await(ctx context.Context, id string) (*api.GetQueryResultsR
 			case lookErr != nil && classOf(lookErr) == fatal:
 				return nil, lookErr
 			}
+			w.opts.Logger.Warn("job asked for again", "job", id, "err", err)
 		}
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
 			return nil, errors.Join(waitErr, err)

@@ -85,6 +85,9 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 	t.learn(nil) // until the outcome is known
 	done, needs, err := w.commit(ctx, core, kept, b, was, next, staged)
 	if err != nil {
+		if classOf(err) != fenced {
+			t.forget() // it may have been changed by hand
+		}
 		return done, asFenced(err)
 	}
 	next.Snapshot = done.Snapshot

@@ -99,7 +99,6 @@ func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b 
 		}
 		p.add(row)
 		s.rows++
-		w.metrics.stagedBytes.Add(float64(len(row)))
 	}
 	if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
 		return err
@@ -129,6 +128,7 @@ func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.Descri
 		return fmt.Errorf("append rows at offset %d: %w", to.offset, err)
 	}
 	to.offset += int64(len(p.rows))
+	w.metrics.stagedBytes.Add(float64(p.size))
 	p.waiting = append(p.waiting, waiting{result, buf})
 	p.rows, p.size = nil, 0
 	if len(p.waiting) >= depth {

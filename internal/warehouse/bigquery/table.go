@@ -63,6 +63,13 @@ func (w *Warehouse) entry(name string) (*table, error) {
 	return t, nil
 }
 
+// forget makes the next use of the table read its definition.
+func (t *table) forget() {
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
+	t.def = coretable.Definition{}
+}
+
 // definition is the definition of a table that Ensure has made, with the table
 // of images that its needs want.
 func (w *Warehouse) definition(ctx context.Context, t *table) (coretable.Definition, error) {

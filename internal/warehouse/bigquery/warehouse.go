@@ -20,12 +20,13 @@ import (
 
 var _ warehouse.Loader = (*Warehouse)(nil)
 
-// Options are what Open can be told. Project is required.
+// Options are what Open can be told. Project and Location are required: a job
+// whose reply is lost can be found again only where it was made.
 type Options struct {
 	Project  string
-	Location string // of the datasets and of every job; empty: the client's default
-	// Priority of load jobs is always interactive. MaxBytesBilled fails a job
-	// that would read more, before it costs anything. Zero: no cap.
+	Location string // of the datasets and of every job, such as EU
+	// MaxBytesBilled fails a job that would read more, before it costs anything.
+	// Zero: no cap.
 	MaxBytesBilled int64
 	// Attempts is how many jobs are made for one load, each after the one
 	// before was seen to have ended. Zero: 6.
@@ -93,6 +94,9 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	opts = opts.withDefaults()
 	if opts.Project == "" {
 		return nil, errors.New("open BigQuery: no project is given")
+	}
+	if opts.Location == "" {
+		return nil, errors.New("open BigQuery: no location is given: say where its datasets are or are to be, such as EU or europe-west1")
 	}
 	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), tables: map[string]*table{}}
 	var err error
