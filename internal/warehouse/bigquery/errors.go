@@ -132,28 +132,50 @@ func isStatus(err error, code int) bool {
 
 // cure adds what a person can do to an error that only a person can end.
 func cure(err error) error {
-	if isCredentials(err) {
-		return &curedError{err, renew}
+	if hint := hintOf(err); hint != "" {
+		return &curedError{err, hint}
 	}
-	var e *googleapi.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	hint := ""
-	switch {
-	case e.Code == http.StatusForbidden && strings.Contains(e.Message, "bigquery.jobs.create"):
-		hint = "grant roles/bigquery.jobUser on the project"
-	case e.Code == http.StatusForbidden:
-		hint = "grant roles/bigquery.dataEditor on the datasets, or on the project if Millrace is to make them"
-	case e.Code == http.StatusUnauthorized:
-		hint = renew
-	case e.Code == http.StatusNotFound:
-		hint = "check the project and the location"
-	default:
-		return err
-	}
-	return &curedError{err, hint}
+	return err
 }
+
+func hintOf(err error) string {
+	var call *googleapi.Error
+	var job *jobError
+	switch {
+	case isCredentials(err):
+		return renew
+	case errors.As(err, &job):
+		return hintOfJob(job)
+	case !errors.As(err, &call):
+		return ""
+	}
+	switch call.Code {
+	case http.StatusForbidden:
+		if strings.Contains(call.Message, "bigquery.jobs.create") {
+			return "grant roles/bigquery.jobUser on the project"
+		}
+		return grant
+	case http.StatusUnauthorized:
+		return renew
+	case http.StatusNotFound:
+		return "check the project and the location"
+	}
+	return ""
+}
+
+func hintOfJob(e *jobError) string {
+	switch {
+	case e.reason == "accessDenied":
+		return grant
+	case e.reason == "bytesBilledLimitExceeded":
+		return "raise the cap on billed bytes, or load less often"
+	case strings.Contains(e.message, "Too many partitions"):
+		return "the batch has event times of thousands of days: load smaller batches"
+	}
+	return ""
+}
+
+const grant = "grant roles/bigquery.dataEditor on the datasets, or on the project if Millrace is to make them"
 
 const renew = "the credentials have expired or are of no use: renew them"
 

@@ -128,6 +128,15 @@ func TestWhatAPersonMustDoIsSaid(t *testing.T) {
 			t.Errorf("%d: got %v, want %s", code, err, want)
 		}
 	}
+	for reason, want := range map[string]string{"accessDenied": "grant", "bytesBilledLimitExceeded": "raise the cap", "invalidQuery": "load smaller batches"} {
+		s, w := newService(t)
+		s.made = func(int, string) fakeJob {
+			return fakeJob{reason: reason, message: "Too many partitions produced by query"}
+		}
+		if _, err := w.run(t.Context(), someTask(w)); err == nil || !strings.Contains(err.Error(), want) || len(s.jobs) != 1 {
+			t.Errorf("%s: got %v, want %s", reason, err, want)
+		}
+	}
 }
 
 func TestJobIDs(t *testing.T) {

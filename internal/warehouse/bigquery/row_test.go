@@ -148,7 +148,7 @@ func TestRowsAreWhatProtobufReads(t *testing.T) {
 	meta := map[string]string{"pos": pos.String(), "_batch": "b1", "_staged_at": "1700000000000000"}
 	want := []map[string]string{{
 		"v0": "-7", "v1": "né", "v2": "true", "v3": "-Inf", "v4": "-12345678.90", "v5": "0.000000000000000000000000000005", "v6": "12",
-		"v7": fmt.Sprint([]byte{0, 255}), "v8": fmt.Sprint(minDay), "v9": "23:59:59.999999", "v10": fmt.Sprint(int64(maxTime)),
+		"v7": "[0 255]", "v8": fmt.Sprint(minDay), "v9": "23:59:59.999999", "v10": fmt.Sprint(int64(maxTime)),
 		"v11": "1969-12-31 23:59:59.999999", "v12": `{"a":1}`, "op": "c", "born": pos.String(),
 	}, {"v0": "8", "op": "d", "born": pos.String(), "at1": ""}, {"v0": "9", "op": "u", "born": "", "at1": at(3).String()}}
 	for i := range want {

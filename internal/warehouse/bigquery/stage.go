@@ -244,7 +244,7 @@ func (t *table) giveStream(s *stream) {
 // close gives the stream up. Its error says no more than that it is closed.
 func (s *stream) close() {
 	if s != nil {
-		_ = s.ManagedStream.Close()
+		_ = s.Close()
 		s.cancel()
 	}
 }

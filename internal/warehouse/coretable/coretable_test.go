@@ -17,8 +17,10 @@ func wanted() warehouse.CoreTable {
 	return warehouse.CoreTable{
 		Name: "core.t", Mode: schemas.ModeMerge, Key: []string{"id"}, EventTimes: []string{"at"},
 		Columns: []schemas.Column{
-			{Name: "id", Type: kind(schemas.Int)}, {Name: "at", Type: kind(schemas.Timestamp)},
-			{Name: "note", Type: kind(schemas.String), Unsettable: true}, {Name: "n", Type: kind(schemas.Int)},
+			{Name: "id", Type: kind(schemas.Int)},
+			{Name: "at", Type: kind(schemas.Timestamp)},
+			{Name: "note", Type: kind(schemas.String), Unsettable: true},
+			{Name: "n", Type: kind(schemas.Int)},
 		},
 	}
 }

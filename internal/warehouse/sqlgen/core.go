@@ -99,7 +99,7 @@ func (c *Core) CreateBase() string {
 	if key := c.declareKey(c.unenforcedKey()); key != "" {
 		defs = append(defs, key)
 	}
-	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (\n  %s\n)%s", c.Base(c.Name), strings.Join(defs, ",\n  "), c.Dialect.layout(c.baseLayout()))
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (\n  %s\n)%s", c.Base(c.Name), strings.Join(defs, ",\n  "), c.layout(c.baseLayout()))
 }
 
 // unenforcedKey is the key for whoever reads the catalog. Only a copy has each
@@ -205,7 +205,7 @@ func (c *Core) CreateChanges() string {
 	for _, i := range c.imageColumns() {
 		fmt.Fprintf(&b, ", %s %s", c.col(i), c.Type(c.Columns[i].Type))
 	}
-	return b.String() + ")" + c.Dialect.layout(layout{kind: "changes", cluster: []string{ColLoad}})
+	return b.String() + ")" + c.layout(layout{kind: "changes", cluster: []string{ColLoad}})
 }
 
 // AddImageColumn adds column i to the table of images.
