@@ -28,7 +28,10 @@ func (s *session) target(list []node) (t *table, temp bool, rest []node, err err
 	if t.isView() {
 		return nil, false, nil, invalidQuery("%s.%s is a view; only tables can be changed", t.dataset, t.id)
 	}
-	if len(t.changes) > 0 {
+	s.mu.Lock()
+	streamed := len(t.changes) > 0
+	s.mu.Unlock()
+	if streamed {
 		return nil, false, nil, invalidQuery("UPDATE, DELETE and MERGE are not supported on table %s.%s, which takes streamed changes", t.dataset, t.id)
 	}
 	s.stats.referenced = append(s.stats.referenced, t)
@@ -123,7 +126,7 @@ func (s *session) apply(ctx context.Context, kind string, t *table, temp bool, t
 func (s *session) insert(t *table, rest []node) (string, error) {
 	text := "INSERT INTO " + t.physical
 	if len(rest) > 0 && rest[0].group() && len(rest) > 1 {
-		names, err := columnList(t, rest[0].list)
+		names, err := s.columnList(t, rest[0].list)
 		if err != nil {
 			return "", err
 		}
@@ -138,13 +141,13 @@ func (s *session) insert(t *table, rest []node) (string, error) {
 }
 
 // columnList reads names of the table's columns.
-func columnList(t *table, list []node) ([]string, error) {
+func (s *session) columnList(t *table, list []node) ([]string, error) {
 	var names []string
 	for _, item := range split(list, ",") {
 		if len(item) != 1 || !item[0].named() || item[0].open != 0 {
 			return nil, invalidQuery("Syntax error in a list of columns")
 		}
-		if t.index(item[0].text) < 0 {
+		if !s.has(t, item[0].text) {
 			return nil, invalidQuery("Column %s is not present in table %s.%s", item[0].text, t.dataset, t.id)
 		}
 		names = append(names, quoteName(item[0].text))
@@ -161,7 +164,7 @@ func (s *session) assignments(tr *translator, t *table, list []node) (string, er
 			return "", invalidQuery("Syntax error in SET")
 		}
 		name := item[eq-1] // behind the table's alias, if there is one
-		if t.index(name.text) < 0 {
+		if !s.has(t, name.text) {
 			return "", invalidQuery("Unrecognized name: %s", name.text)
 		}
 		value, err := tr.expr(item[eq+1:])
@@ -293,7 +296,7 @@ func (s *session) mergeAction(tr *translator, t *table, list []node) (string, er
 	case len(list) == 1 && list[0].word("DELETE"):
 		return "DELETE", nil
 	case skipWords(&list, "INSERT") && len(list) == 3 && list[0].group() && list[1].word("VALUES") && list[2].group():
-		names, err := columnList(t, list[0].list)
+		names, err := s.columnList(t, list[0].list)
 		if err != nil {
 			return "", err
 		}

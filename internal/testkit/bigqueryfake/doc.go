@@ -29,14 +29,15 @@
 //   - No authentication, no roles, no reservations, no routines, no row policies,
 //     no time travel, no legacy SQL, no wildcard tables, no sessions. What a
 //     missing role or a spent quota looks like is a scripted fault.
-//   - Load jobs, copies and extracts are refused. So are the Storage Read API and
-//     Arrow rows in the Storage Write API.
+//   - The Storage Read API and Arrow rows in the Storage Write API are refused.
 //   - Sizes and prices are estimates of the right kind (10 MB for each table at
 //     least), not BigQuery's.
-//   - Rates are not limited by themselves. Limits that depend on nothing but the
-//     requests are kept: the size of a request and of a query, 20 statements
-//     that wait for a table.
-//   - The write path takes a table's new column Options.SchemaDelay after the
-//     change; a table made anew under an old name is seen at once.
+//   - Of rates, that of a table's definitions is limited, if Options say so.
+//     Limits that depend on nothing but the requests are kept: the size of a
+//     request and of a query, 20 statements that wait for a table.
+//   - A query with a destination writes it at once and beside all transactions, as
+//     the service does; other jobs than queries are refused.
+//   - A variable of a script whose name a column of the statement's tables has is
+//     refused: the service would take the column.
 //   - A cut gRPC connection is the end of that stream with UNAVAILABLE.
 package bigqueryfake

@@ -17,7 +17,7 @@ var sameFunctions = map[string]bool{
 // renamed mean the same under another name. Those that begin with bq_ are
 // macros of this fake.
 var renamed = map[string]string{
-	"COUNTIF": "countif", "LOGICAL_OR": "bool_or", "LOGICAL_AND": "bool_and", "GREATEST": "bq_greatest", "LEAST": "bq_least",
+	"COUNTIF": "bq_countif", "LOGICAL_OR": "bool_or", "LOGICAL_AND": "bool_and", "GREATEST": "bq_greatest", "LEAST": "bq_least",
 	"DIV": "bq_div", "SAFE_DIVIDE": "bq_safe_divide", "UNIX_DATE": "bq_unix_date", "UNIX_MICROS": "epoch_us",
 	"UNIX_MILLIS": "bq_unix_millis", "UNIX_SECONDS": "bq_unix_seconds", "TIMESTAMP_MICROS": "make_timestamptz",
 	"TIMESTAMP_MILLIS": "bq_timestamp_millis", "TIMESTAMP_SECONDS": "bq_timestamp_seconds", "DATE_FROM_UNIX_DATE": "bq_date_from_unix_date",
@@ -35,6 +35,11 @@ var macros = []string{
  (a) AS a,
  (a, b) AS CASE WHEN a IS NULL OR b IS NULL THEN NULL ELSE least(a, b) END,
  (a, b, c) AS CASE WHEN a IS NULL OR b IS NULL OR c IS NULL THEN NULL ELSE least(a, b, c) END`,
+	// Of no row, it is 0; DuckDB's countif is null then.
+	`CREATE MACRO bq_countif(c) AS count(CASE WHEN c THEN 1 END)`,
+	// A number's text is the shortest one, whatever its type's scale.
+	`CREATE MACRO bq_string(v) AS CASE WHEN typeof(v) LIKE 'DECIMAL(%' AND contains(CAST(v AS VARCHAR), '.')
+ THEN regexp_replace(rtrim(rtrim(regexp_replace(CAST(v AS VARCHAR), '^(-?)\.', '\10.'), '0'), '.'), '^-0$', '0') ELSE CAST(v AS VARCHAR) END`,
 	`CREATE MACRO bq_div(a, b) AS CASE WHEN b = 0 THEN error('division by zero') ELSE a // b END`,
 	`CREATE MACRO bq_safe_divide(a, b) AS CASE WHEN b = 0 THEN NULL ELSE a / b END`,
 	`CREATE MACRO bq_unix_date(d) AS CAST(d - DATE '1970-01-01' AS BIGINT)`,
@@ -215,6 +220,9 @@ func (t *translator) cast(upper string, inner []node) (string, error) {
 	name := "CAST"
 	if upper == "SAFE_CAST" {
 		name = "TRY_CAST"
+	}
+	if upper == "CAST" && typ.duck() == "VARCHAR" {
+		return "bq_string(" + v + ")", err
 	}
 	return fmt.Sprintf("%s(%s AS %s)", name, v, typ.duck()), err
 }

@@ -2,7 +2,10 @@ package bigqueryfake
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -38,6 +41,12 @@ func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, 
 	if err := checkQuery(config.Query); err != nil {
 		return nil, err
 	}
+	if ref != nil && ref.JobId != "" && !jobName.MatchString(ref.JobId) {
+		return nil, invalid("Invalid job ID %q", ref.JobId)
+	}
+	if err := checkLabels(config.Labels); err != nil {
+		return nil, err
+	}
 	j := &job{config: config, location: f.opts.Location, done: make(chan struct{})}
 	if ref != nil {
 		j.id = ref.JobId
@@ -45,7 +54,11 @@ func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, 
 			j.location = ref.Location
 		}
 	}
+	config.JobType = "QUERY"
 	ctx, cancel := context.WithCancel(f.ctx)
+	if ms := config.JobTimeoutMs; ms > 0 {
+		ctx, cancel = context.WithTimeout(f.ctx, time.Duration(ms)*time.Millisecond)
+	}
 	j.cancel = cancel
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -67,14 +80,31 @@ func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, 
 	return j, nil
 }
 
+var (
+	jobName   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,1000}$`)
+	labelName = regexp.MustCompile(`^[\p{Ll}\p{Lo}][\p{Ll}\p{Lo}\p{N}_-]{0,62}$`)
+	labelText = regexp.MustCompile(`^[\p{Ll}\p{Lo}\p{N}_-]{0,63}$`)
+)
+
+// checkLabels refuses labels of a job or a table as the service does.
+func checkLabels(labels map[string]string) *apiError {
+	if len(labels) > 64 {
+		return invalid("%d labels; the most are 64", len(labels))
+	}
+	for name, text := range labels {
+		if !labelName.MatchString(name) || !labelText.MatchString(text) {
+			return invalid("Label %q: %q: only lowercase letters, numeric characters, underscores and dashes are allowed, at most 63", name, text)
+		}
+	}
+	return nil
+}
+
 func checkQuery(q *bq.JobConfigurationQuery) *apiError {
 	switch {
 	case len(q.Query) > maxQueryText:
 		return invalid("The query is too large. The maximum standard SQL query length is %d KB, including comments and white space characters.", maxQueryText/1024)
 	case q.UseLegacySql == nil || *q.UseLegacySql:
 		return refused("legacy SQL is not in its set; set useLegacySql to false")
-	case q.DestinationTable != nil:
-		return refused("a query with a destination is not in its set")
 	case len(q.TableDefinitions) > 0, len(q.ConnectionProperties) > 0, q.CreateSession:
 		return refused("external tables and sessions are not in its set")
 	}
@@ -88,7 +118,10 @@ func (f *Fake) runJob(ctx context.Context, j *job) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			err = &apiError{http.StatusBadRequest, "timeout", "Operation timed out"}
+		case ctx.Err() != nil:
 			err = errStopped
 		}
 		j.err = apiErrorOf(err)
@@ -139,6 +172,12 @@ func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 		}
 	}
 	err = s.run(ctx, steps)
+	if err == nil && j.config.Query.DestinationTable != nil {
+		if len(steps) > 1 || s.last == nil {
+			return invalid("configuration.query.destinationTable cannot be set for scripts")
+		}
+		err = s.deliver(ctx, j.config.Query)
+	}
 	if err == nil && s.txn != nil {
 		err = invalidQuery("The script ended with an active transaction")
 	}

@@ -73,6 +73,9 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, method string, run 
 		reply(w, nil, fault.api)
 		return
 	case faultCut:
+		// Unread bytes would reset the connection, and some clients take that for
+		// another fault than its end.
+		_, _ = io.Copy(io.Discard, r.Body)
 		cut(w)
 		return
 	case faultHang:

@@ -70,7 +70,6 @@ func (f *Fake) jobOf(j *job) *bq.Job {
 		Status:       &bq.JobStatus{State: "RUNNING"},
 		Statistics:   &bq.JobStatistics{CreationTime: j.created.UnixMilli(), StartTime: j.started.UnixMilli()},
 	}
-	out.Configuration.JobType = "QUERY"
 	if j.ended.IsZero() {
 		return out
 	}
