@@ -67,7 +67,7 @@ func (s *session) dml(ctx context.Context, kind string, nodes []node) error {
 	case "INSERT":
 		text, err = s.insert(t, rest)
 	case "UPDATE":
-		text, err = s.update(t, rest)
+		text, check, err = s.update(t, rest)
 	case "DELETE":
 		text, err = s.remove(t, rest)
 	case "TRUNCATE":
@@ -176,22 +176,39 @@ func (s *session) assignments(tr *translator, t *table, list []node) (string, er
 	return strings.Join(out, ", "), nil
 }
 
-func (s *session) update(t *table, rest []node) (string, error) {
+// update translates an UPDATE. check is as in merge.
+func (s *session) update(t *table, rest []node) (text, check string, err error) {
 	name, rest := alias(t, rest)
 	where := find(rest, "WHERE")
 	if where < 0 {
-		return "", invalidQuery("UPDATE must have a WHERE clause")
+		return "", "", invalidQuery("UPDATE must have a WHERE clause")
 	}
-	if !words(rest, "SET") || find(rest[:where], "FROM") >= 0 {
-		return "", refused("UPDATE with FROM is not in its set")
+	if !words(rest, "SET") {
+		return "", "", invalidQuery("Syntax error: Expected keyword SET")
+	}
+	end := where
+	if from := find(rest[:where], "FROM"); from > 0 {
+		end = from
 	}
 	tr := s.translator()
-	set, err := s.assignments(tr, t, rest[1:where])
+	set, err := s.assignments(tr, t, rest[1:end])
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	condition, err := tr.statement(rest[where:])
-	return fmt.Sprintf("UPDATE %s AS %s SET %s %s", t.physical, quoteName(name), set, condition), err
+	condition, err := tr.statement(rest[end:]) // with the FROM before it
+	if err != nil {
+		return "", "", err
+	}
+	if end < where {
+		check, err = tr.statement(rest[where+1:])
+		if err != nil {
+			return "", "", err
+		}
+		source := strings.TrimPrefix(strings.TrimSuffix(condition, "WHERE "+check), "FROM ")
+		check = fmt.Sprintf("SELECT 1 FROM %s AS %s, %s WHERE %s GROUP BY %s.rowid HAVING count(*) > 1 LIMIT 1",
+			t.physical, quoteName(name), source, check, quoteName(name))
+	}
+	return fmt.Sprintf("UPDATE %s AS %s SET %s %s", t.physical, quoteName(name), set, condition), check, nil
 }
 
 func (s *session) remove(t *table, rest []node) (string, error) {
