@@ -1,7 +1,10 @@
 package bigqueryfake_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +63,56 @@ func TestDestinationEscapesTheFence(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.want("SELECT n FROM core.d ORDER BY n", "[2]", "[9]")
+}
+
+// avro writes an Avro file of the schema's one block.
+func avro(schema string, count int64, records []byte) []byte {
+	text := func(out []byte, s string) []byte { return append(binary.AppendVarint(out, int64(len(s))), s...) }
+	out := []byte("Obj\x01")
+	out = binary.AppendVarint(out, 1)
+	out = text(text(out, "avro.schema"), schema)
+	out = append(out, 0)
+	sync := strings.Repeat("s", 16)
+	out = append(out, sync...)
+	out = binary.AppendVarint(out, count)
+	return append(text(out, string(records)), sync...)
+}
+
+func TestLoadJobs(t *testing.T) {
+	b := setup(t, bigqueryfake.Options{})
+	b.do("CREATE SCHEMA core", "CREATE TABLE core.t (id INT64 NOT NULL, v STRING, at TIMESTAMP, price NUMERIC(5, 2))", "INSERT INTO core.t (id) VALUES (9)")
+	const schema = `{"type":"record","name":"r","fields":[{"name":"id","type":"long"},{"name":"v","type":["null","string"]},
+{"name":"at","type":["null",{"type":"long","logicalType":"timestamp-micros"}]},{"name":"price","type":["null",{"type":"bytes","logicalType":"decimal","precision":5,"scale":2}]}]}`
+	records := binary.AppendVarint(nil, 1)
+	records = append(records, 2, 4, 'h', 'i', 2)
+	records = binary.AppendVarint(records, 1_700_000_000_000_000)
+	records = append(records, 2, 2, 0xfb) // -5 hundredths
+	records = append(binary.AppendVarint(records, 2), 0, 0, 0)
+	load := func(id string, file []byte, how bigquery.TableWriteDisposition) error {
+		source := bigquery.NewReaderSource(bytes.NewReader(file))
+		source.SourceFormat, source.AvroOptions = bigquery.Avro, &bigquery.AvroOptions{UseAvroLogicalTypes: true}
+		l := b.bq.Dataset("core").Table("t").LoaderFrom(source)
+		l.JobID, l.WriteDisposition = id, how
+		return b.end(l.Run(b.ctx))
+	}
+	if err := load("one", avro(schema, 2, records), bigquery.WriteTruncate); err != nil {
+		t.Fatal(err)
+	}
+	b.want("SELECT * FROM core.t ORDER BY id", "[1 hi 2023-11-14 22:13:20 +0000 UTC -1/20]", "[2 <nil> <nil> <nil>]")
+	if err := load("one", avro(schema, 2, records), bigquery.WriteAppend); !is(err, "duplicate", "Job test-project:US.one") {
+		t.Errorf("the id again: %v", err)
+	}
+	if err := load("two", avro(schema, 3, records), bigquery.WriteAppend); !is(err, "invalid", "ends inside a value") {
+		t.Errorf("a file that is cut: %v", err)
+	}
+	if err := load("three", avro(strings.Replace(schema, `"v"`, `"w"`, 1), 2, records), bigquery.WriteAppend); !is(err, "invalid", "Cannot add fields (field: w)") {
+		t.Errorf("a field that the table has not: %v", err)
+	}
+	b.fake.On("job", 1, bigqueryfake.FailJobLate("internalError", "Lost"))
+	if err := load("four", avro(schema, 2, records), bigquery.WriteAppend); !is(err, "internalError", "Lost") {
+		t.Errorf("a job that fails late: %v", err)
+	}
+	b.want("SELECT COUNT(*) FROM core.t", "[4]")
 }
 
 func TestVariableWithTheNameOfAColumn(t *testing.T) {

@@ -21,6 +21,7 @@ const (
 type job struct {
 	id, location string
 	config       *bq.JobConfiguration
+	media        []byte // the file of a load job
 	created      time.Time
 	started      time.Time
 	ended        time.Time // zero: not yet
@@ -34,12 +35,18 @@ type job struct {
 }
 
 // insert starts a job, unless there is one of its id.
-func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, *apiError) {
-	if config == nil || config.Query == nil {
-		return nil, refused("jobs other than queries are not in its set")
+func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration, media []byte) (*job, *apiError) {
+	var fault *apiError
+	switch {
+	case config != nil && config.Query != nil:
+		config.JobType, fault = "QUERY", checkQuery(config.Query)
+	case config != nil && config.Load != nil && media != nil:
+		config.JobType, fault = "LOAD", checkLoad(config.Load)
+	default:
+		fault = refused("jobs other than queries and load jobs with their file are not in its set")
 	}
-	if err := checkQuery(config.Query); err != nil {
-		return nil, err
+	if fault != nil {
+		return nil, fault
 	}
 	if ref != nil && ref.JobId != "" && !jobName.MatchString(ref.JobId) {
 		return nil, invalid("Invalid job ID %q", ref.JobId)
@@ -47,14 +54,13 @@ func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, 
 	if err := checkLabels(config.Labels); err != nil {
 		return nil, err
 	}
-	j := &job{config: config, location: f.opts.Location, done: make(chan struct{})}
+	j := &job{config: config, media: media, location: f.opts.Location, done: make(chan struct{})}
 	if ref != nil {
 		j.id = ref.JobId
 		if ref.Location != "" {
 			j.location = ref.Location
 		}
 	}
-	config.JobType = "QUERY"
 	ctx, cancel := context.WithCancel(f.ctx)
 	if ms := config.JobTimeoutMs; ms > 0 {
 		ctx, cancel = context.WithTimeout(f.ctx, time.Duration(ms)*time.Millisecond)
@@ -114,7 +120,7 @@ func checkQuery(q *bq.JobConfigurationQuery) *apiError {
 // runJob runs a job to its end.
 func (f *Fake) runJob(ctx context.Context, j *job) {
 	defer j.cancel()
-	err := f.runQuery(ctx, j)
+	err := f.runFaulty(ctx, j)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
@@ -131,7 +137,8 @@ func (f *Fake) runJob(ctx context.Context, j *job) {
 	f.changed.Broadcast()
 }
 
-func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
+// runFaulty runs a job with its fault.
+func (f *Fake) runFaulty(ctx context.Context, j *job) (err error) {
 	var fault Fault
 	if !j.config.DryRun {
 		fault = f.faults.at("job")
@@ -144,6 +151,18 @@ func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 			return err
 		}
 	}
+	if j.config.Load != nil {
+		err = f.runLoad(ctx, j)
+	} else {
+		err = f.runQuery(ctx, j)
+	}
+	if err == nil && fault.kind == faultFailLate {
+		return fault.api
+	}
+	return err
+}
+
+func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 	if err := f.locate(j); err != nil {
 		return err
 	}
@@ -194,9 +213,6 @@ func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 		f.mu.Lock()
 		j.bytes = size
 		f.mu.Unlock()
-	}
-	if err == nil && fault.kind == faultFailLate {
-		return fault.api
 	}
 	return err
 }

@@ -53,6 +53,7 @@ func (f *Fake) handler() http.Handler {
 		"DELETE " + project + "/datasets/{dataset}/tables/{table}":   {"tables.delete", f.deleteTable},
 		"GET " + project + "/datasets/{dataset}/tables/{table}/data": {"tabledata.list", f.listRows},
 		"POST " + project + "/jobs":                                  {"jobs.insert", f.insertJob},
+		"POST /upload" + project + "/jobs":                           {"jobs.insert", f.uploadJob},
 		"GET " + project + "/jobs/{job}":                             {"jobs.get", f.getJob},
 		"POST " + project + "/jobs/{job}/cancel":                     {"jobs.cancel", f.cancelJob},
 		"POST " + project + "/queries":                               {"jobs.query", f.queryJob},
