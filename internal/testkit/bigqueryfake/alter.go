@@ -16,6 +16,9 @@ func (s *session) alterTable(ctx context.Context, list []node) error {
 		}
 		return err
 	}
+	if err := s.mayChange(t); err != nil {
+		return err
+	}
 	done, err := s.own(ctx, t) // not while a transaction changes its rows
 	if err != nil {
 		return err

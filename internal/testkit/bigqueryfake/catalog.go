@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ type table struct {
 	created     time.Time
 	modified    time.Time
 	etag        int64
+	updates     []time.Time // of the definition, in the last 10 s
 
 	// Of the concurrency of statements.
 	owner    *transaction // what changes rows of the table now
@@ -67,6 +69,13 @@ func (t *table) index(name string) int {
 func (t *table) touch(now time.Time) {
 	t.etag++
 	t.modified = now
+}
+
+// has reports whether the table has the column.
+func (f *Fake) has(t *table, name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return t.index(name) >= 0
 }
 
 var (
@@ -149,6 +158,9 @@ func (f *Fake) addTable(ctx context.Context, t *table, orReplace bool, fill func
 	if err := checkColumns(t.columns); err != nil {
 		return err
 	}
+	if err := checkLabels(t.labels); err != nil {
+		return err
+	}
 	if len(t.key) > 16 {
 		return invalid("The primary key has %d columns; the most are 16", len(t.key))
 	}
@@ -214,6 +226,22 @@ func (f *Fake) change(ctx context.Context, text string) error {
 	defer f.ddl.Unlock()
 	_, err := f.db.ExecContext(ctx, text)
 	return err
+}
+
+// mayChange counts a change of a table's definition.
+func (f *Fake) mayChange(t *table) *apiError {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.opts.TableUpdates <= 0 {
+		return nil
+	}
+	since := f.now().Add(-10 * time.Second)
+	t.updates = slices.DeleteFunc(t.updates, func(at time.Time) bool { return at.Before(since) })
+	if len(t.updates) >= f.opts.TableUpdates {
+		return &apiError{http.StatusForbidden, "rateLimitExceeded", "Exceeded rate limits: too many table update operations for this table."}
+	}
+	t.updates = append(t.updates, f.now())
+	return nil
 }
 
 // addColumn adds a column to a table that is there.

@@ -28,7 +28,10 @@ func (s *session) target(list []node) (t *table, temp bool, rest []node, err err
 	if t.isView() {
 		return nil, false, nil, invalidQuery("%s.%s is a view; only tables can be changed", t.dataset, t.id)
 	}
-	if len(t.changes) > 0 {
+	s.mu.Lock()
+	streamed := len(t.changes) > 0
+	s.mu.Unlock()
+	if streamed {
 		return nil, false, nil, invalidQuery("UPDATE, DELETE and MERGE are not supported on table %s.%s, which takes streamed changes", t.dataset, t.id)
 	}
 	s.stats.referenced = append(s.stats.referenced, t)
@@ -64,7 +67,7 @@ func (s *session) dml(ctx context.Context, kind string, nodes []node) error {
 	case "INSERT":
 		text, err = s.insert(t, rest)
 	case "UPDATE":
-		text, err = s.update(t, rest)
+		text, check, err = s.update(t, rest)
 	case "DELETE":
 		text, err = s.remove(t, rest)
 	case "TRUNCATE":
@@ -123,7 +126,7 @@ func (s *session) apply(ctx context.Context, kind string, t *table, temp bool, t
 func (s *session) insert(t *table, rest []node) (string, error) {
 	text := "INSERT INTO " + t.physical
 	if len(rest) > 0 && rest[0].group() && len(rest) > 1 {
-		names, err := columnList(t, rest[0].list)
+		names, err := s.columnList(t, rest[0].list)
 		if err != nil {
 			return "", err
 		}
@@ -138,13 +141,13 @@ func (s *session) insert(t *table, rest []node) (string, error) {
 }
 
 // columnList reads names of the table's columns.
-func columnList(t *table, list []node) ([]string, error) {
+func (s *session) columnList(t *table, list []node) ([]string, error) {
 	var names []string
 	for _, item := range split(list, ",") {
 		if len(item) != 1 || !item[0].named() || item[0].open != 0 {
 			return nil, invalidQuery("Syntax error in a list of columns")
 		}
-		if t.index(item[0].text) < 0 {
+		if !s.has(t, item[0].text) {
 			return nil, invalidQuery("Column %s is not present in table %s.%s", item[0].text, t.dataset, t.id)
 		}
 		names = append(names, quoteName(item[0].text))
@@ -161,7 +164,7 @@ func (s *session) assignments(tr *translator, t *table, list []node) (string, er
 			return "", invalidQuery("Syntax error in SET")
 		}
 		name := item[eq-1] // behind the table's alias, if there is one
-		if t.index(name.text) < 0 {
+		if !s.has(t, name.text) {
 			return "", invalidQuery("Unrecognized name: %s", name.text)
 		}
 		value, err := tr.expr(item[eq+1:])
@@ -173,22 +176,39 @@ func (s *session) assignments(tr *translator, t *table, list []node) (string, er
 	return strings.Join(out, ", "), nil
 }
 
-func (s *session) update(t *table, rest []node) (string, error) {
+// update translates an UPDATE. check is as in merge.
+func (s *session) update(t *table, rest []node) (text, check string, err error) {
 	name, rest := alias(t, rest)
 	where := find(rest, "WHERE")
 	if where < 0 {
-		return "", invalidQuery("UPDATE must have a WHERE clause")
+		return "", "", invalidQuery("UPDATE must have a WHERE clause")
 	}
-	if !words(rest, "SET") || find(rest[:where], "FROM") >= 0 {
-		return "", refused("UPDATE with FROM is not in its set")
+	if !words(rest, "SET") {
+		return "", "", invalidQuery("Syntax error: Expected keyword SET")
+	}
+	end := where
+	if from := find(rest[:where], "FROM"); from > 0 {
+		end = from
 	}
 	tr := s.translator()
-	set, err := s.assignments(tr, t, rest[1:where])
+	set, err := s.assignments(tr, t, rest[1:end])
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	condition, err := tr.statement(rest[where:])
-	return fmt.Sprintf("UPDATE %s AS %s SET %s %s", t.physical, quoteName(name), set, condition), err
+	condition, err := tr.statement(rest[end:]) // with the FROM before it
+	if err != nil {
+		return "", "", err
+	}
+	if end < where {
+		check, err = tr.statement(rest[where+1:])
+		if err != nil {
+			return "", "", err
+		}
+		source := strings.TrimPrefix(strings.TrimSuffix(condition, "WHERE "+check), "FROM ")
+		check = fmt.Sprintf("SELECT 1 FROM %s AS %s, %s WHERE %s GROUP BY %s.rowid HAVING count(*) > 1 LIMIT 1",
+			t.physical, quoteName(name), source, check, quoteName(name))
+	}
+	return fmt.Sprintf("UPDATE %s AS %s SET %s %s", t.physical, quoteName(name), set, condition), check, nil
 }
 
 func (s *session) remove(t *table, rest []node) (string, error) {
@@ -293,7 +313,7 @@ func (s *session) mergeAction(tr *translator, t *table, list []node) (string, er
 	case len(list) == 1 && list[0].word("DELETE"):
 		return "DELETE", nil
 	case skipWords(&list, "INSERT") && len(list) == 3 && list[0].group() && list[1].word("VALUES") && list[2].group():
-		names, err := columnList(t, list[0].list)
+		names, err := s.columnList(t, list[0].list)
 		if err != nil {
 			return "", err
 		}

@@ -25,18 +25,21 @@
 //     ARRAY as columns. A BIGNUMERIC of more than 38 digits is held as text: it
 //     is stored and read back exactly under its own name, compared for equality
 //     in its shortest spelling, and not computed with.
+//   - JSON keeps the spelling of numbers (2.50, where BigQuery has 2.5).
 //   - FLOAT64 as a STRING is spelled as DuckDB does (1.0, where BigQuery says 1).
 //   - No authentication, no roles, no reservations, no routines, no row policies,
 //     no time travel, no legacy SQL, no wildcard tables, no sessions. What a
 //     missing role or a spent quota looks like is a scripted fault.
-//   - Load jobs, copies and extracts are refused. So are the Storage Read API and
-//     Arrow rows in the Storage Write API.
+//   - The Storage Read API and Arrow rows in the Storage Write API are refused.
 //   - Sizes and prices are estimates of the right kind (10 MB for each table at
 //     least), not BigQuery's.
-//   - Rates are not limited by themselves. Limits that depend on nothing but the
-//     requests are kept: the size of a request and of a query, 20 statements
-//     that wait for a table.
-//   - The write path takes a table's new column Options.SchemaDelay after the
-//     change; a table made anew under an old name is seen at once.
+//   - Of rates, that of a table's definitions is limited, if Options say so.
+//     Limits that depend on nothing but the requests are kept: the size of a
+//     request and of a query, 20 statements that wait for a table.
+//   - A query with a destination writes it at once and beside all transactions, as
+//     the service does. So does a load job, whose Avro file comes with the request;
+//     Cloud Storage, other formats, copies and extracts are refused.
+//   - A variable of a script whose name a column of the statement's tables has is
+//     refused: the service would take the column.
 //   - A cut gRPC connection is the end of that stream with UNAVAILABLE.
 package bigqueryfake

@@ -58,7 +58,8 @@ func apiErrorOf(err error) *apiError {
 		strings.Contains(text, "Binder Error"), strings.Contains(text, "Parser Error"), strings.Contains(text, "Catalog Error"):
 		return invalidQuery("%s", first)
 	}
-	return &apiError{http.StatusInternalServerError, "internalError", first}
+	// Not an internal error: clients would ask again for ever.
+	return refused("%s", first)
 }
 
 // statusName is the canonical name that goes with an HTTP status.

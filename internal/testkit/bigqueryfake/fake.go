@@ -23,6 +23,12 @@ type Options struct {
 	// SchemaDelay is how long, by the fake's clock, the write path does not take
 	// a new column of a table that was there.
 	SchemaDelay time.Duration
+	// TableDelay is how long, by the fake's clock, the write path does not know a
+	// new table.
+	TableDelay time.Duration
+	// TableUpdates bounds the changes of one table's definition in 10 s of the
+	// fake's clock; the service's bound is 5. Zero: no bound.
+	TableUpdates int
 	// Discard makes the write path check and count rows, and keep none: a sink
 	// for measurements.
 	Discard bool

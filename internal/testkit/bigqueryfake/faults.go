@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc/codes"
@@ -66,6 +68,19 @@ func Hang(release chan struct{}) Fault { return Fault{kind: faultHang, release: 
 // StreamGone takes away the stream that an AppendRows names.
 func StreamGone() Fault { return Fault{kind: faultGone} }
 
+// possible are the kinds of faults that happen at a point.
+func possible(name string) []faultKind {
+	switch {
+	case name == "job":
+		return []faultKind{faultRefuse, faultFail, faultFailLate, faultHang}
+	case strings.HasPrefix(name, "statement "):
+		return []faultKind{faultRefuse, faultHang}
+	case name == "AppendRows":
+		return []faultKind{faultRefuse, faultCut, faultLost, faultHang, faultGone}
+	}
+	return []faultKind{faultRefuse, faultCut, faultLost, faultHang}
+}
+
 type point struct {
 	name string
 	nth  int
@@ -85,7 +100,12 @@ type faults struct {
 // gRPC methods ("AppendRows", once for each request, "CreateWriteStream", …),
 // "job" for a job that begins to run, and "statement X" for a statement that
 // begins with the keyword X ("statement MERGE", "statement COMMIT").
+//
+// A fault that cannot happen at the point is a mistake of the test: On panics.
 func (f *Fake) On(name string, nth int, fault Fault) {
+	if nth < 1 || !slices.Contains(possible(name), fault.kind) {
+		panic(fmt.Sprintf("bigqueryfake: this fault does not happen at %s#%d", name, nth))
+	}
 	f.faults.mu.Lock()
 	defer f.faults.mu.Unlock()
 	if f.faults.plan == nil {

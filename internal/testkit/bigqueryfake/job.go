@@ -2,7 +2,10 @@ package bigqueryfake
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -18,6 +21,7 @@ const (
 type job struct {
 	id, location string
 	config       *bq.JobConfiguration
+	media        []byte // the file of a load job
 	created      time.Time
 	started      time.Time
 	ended        time.Time // zero: not yet
@@ -31,14 +35,26 @@ type job struct {
 }
 
 // insert starts a job, unless there is one of its id.
-func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, *apiError) {
-	if config == nil || config.Query == nil {
-		return nil, refused("jobs other than queries are not in its set")
+func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration, media []byte) (*job, *apiError) {
+	var fault *apiError
+	switch {
+	case config != nil && config.Query != nil:
+		config.JobType, fault = "QUERY", checkQuery(config.Query)
+	case config != nil && config.Load != nil && media != nil:
+		config.JobType, fault = "LOAD", checkLoad(config.Load)
+	default:
+		fault = refused("jobs other than queries and load jobs with their file are not in its set")
 	}
-	if err := checkQuery(config.Query); err != nil {
+	if fault != nil {
+		return nil, fault
+	}
+	if ref != nil && ref.JobId != "" && !jobName.MatchString(ref.JobId) {
+		return nil, invalid("Invalid job ID %q", ref.JobId)
+	}
+	if err := checkLabels(config.Labels); err != nil {
 		return nil, err
 	}
-	j := &job{config: config, location: f.opts.Location, done: make(chan struct{})}
+	j := &job{config: config, media: media, location: f.opts.Location, done: make(chan struct{})}
 	if ref != nil {
 		j.id = ref.JobId
 		if ref.Location != "" {
@@ -46,6 +62,9 @@ func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, 
 		}
 	}
 	ctx, cancel := context.WithCancel(f.ctx)
+	if ms := config.JobTimeoutMs; ms > 0 {
+		ctx, cancel = context.WithTimeout(f.ctx, time.Duration(ms)*time.Millisecond)
+	}
 	j.cancel = cancel
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -67,14 +86,31 @@ func (f *Fake) insert(ref *bq.JobReference, config *bq.JobConfiguration) (*job, 
 	return j, nil
 }
 
+var (
+	jobName   = regexp.MustCompile(`^[A-Za-z0-9_-]{1,1000}$`)
+	labelName = regexp.MustCompile(`^[\p{Ll}\p{Lo}][\p{Ll}\p{Lo}\p{N}_-]{0,62}$`)
+	labelText = regexp.MustCompile(`^[\p{Ll}\p{Lo}\p{N}_-]{0,63}$`)
+)
+
+// checkLabels refuses labels of a job or a table as the service does.
+func checkLabels(labels map[string]string) *apiError {
+	if len(labels) > 64 {
+		return invalid("%d labels; the most are 64", len(labels))
+	}
+	for name, text := range labels {
+		if !labelName.MatchString(name) || !labelText.MatchString(text) {
+			return invalid("Label %q: %q: only lowercase letters, numeric characters, underscores and dashes are allowed, at most 63", name, text)
+		}
+	}
+	return nil
+}
+
 func checkQuery(q *bq.JobConfigurationQuery) *apiError {
 	switch {
 	case len(q.Query) > maxQueryText:
 		return invalid("The query is too large. The maximum standard SQL query length is %d KB, including comments and white space characters.", maxQueryText/1024)
 	case q.UseLegacySql == nil || *q.UseLegacySql:
 		return refused("legacy SQL is not in its set; set useLegacySql to false")
-	case q.DestinationTable != nil:
-		return refused("a query with a destination is not in its set")
 	case len(q.TableDefinitions) > 0, len(q.ConnectionProperties) > 0, q.CreateSession:
 		return refused("external tables and sessions are not in its set")
 	}
@@ -84,11 +120,14 @@ func checkQuery(q *bq.JobConfigurationQuery) *apiError {
 // runJob runs a job to its end.
 func (f *Fake) runJob(ctx context.Context, j *job) {
 	defer j.cancel()
-	err := f.runQuery(ctx, j)
+	err := f.runFaulty(ctx, j)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
+			err = &apiError{http.StatusBadRequest, "timeout", "Operation timed out"}
+		case ctx.Err() != nil:
 			err = errStopped
 		}
 		j.err = apiErrorOf(err)
@@ -98,7 +137,8 @@ func (f *Fake) runJob(ctx context.Context, j *job) {
 	f.changed.Broadcast()
 }
 
-func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
+// runFaulty runs a job with its fault.
+func (f *Fake) runFaulty(ctx context.Context, j *job) (err error) {
 	var fault Fault
 	if !j.config.DryRun {
 		fault = f.faults.at("job")
@@ -111,6 +151,18 @@ func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 			return err
 		}
 	}
+	if j.config.Load != nil {
+		err = f.runLoad(ctx, j)
+	} else {
+		err = f.runQuery(ctx, j)
+	}
+	if err == nil && fault.kind == faultFailLate {
+		return fault.api
+	}
+	return err
+}
+
+func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 	if err := f.locate(j); err != nil {
 		return err
 	}
@@ -139,6 +191,12 @@ func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 		}
 	}
 	err = s.run(ctx, steps)
+	if err == nil && j.config.Query.DestinationTable != nil {
+		if len(steps) > 1 || s.last == nil {
+			return invalid("configuration.query.destinationTable cannot be set for scripts")
+		}
+		err = s.deliver(ctx, j.config.Query)
+	}
 	if err == nil && s.txn != nil {
 		err = invalidQuery("The script ended with an active transaction")
 	}
@@ -155,9 +213,6 @@ func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 		f.mu.Lock()
 		j.bytes = size
 		f.mu.Unlock()
-	}
-	if err == nil && fault.kind == faultFailLate {
-		return fault.api
 	}
 	return err
 }

@@ -123,6 +123,31 @@ func TestMergeRefusesTwoSourceRows(t *testing.T) {
 	b.want("SELECT v FROM core.base", "[b]")
 }
 
+func TestUpdateFrom(t *testing.T) {
+	b := setupLoad(t)
+	b.do("INSERT INTO core.base VALUES (1, 'old', '01'), (2, 'two', '01')",
+		"UPDATE core.base AS t SET v = s.v, _pos = '02' FROM (SELECT 1 AS id, 'new' AS v) AS s WHERE t.id = s.id")
+	b.want("SELECT id, v, _pos FROM core.base ORDER BY id", "[1 new 02]", "[2 two 01]")
+	b.fails("UPDATE core.base AS t SET v = s.v FROM (SELECT 1 AS id, 'a' AS v UNION ALL SELECT 1, 'b') AS s WHERE t.id = s.id",
+		"invalidQuery", "must match at most one source row")
+}
+
+func TestFaultsThatCannotHappen(t *testing.T) {
+	b := setup(t, bigqueryfake.Options{})
+	for name, fault := range map[string]bigqueryfake.Fault{
+		"job": bigqueryfake.Cut(), "statement MERGE": bigqueryfake.LoseReply(), "jobs.insert": bigqueryfake.StreamGone(), "AppendRows": bigqueryfake.FailJob("", ""),
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s takes it", name)
+				}
+			}()
+			b.fake.On(name, 1, fault)
+		}()
+	}
+}
+
 func TestJobIDs(t *testing.T) {
 	b := setupLoad(t)
 	b.stage([]any{int64(1), "one", "c", "01"})

@@ -53,6 +53,7 @@ func (f *Fake) handler() http.Handler {
 		"DELETE " + project + "/datasets/{dataset}/tables/{table}":   {"tables.delete", f.deleteTable},
 		"GET " + project + "/datasets/{dataset}/tables/{table}/data": {"tabledata.list", f.listRows},
 		"POST " + project + "/jobs":                                  {"jobs.insert", f.insertJob},
+		"POST /upload" + project + "/jobs":                           {"jobs.insert", f.uploadJob},
 		"GET " + project + "/jobs/{job}":                             {"jobs.get", f.getJob},
 		"POST " + project + "/jobs/{job}/cancel":                     {"jobs.cancel", f.cancelJob},
 		"POST " + project + "/queries":                               {"jobs.query", f.queryJob},
@@ -73,6 +74,9 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, method string, run 
 		reply(w, nil, fault.api)
 		return
 	case faultCut:
+		// Unread bytes would reset the connection, and some clients take that for
+		// another fault than its end.
+		_, _ = io.Copy(io.Discard, r.Body)
 		cut(w)
 		return
 	case faultHang:

@@ -16,7 +16,7 @@ func (f *Fake) insertJob(r *request) (any, *apiError) {
 	if err := r.decode(&in); err != nil {
 		return nil, err
 	}
-	j, err := f.insert(in.JobReference, in.Configuration)
+	j, err := f.insert(in.JobReference, in.Configuration, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,6 @@ func (f *Fake) jobOf(j *job) *bq.Job {
 		Status:       &bq.JobStatus{State: "RUNNING"},
 		Statistics:   &bq.JobStatistics{CreationTime: j.created.UnixMilli(), StartTime: j.started.UnixMilli()},
 	}
-	out.Configuration.JobType = "QUERY"
 	if j.ended.IsZero() {
 		return out
 	}
@@ -83,6 +82,10 @@ func (f *Fake) jobOf(j *job) *bq.Job {
 	out.Statistics.TotalSlotMs = 1 + j.ended.Sub(j.started).Milliseconds()
 	if j.stats.kind == "SCRIPT" {
 		out.Statistics.NumChildJobs = j.stats.statements
+	}
+	if j.config.Load != nil {
+		out.Statistics.Load = &bq.JobStatistics3{InputFiles: 1, InputFileBytes: int64(len(j.media)), OutputRows: j.affected}
+		return out
 	}
 	out.Statistics.Query = f.queryStatistics(j)
 	return out
@@ -177,7 +180,7 @@ func (f *Fake) queryFor(in *bq.QueryRequest) (*job, *apiError) {
 	if in.CreateSession {
 		config.Query.CreateSession = true
 	}
-	j, err := f.insert(&bq.JobReference{Location: in.Location}, config)
+	j, err := f.insert(&bq.JobReference{Location: in.Location}, config, nil)
 	if err == nil && in.RequestId != "" {
 		f.mu.Lock()
 		f.requests[in.RequestId] = j

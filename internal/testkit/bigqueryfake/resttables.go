@@ -227,6 +227,9 @@ func (f *Fake) patchTable(r *request) (any, *apiError) {
 	if api != nil {
 		return nil, api
 	}
+	if api := f.mayChange(t); api != nil {
+		return nil, api
+	}
 	if in.Schema != nil {
 		if err := f.patchSchema(r, t, in.Schema); err != nil {
 			return nil, apiErrorOf(err)

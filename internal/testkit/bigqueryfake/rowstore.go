@@ -97,12 +97,11 @@ func carried(t columnType, name string) (duckdb.Type, string) {
 // sequence number wins, and of equal ones the last.
 func (c *connection) applyChanges(ctx context.Context, rows [][]value) *status.Status {
 	t := c.stream.table
-	width := len(c.shape.columns)
 	var keys []int
+	c.mu.Lock()
 	for _, name := range t.key {
 		keys = append(keys, t.index(name))
 	}
-	c.mu.Lock()
 	latest := map[string][]value{}
 	for _, row := range rows {
 		var key strings.Builder
@@ -130,14 +129,14 @@ func (c *connection) applyChanges(ctx context.Context, rows [][]value) *status.S
 		latest[key.String()] = row
 	}
 	c.mu.Unlock()
-	if err := c.replace(ctx, t, keys, width, latest); err != nil {
+	if err := c.replace(ctx, t, c.shape.columns, keys, latest); err != nil {
 		return status.New(codes.Internal, err.Error())
 	}
 	return nil
 }
 
 // replace puts rows in the place of those with their keys.
-func (f *Fake) replace(ctx context.Context, t *table, keys []int, width int, rows map[string][]value) error {
+func (f *Fake) replace(ctx context.Context, t *table, columns []column, keys []int, rows map[string][]value) error {
 	var live [][]value
 	f.ddl.RLock()
 	conn, err := f.db.Conn(ctx)
@@ -149,15 +148,15 @@ func (f *Fake) replace(ctx context.Context, t *table, keys []int, width int, row
 		var where []string
 		var args []any
 		for _, i := range keys {
-			_, expr := carried(t.columns[i].typ, "CAST($"+strconv.Itoa(len(args)+1)+" AS "+carrier(t.columns[i].typ)+")")
-			where = append(where, quoteName(t.columns[i].name)+" IS NOT DISTINCT FROM "+expr)
+			_, expr := carried(columns[i].typ, "CAST($"+strconv.Itoa(len(args)+1)+" AS "+carrier(columns[i].typ)+")")
+			where = append(where, quoteName(columns[i].name)+" IS NOT DISTINCT FROM "+expr)
 			args = append(args, row[i])
 		}
 		if _, err = conn.ExecContext(ctx, "DELETE FROM "+t.physical+" WHERE "+strings.Join(where, " AND "), args...); err != nil {
 			break
 		}
-		if row[width] == "UPSERT" {
-			live = append(live, row[:width])
+		if row[len(columns)] == "UPSERT" {
+			live = append(live, row[:len(columns)])
 		}
 	}
 	err = errors.Join(err, conn.Close())

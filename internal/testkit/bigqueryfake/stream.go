@@ -3,6 +3,7 @@ package bigqueryfake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,6 +85,9 @@ func (f *Fake) parentTable(name string) (*table, *status.Status) {
 		return nil, status.Newf(codes.PermissionDenied, "Permission 'TABLES_UPDATE_DATA' denied on resource '%s' (or it may not exist).", name)
 	}
 	t, missing := f.tableAt(parts[3], parts[5])
+	if missing == nil && t.created.Add(f.opts.TableDelay).After(f.now()) {
+		missing = notFound("Table %s", name)
+	}
 	if missing != nil {
 		return nil, storageError(codes.NotFound, storagepb.StorageError_TABLE_NOT_FOUND, name, "Requested entity was not found. %s", missing.message)
 	}
@@ -205,6 +209,8 @@ func (w *writeServer) FinalizeWriteStream(ctx context.Context, in *storagepb.Fin
 		if s.isDefault() {
 			return nil, status.Error(codes.InvalidArgument, "the default stream cannot be finalized")
 		}
+		s.appending <- struct{}{}
+		defer func() { <-s.appending }()
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		s.finalized = true
@@ -250,30 +256,18 @@ func (w *writeServer) BatchCommitWriteStreams(ctx context.Context, in *storagepb
 		}
 		out := &storagepb.BatchCommitWriteStreamsResponse{}
 		var streams []*stream
-		seen := map[string]bool{}
 		for _, name := range in.GetWriteStreams() {
 			s, missing := w.findStream(name)
 			if missing != nil {
 				out.StreamErrors = append(out.StreamErrors, &storagepb.StorageError{Code: storagepb.StorageError_STREAM_NOT_FOUND, Entity: name, ErrorMessage: missing.Message()})
 				continue
 			}
-			if fault := w.uncommittable(s, t, seen[name]); fault != nil {
-				out.StreamErrors = append(out.StreamErrors, fault)
-			}
-			seen[name] = true
 			streams = append(streams, s)
 		}
+		rows, now := w.commitStreams(t, streams, out)
 		if len(out.StreamErrors) > 0 {
 			return out, nil
 		}
-		var rows [][]value
-		w.mu.Lock()
-		now := w.now()
-		for _, s := range streams {
-			rows = append(rows, s.pending...)
-			s.committed, s.pending = now, nil
-		}
-		w.mu.Unlock()
 		if err := w.store(ctx, t, rows); err != nil {
 			return nil, status.Error(codes.Internal, err.Error())
 		}
@@ -282,21 +276,33 @@ func (w *writeServer) BatchCommitWriteStreams(ctx context.Context, in *storagepb
 	})
 }
 
-func (w *writeServer) uncommittable(s *stream, t *table, twice bool) *storagepb.StorageError {
+// commitStreams takes the rows of the streams, if all of them can be committed.
+func (w *writeServer) commitStreams(t *table, streams []*stream, out *storagepb.BatchCommitWriteStreamsResponse) (rows [][]value, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	fault := &storagepb.StorageError{Entity: s.name}
-	switch {
-	case s.table != t || s.kind != storagepb.WriteStream_PENDING:
-		fault.Code, fault.ErrorMessage = storagepb.StorageError_INVALID_STREAM_TYPE, "only PENDING streams of one table are committed"
-	case !s.committed.IsZero() || twice:
-		fault.Code, fault.ErrorMessage = storagepb.StorageError_STREAM_ALREADY_COMMITTED, "Stream is already committed"
-	case !s.finalized:
-		fault.Code, fault.ErrorMessage = storagepb.StorageError_INVALID_STREAM_STATE, "Stream must be finalized before it is committed"
-	default:
-		return nil
+	for i, s := range streams {
+		fault := &storagepb.StorageError{Entity: s.name}
+		switch {
+		case s.table != t || s.kind != storagepb.WriteStream_PENDING:
+			fault.Code, fault.ErrorMessage = storagepb.StorageError_INVALID_STREAM_TYPE, "only PENDING streams of one table are committed"
+		case !s.committed.IsZero() || slices.Contains(streams[:i], s):
+			fault.Code, fault.ErrorMessage = storagepb.StorageError_STREAM_ALREADY_COMMITTED, "Stream is already committed"
+		case !s.finalized:
+			fault.Code, fault.ErrorMessage = storagepb.StorageError_INVALID_STREAM_STATE, "Stream must be finalized before it is committed"
+		default:
+			continue
+		}
+		out.StreamErrors = append(out.StreamErrors, fault)
 	}
-	return fault
+	if len(out.StreamErrors) > 0 {
+		return nil, now
+	}
+	now = w.now()
+	for _, s := range streams {
+		rows = append(rows, s.pending...)
+		s.committed, s.pending = now, nil
+	}
+	return rows, now
 }
 
 func offsetOf(n int64) *wrapperspb.Int64Value { return wrapperspb.Int64(n) }

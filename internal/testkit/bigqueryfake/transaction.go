@@ -11,9 +11,7 @@ const maxWaiting = 20
 
 // transaction is a transaction of a script, or the one of a single statement.
 type transaction struct {
-	id    int64
 	start int64 // the last commit that it sees
-	alone bool  // a statement outside of a transaction
 	owns  []*table
 }
 
@@ -22,8 +20,7 @@ func (s *session) begin(ctx context.Context) error {
 		return invalidQuery("Transaction is already in progress; nested transactions are not supported")
 	}
 	s.mu.Lock()
-	id := s.next()
-	s.txn = &transaction{id: id, start: id}
+	s.txn = &transaction{start: s.next()}
 	s.mu.Unlock()
 	// DuckDB takes its snapshot at the first read; BigQuery at the beginning.
 	var n int64
@@ -111,7 +108,7 @@ func (s *session) own(ctx context.Context, t *table) (done func(committed bool),
 	if ctx.Err() != nil {
 		return nil, errStopped
 	}
-	alone := &transaction{id: s.next(), alone: true, owns: []*table{t}}
+	alone := &transaction{owns: []*table{t}}
 	t.owner = alone
 	return func(committed bool) {
 		s.mu.Lock()

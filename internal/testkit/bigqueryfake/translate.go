@@ -8,17 +8,18 @@ import (
 // translator writes a statement of GoogleSQL in DuckDB's words, token by token.
 // It knows a closed set, and refuses the rest.
 type translator struct {
-	// table resolves the path of a table to what stands for it in DuckDB's FROM,
-	// and the name that its columns go by.
-	table func(path []string) (text, alias string, err error)
+	// table resolves the path of a table, and gives what stands for it in DuckDB's
+	// FROM.
+	table func(path []string) (text string, found *table, err error)
 	// variable gives the literal of a variable of the script.
 	variable func(name string) (literal string, ok bool)
 	params   map[string]string // literals of the query's parameters, by name
 	system   func(name string) (literal string, ok bool)
 	nowUs    int64
 	ctes     map[string]bool
-	// nested is how many views deep the text stands.
-	nested int
+	has      func(t *table, column string) bool
+	tables   []*table        // that were resolved
+	used     map[string]bool // variables, by name
 }
 
 // keywords are words that are neither names of columns nor functions, although
@@ -59,7 +60,15 @@ func (t *translator) statement(list []node) (string, error) {
 		t.ctes = map[string]bool{}
 	}
 	t.collectCTEs(list)
-	return t.expr(list)
+	text, err := t.expr(list)
+	for _, read := range t.tables {
+		for name := range t.used {
+			if err == nil && t.has(read, name) {
+				err = refused("variable %s has the name of a column of %s", name, read.id)
+			}
+		}
+	}
+	return text, err
 }
 
 func (t *translator) collectCTEs(list []node) {
@@ -191,6 +200,7 @@ func (t *translator) word(list []node, i int) (text string, n int, err error) {
 	}
 	named := i > 0 && list[i-1].word("AS")
 	if literal, ok := t.variable(at.text); ok && !named && !next.word(".") {
+		t.used[strings.ToLower(at.text)] = true
 		return literal, 1, nil
 	}
 	if duckReserved[upper] || named {
@@ -245,8 +255,13 @@ func (t *translator) from(list []node, insert bool) (text string, n int, err err
 	var alias string
 	if len(path) == 1 && t.ctes[strings.ToLower(path[0])] {
 		text, alias = quoteName(path[0]), path[0]
-	} else if text, alias, err = t.table(path); err != nil {
-		return "", 0, err
+	} else {
+		var found *table
+		if text, found, err = t.table(path); err != nil {
+			return "", 0, err
+		}
+		alias = found.id
+		t.tables = append(t.tables, found)
 	}
 	if n < len(list) && words(list[n:], "FOR", "SYSTEM_TIME") {
 		return "", 0, refused("FOR SYSTEM_TIME AS OF is not in its set")
