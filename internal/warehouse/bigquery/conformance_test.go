@@ -47,9 +47,14 @@ type project struct {
 
 func newProject(t *testing.T) *project {
 	t.Helper()
+	return newProjectWith(t, bigqueryfake.Options{})
+}
+
+func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
+	t.Helper()
 	p := &project{}
 	var err error
-	if p.fake, err = bigqueryfake.Start(t.Context(), bigqueryfake.Options{}); err != nil {
+	if p.fake, err = bigqueryfake.Start(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
 	p.open(t)
