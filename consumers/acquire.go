@@ -24,26 +24,38 @@ import (
 // ctx ends when the group moves on; the goroutines of the topics live until
 // they are revoked, or as long as life.
 func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	var taken []*topic
+	families := map[string]bool{}
 	for name := range asked {
-		conf, ok := s.tables[name]
-		if !ok {
-			continue
+		if first, _ := kafka.Generation(name); s.tables[first].Core != "" {
+			families[first] = true
+		}
+	}
+	var taken []*topic
+	for first := range families {
+		if name := s.runs(first); name != "" && asked[name] == nil {
+			continue // the table is ours, and reads the topic that is its turn
 		}
 		// The client asks again for what it was given in a rebalance that was cut
-		// short: of one topic, one goroutine.
-		s.dropped(map[string][]int32{name: nil})
-		t, err := s.acquire(ctx, conf)
+		// short: of one table, one goroutine.
+		gone := map[string][]int32{}
+		for _, name := range s.known[first] {
+			gone[name] = nil
+		}
+		s.dropped(gone)
+		t, err := s.acquire(ctx, s.tables[first])
 		var h *haltError
 		switch {
 		case errors.As(err, &h):
 			s.mu.Lock()
-			s.haltTopic(name, h)
+			s.haltTopic(first, h)
 			s.mu.Unlock()
 			continue
 		case err != nil:
-			s.opts.Log.Warn("take over topic", "topic", name, "err", err)
+			s.opts.Log.Warn("take over topic", "topic", first, "err", err)
 			return nil, err
+		}
+		if asked[t.conf.Topic] == nil {
+			continue // the earlier generation is still on its way to us
 		}
 		taken = append(taken, t)
 	}
@@ -59,31 +71,29 @@ func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32
 	return out, nil
 }
 
-// acquire raises the epochs of the topic's tables, compares their heads with
-// the topic, and announces their last loads again: the owner before may have
-// died between its commit and the announcement (G6).
+// acquire raises the epochs of the tables, compares their heads with the topic
+// whose turn it is, and announces their last loads again: the owner before may
+// have died between its commit and the announcement (G6).
 func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
-	log, err := s.describe(ctx, conf)
+	targets, log, err := s.locate(ctx, conf)
 	if err != nil {
 		return nil, err
 	}
-	t := newTopic(s, conf, log)
-	t.keys = map[uint32]*avro.KeyDecoder{}
+	conf.Topic = log.topic
+	t := newTopic(s, conf, log, targets)
 	for _, g := range t.targets {
-		g.head, err = s.opts.Loader.Acquire(ctx, g.table.Name, conf.Topic, log.id)
-		if g.owned = err == nil; err != nil && !errors.Is(err, warehouse.ErrNoTable) {
-			return nil, fmt.Errorf("acquire %s: %w", g.table.Name, err)
-		}
-		if g.head.Offsets, err = log.check(g.table.Name, g.head.TopicID, g.head.Offsets); err != nil {
-			return nil, err
-		}
 		g.shown = g.head.Complete
-		last, err := t.announceLast(ctx, g)
+		head := g.head
+		if g.staged {
+			head = g.main
+		}
+		last, err := t.announceLast(ctx, g.of, head.Load)
 		if err != nil {
 			return nil, err
 		}
-		s.status.update(g.table.Name, func(st *TableStatus) {
-			st.Halted, st.Load, st.LoadedAt, st.Complete, st.Snapshot = "", g.head.Load, last, g.head.Complete, g.head.Snapshot
+		s.status.update(g.of, func(st *TableStatus) {
+			st.Halted, st.Load, st.LoadedAt, st.Complete, st.Snapshot, st.Topic = "", head.Load, last, head.Complete, head.Snapshot, conf.Topic
+			st.Snapshot.Running = st.Snapshot.Running || g.staged
 		})
 	}
 	t.letters, err = deadletter.Open(ctx, s.opts.Cluster, s.opts.Names, s.client, conf.Topic)
@@ -95,13 +105,13 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 
 // announceLast announces the table's last load, if it has one, and returns when
 // that was committed.
-func (t *topic) announceLast(ctx context.Context, g *target) (committed time.Time, err error) {
-	if g.head.Load == 0 {
+func (t *topic) announceLast(ctx context.Context, table string, load int64) (committed time.Time, err error) {
+	if load == 0 {
 		return committed, nil
 	}
-	events, err := t.opts.Loader.Loads(ctx, g.table.Name, g.head.Load-1, 1)
+	events, err := t.opts.Loader.Loads(ctx, table, load-1, 1)
 	if err != nil {
-		return committed, fmt.Errorf("read the last load of %s: %w", g.table.Name, err)
+		return committed, fmt.Errorf("read the last load of %s: %w", table, err)
 	}
 	for i := range events {
 		committed = events[i].CommittedAt
@@ -114,32 +124,32 @@ func (t *topic) announceLast(ctx context.Context, g *target) (committed time.Tim
 
 // topicLog is what Kafka says of a topic.
 type topicLog struct {
-	conf       Table
+	topic      string
 	id         string
 	partitions int32
 	start, end map[int32]int64
 }
 
-func (s *session) describe(ctx context.Context, conf Table) (*topicLog, error) {
-	details, err := s.admin.ListTopics(ctx, conf.Topic)
+func (s *session) describe(ctx context.Context, topic string) (*topicLog, error) {
+	details, err := s.admin.ListTopics(ctx, topic)
 	if err != nil {
-		return nil, fmt.Errorf("describe topic %s: %w", conf.Topic, err)
+		return nil, fmt.Errorf("describe topic %s: %w", topic, err)
 	}
-	d, ok := details[conf.Topic]
+	d, ok := details[topic]
 	if !ok || d.Err != nil {
-		return nil, fmt.Errorf("describe topic %s: %w", conf.Topic, errors.Join(d.Err, errors.New("it is not there")))
+		return nil, fmt.Errorf("describe topic %s: %w", topic, errors.Join(d.Err, errors.New("it is not there")))
 	}
-	log := &topicLog{conf: conf, id: d.ID.String(), partitions: int32(len(d.Partitions)), start: map[int32]int64{}, end: map[int32]int64{}}
+	log := &topicLog{topic: topic, id: d.ID.String(), partitions: int32(len(d.Partitions)), start: map[int32]int64{}, end: map[int32]int64{}}
 	for _, part := range []struct {
 		list func(context.Context, ...string) (kadm.ListedOffsets, error)
 		into map[int32]int64
 	}{{s.admin.ListStartOffsets, log.start}, {s.admin.ListEndOffsets, log.end}} {
-		listed, err := part.list(ctx, conf.Topic)
+		listed, err := part.list(ctx, topic)
 		if err == nil {
 			err = listed.Error()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("list offsets of %s: %w", conf.Topic, err)
+			return nil, fmt.Errorf("list offsets of %s: %w", topic, err)
 		}
 		listed.Each(func(o kadm.ListedOffset) { part.into[o.Partition] = o.Offset })
 	}
@@ -151,7 +161,7 @@ func (s *session) describe(ctx context.Context, conf Table) (*topicLog, error) {
 func (l *topicLog) check(table, headID string, have map[int32]int64) (map[int32]int64, error) {
 	const cure = "its topic was deleted, made again or cut below what is loaded: snapshot the table again under a new topic"
 	if headID != "" && headID != l.id {
-		return nil, halt(fmt.Errorf("take over %s: topic %s has id %s and the table was loaded from %s", table, l.conf.Topic, l.id, headID), cure)
+		return nil, halt(fmt.Errorf("take over %s: topic %s has id %s and the table was loaded from %s", table, l.topic, l.id, headID), cure)
 	}
 	out := map[int32]int64{}
 	for p := range l.partitions {
@@ -180,30 +190,46 @@ func (c *Consumer) Clip(ctx context.Context) error {
 	}
 	defer client.Close()
 	s := &session{Consumer: c, client: client, admin: kadm.NewClient(client)}
+	if s.known, err = s.list(ctx); err != nil {
+		return err
+	}
 	for _, conf := range c.opts.Tables {
-		log, err := s.describe(ctx, conf)
-		if err != nil {
-			return err
-		}
-		for _, table := range []string{conf.Core, conf.History} {
-			if table == "" {
-				continue
+		for i, name := range s.known[conf.Topic] {
+			log, err := s.describe(ctx, name)
+			if err != nil {
+				return err
 			}
-			if err := c.clip(ctx, table, log); err != nil {
-				return fmt.Errorf("clip offsets of %s: %w", table, err)
+			_, n := kafka.Generation(name)
+			tables := []string{schemas.GenerationName(conf.Core, n)}
+			if i == 0 {
+				tables = append(tables, conf.Core, conf.History)
+			}
+			for _, table := range tables {
+				if err := s.clip(ctx, table, log); err != nil {
+					return fmt.Errorf("clip offsets of %s: %w", table, err)
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (c *Consumer) clip(ctx context.Context, table string, log *topicLog) error {
-	head, err := c.opts.Loader.Acquire(ctx, table, log.conf.Topic, log.id)
+// clip does it for a table whose first topic is the log's.
+func (s *session) clip(ctx context.Context, table string, log *topicLog) error {
+	if table == "" {
+		return nil
+	}
+	head, err := s.opts.Loader.Acquire(ctx, table, log.topic, log.id)
 	if errors.Is(err, warehouse.ErrNoTable) {
 		return nil
 	}
 	if err != nil {
 		return err
+	}
+	if head.Topic != log.topic {
+		if log, err = s.describe(ctx, head.Topic); err != nil {
+			return err
+		}
 	}
 	back := map[int32]int64{}
 	for p, next := range head.Offsets {
@@ -214,13 +240,13 @@ func (c *Consumer) clip(ctx context.Context, table string, log *topicLog) error 
 	if len(back) == 0 {
 		return nil
 	}
-	c.opts.Log.Warn("offsets set back to the end of a torn log", "table", table, "offsets", back)
-	return c.opts.Loader.Rewind(ctx, table, head.Epoch, back)
+	s.opts.Log.Warn("offsets set back to the end of a torn log", "table", table, "offsets", back)
+	return s.opts.Loader.Rewind(ctx, table, head.Epoch, back)
 }
 
-// prepareLoads makes the topic of load-complete events and registers their
-// schema.
-func (s *session) prepareLoads(ctx context.Context) (err error) {
+// prepare makes the topic of load-complete events, registers their schema, and
+// lists the tables' topics.
+func (s *session) prepare(ctx context.Context) (err error) {
 	if s.loads, err = s.opts.Names.Loads(); err != nil {
 		return err
 	}
@@ -235,7 +261,14 @@ func (s *session) prepareLoads(ctx context.Context) (err error) {
 		return fmt.Errorf("make a Kafka client: %w", err)
 	}
 	defer client.Close()
-	return s.retry(ctx, "make topic "+s.loads, func() error { return kafka.EnsureTopics(ctx, client, s.opts.Cluster.Loads(s.loads)) })
+	if err := s.retry(ctx, "make topic "+s.loads, func() error { return kafka.EnsureTopics(ctx, client, s.opts.Cluster.Loads(s.loads)) }); err != nil {
+		return err
+	}
+	s.admin = kadm.NewClient(client)
+	return s.retry(ctx, "list topics", func() (err error) {
+		s.known, err = s.list(ctx)
+		return err
+	})
 }
 
 // announce returns when Kafka has acknowledged the event. Its data is readable

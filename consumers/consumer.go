@@ -25,7 +25,7 @@ import (
 
 // Table says where a topic goes.
 type Table struct {
-	Topic      string   // whose partitions never change in number
+	Topic      string   // of the first generation; partitions never change in number
 	Core       string   // the merged table, dataset.table
 	History    string   // the append table of every change; empty for none
 	EventTimes []string // columns; the first is the partition column
@@ -83,6 +83,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 		err := c.session(ctx)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // asked to end
+		}
+		if errors.Is(err, errSuccessor) {
+			c.opts.Log.Info("consumer joins its group again", "group", c.opts.Group, "why", err)
+			continue
 		}
 		if time.Since(began) > time.Minute {
 			pause.Reset()

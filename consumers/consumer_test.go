@@ -251,7 +251,7 @@ func TestUnreadableKeyHaltsTheTable(t *testing.T) {
 	c, stop := r.start()
 	defer stop()
 	r.await("bad halts", func() bool { return status(c, "core.bad").Halted != "" })
-	if why := status(c, "core.bad").Halted; !strings.Contains(why, "read the key of record 0") || !strings.Contains(why, "restart the consumer") {
+	if why := status(c, "core.bad").Halted; !strings.Contains(why, "read the key of record 0") || !strings.Contains(why, "restart millrace") {
 		t.Errorf("halted: %s", why)
 	}
 	for i := range 3 {

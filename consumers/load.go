@@ -38,12 +38,15 @@ func (t *topic) flush(ctx context.Context) error {
 	}
 	t.batch.Reset()
 	t.settle()
-	return t.commitOffsets(ctx)
+	if err := t.commitOffsets(ctx); err != nil {
+		return err
+	}
+	return t.step(ctx)
 }
 
 // load commits the batch to one table and announces it.
 func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
-	for {
+	for refused := 0; ; refused++ {
 		b, err := t.prepare(ctx, g, started)
 		if err != nil {
 			return err
@@ -51,10 +54,10 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 		if b == nil {
 			return nil
 		}
-		event, err := t.commit(ctx, g, b)
-		var poison *batch.Poison
-		if errors.As(err, &poison) {
-			if err := t.quarantineAgain(ctx, poison); err != nil {
+		event, err := t.commit(ctx, g, b, refused >= exactRefusals)
+		var r *refusal
+		if errors.As(err, &r) {
+			if err := t.quarantineDropped(ctx, r.dropped); err != nil {
 				return err
 			}
 			continue
@@ -63,6 +66,9 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 			return err
 		}
 		t.loaded(g, b, &event, started)
+		if g.staged {
+			return nil // nobody reads it yet
+		}
 		return t.announce(ctx, &event)
 	}
 }
@@ -73,7 +79,15 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 	if err := t.learnKey(ctx); err != nil {
 		return nil, err
 	}
+	if g.renew {
+		if err := t.renew(ctx, g, started); err != nil {
+			return nil, err
+		}
+	}
 	if !g.ensured {
+		if err := checkEventTimes(&g.table); err != nil {
+			return nil, err
+		}
 		if err := t.retry(ctx, "ensure table "+g.table.Name, func() error { return t.opts.Loader.Ensure(ctx, g.table) }); err != nil {
 			return nil, err
 		}
@@ -123,7 +137,9 @@ func (t *topic) schemaVersion() (newest int) {
 // commit loads the batch. After an error the outcome is unknown: the table is
 // acquired again, and its head says whether the load is there. Acquiring again
 // is by right only while the group still counts us in (G5).
-func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (event schemas.LoadComplete, err error) {
+//
+// whole is described at exactRefusals.
+func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch, whole bool) (event schemas.LoadComplete, err error) {
 	again := false
 	err = t.retry(ctx, "load "+g.table.Name, func() error {
 		if again {
@@ -135,12 +151,14 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch) (even
 		again = true
 		b.Rows.Reset()
 		event, err = t.opts.Loader.Load(ctx, b)
-		var poison *batch.Poison
-		if errors.Is(err, warehouse.ErrFenced) || errors.As(err, &poison) {
+		if dropped := t.drop(g, err, whole); len(dropped) > 0 {
+			return permanent(&refusal{err, dropped})
+		}
+		if errors.Is(err, warehouse.ErrFenced) {
 			return permanent(err)
 		}
 		if err != nil {
-			t.metrics.retries.WithLabelValues(g.table.Name).Inc()
+			t.metrics.retries.WithLabelValues(g.of).Inc()
 		}
 		return err
 	})
@@ -182,19 +200,47 @@ func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, ev
 	return false, permanent(fmt.Errorf("the head went from load %d to %d: %w", before.Load, head.Load, warehouse.ErrFenced))
 }
 
-// quarantineAgain takes a change that turned out to be poison, and what waits
-// behind it, out of the batch.
-func (t *topic) quarantineAgain(ctx context.Context, p *batch.Poison) error {
-	reason := p.Err.Error()
-	var letters []deadletter.Letter
-	for _, d := range t.batch.Drop(p.Partition, p.Offset) {
-		letters = append(letters, deadletter.Letter{Partition: d.Partition, Offset: d.Offset, Key: d.Key, Value: d.Value, Canonical: d.Canonical, Reason: reason})
-		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", reason)
-		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
-		reason = "an earlier change of the key is a dead letter"
+// exactRefusals is how often one load may be refused before whole keys are taken
+// out of it. Until then the changes before a refused one are loaded; but a row
+// that is updated a thousand times with a value of that kind would be refused a
+// thousand times.
+const exactRefusals = 8
+
+// refusal says that a load was refused for changes that have been taken out of
+// the batch since.
+type refusal struct {
+	error
+	dropped []batch.Dropped
+}
+
+func (r *refusal) Unwrap() error { return r.error }
+
+// drop takes out of the batch what a load of it was refused for: a change that
+// cannot be decoded, or values that the warehouse cannot take; and what waits
+// behind them.
+func (t *topic) drop(g *target, err error, whole bool) []batch.Dropped {
+	var poison *batch.Poison
+	var rows *warehouse.RowsError
+	switch {
+	case errors.As(err, &poison):
+		return t.batch.Drop(poison.Partition, poison.Offset, poison.Err.Error())
+	case errors.As(err, &rows):
+		return t.batch.Refuse(g.table, g.head.Offsets, rows.Rows, whole)
 	}
-	if len(letters) == 0 {
-		return fmt.Errorf("quarantine a change that is not in the batch: %w", p)
+	return nil
+}
+
+// quarantineDropped returns when the changes that were taken out of the batch
+// are dead letters: a load without them may commit then.
+func (t *topic) quarantineDropped(ctx context.Context, dropped []batch.Dropped) error {
+	var letters []deadletter.Letter
+	for _, d := range dropped {
+		if d.Reason == "" {
+			d.Reason = errBehind.Error()
+		}
+		letters = append(letters, deadletter.Letter{Partition: d.Partition, Offset: d.Offset, Key: d.Key, Value: d.Value, Canonical: d.Canonical, Reason: d.Reason})
+		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", d.Reason)
+		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
 	}
 	return t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, letters) })
 }
@@ -210,8 +256,12 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 	g.head.Marks = mergeMarks(g.head.Marks, b.Marks)
 	g.head.Complete, g.head.Snapshot = e.CompleteThrough, e.Snapshot
 	g.shown = e.CompleteThrough
-	t.status.update(g.table.Name, func(s *TableStatus) {
-		s.Load, s.LoadedAt, s.Complete, s.Snapshot, s.Letters = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot, t.letters.Len()
+	t.status.update(g.of, func(s *TableStatus) {
+		if s.Letters = t.letters.Len(); g.staged {
+			s.Snapshot.Running = true
+		} else {
+			s.Load, s.LoadedAt, s.Complete, s.Snapshot = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot
+		}
 		s.Rows.Read += e.Rows.Read
 		s.Rows.Applied += e.Rows.Applied
 		s.Rows.Folded += e.Rows.Folded
@@ -222,12 +272,12 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 		s.Rows.Quarantined += e.Rows.Quarantined
 	})
 	m := t.metrics
-	m.loads.WithLabelValues(g.table.Name).Inc()
-	m.duration.WithLabelValues(g.table.Name).Observe(time.Since(started).Seconds())
-	m.rows.WithLabelValues(g.table.Name, "applied").Add(float64(e.Rows.Applied))
-	m.rows.WithLabelValues(g.table.Name, "folded").Add(float64(e.Rows.Folded))
-	m.rows.WithLabelValues(g.table.Name, "stale").Add(float64(e.Rows.Stale))
-	m.rows.WithLabelValues(g.table.Name, "quarantined").Add(float64(e.Rows.Quarantined))
+	m.loads.WithLabelValues(g.of).Inc()
+	m.duration.WithLabelValues(g.of).Observe(time.Since(started).Seconds())
+	m.rows.WithLabelValues(g.of, "applied").Add(float64(e.Rows.Applied))
+	m.rows.WithLabelValues(g.of, "folded").Add(float64(e.Rows.Folded))
+	m.rows.WithLabelValues(g.of, "stale").Add(float64(e.Rows.Stale))
+	m.rows.WithLabelValues(g.of, "quarantined").Add(float64(e.Rows.Quarantined))
 }
 
 // progress tells those who wait for completeness that a quiet table is complete
@@ -238,7 +288,7 @@ func (t *topic) progress(ctx context.Context) error {
 		return nil
 	}
 	for _, g := range t.targets {
-		if g.head.Load == 0 {
+		if g.head.Load == 0 || g.staged || g.renew {
 			continue
 		}
 		if err := t.learnKey(ctx); err != nil { // the mode hangs on it
@@ -255,7 +305,7 @@ func (t *topic) progress(ctx context.Context) error {
 		if err := t.announce(ctx, &event); err != nil {
 			return err
 		}
-		t.status.update(g.table.Name, func(s *TableStatus) { s.Complete = through })
+		t.status.update(g.of, func(s *TableStatus) { s.Complete = through })
 		g.shown = through
 	}
 	return nil
@@ -267,13 +317,7 @@ func mergeMarks(have, more map[int32]warehouse.Mark) map[int32]warehouse.Mark {
 		out = map[int32]warehouse.Mark{}
 	}
 	for p, m := range more {
-		was := out[p]
-		was.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, m.Complete.Pos)
-		if was.Complete.Time.Before(m.Complete.Time) {
-			was.Complete.Time = m.Complete.Time
-		}
-		was.SnapshotDone = schemas.MaxPosition(was.SnapshotDone, m.SnapshotDone)
-		out[p] = was
+		out[p] = out[p].Join(m)
 	}
 	return out
 }

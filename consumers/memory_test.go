@@ -135,7 +135,12 @@ func (m *memory) Load(_ context.Context, b *warehouse.Batch) (schemas.LoadComple
 	if !b.Blocked {
 		t.head.Complete = complete(t.head.Marks, b.Partitions)
 	}
-	event.CompleteThrough = t.head.Complete
+	done := true
+	for p := range b.Partitions {
+		done = done && !t.head.Marks[p].SnapshotDone.IsZero()
+	}
+	t.head.Snapshot.Done = done
+	event.CompleteThrough, event.Snapshot = t.head.Complete, t.head.Snapshot
 	t.log = append(t.log, event)
 	return event, m.fault("after load", b.Table.Name, b.Load)
 }
@@ -189,6 +194,31 @@ func (t *memoryTable) take(b *warehouse.Batch, event *schemas.LoadComplete) erro
 			event.Rows.Stale++
 		}
 	}
+}
+
+func (m *memory) Succeed(_ context.Context, s *warehouse.Succession) (schemas.LoadComplete, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	t := m.table(s.Table.Name)
+	if t.head.Epoch != s.Epoch || t.head.Load != s.Load-1 || s.From != "" && m.table(s.From).head.Epoch != s.FromEpoch {
+		return schemas.LoadComplete{}, warehouse.ErrFenced
+	}
+	if err := m.fault("before step", s.Table.Name, s.Load); err != nil {
+		return schemas.LoadComplete{}, err
+	}
+	if s.From == "" {
+		t.head.Topic, t.head.TopicID, t.head.Offsets, t.head.Marks = s.Topic, s.TopicID, map[int32]int64{}, map[int32]warehouse.Mark{}
+		t.core = s.Table
+	} else {
+		from := m.table(s.From)
+		from.log, from.core.Name, from.head.Epoch = t.log, s.Table.Name, s.Epoch
+		*t = *from
+		delete(m.tables, s.From)
+	}
+	t.head.Load = s.Load
+	event := schemas.LoadComplete{Table: s.Table.Name, Load: s.Load, Epoch: s.Epoch, Mode: t.core.Mode, All: true, CompleteThrough: t.head.Complete, Snapshot: t.head.Snapshot}
+	t.log = append(t.log, event)
+	return event, m.fault("after step", s.Table.Name, s.Load)
 }
 
 func (m *memory) Loads(_ context.Context, table string, after int64, most int) ([]schemas.LoadComplete, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/consumers/batch"
-	"millrace/schemas"
+	"millrace/schemas/avro"
 )
 
 // pollRecords bounds what one poll hands over, and so what a topic can hold
@@ -35,6 +34,7 @@ type session struct {
 	group    *errgroup.Group
 	buffered atomic.Int64
 	freed    chan struct{}
+	known    generations
 
 	mu     sync.Mutex
 	topics map[string]*running
@@ -51,18 +51,13 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	s := &session{Consumer: c, topics: map[string]*running{}, freed: make(chan struct{}, 1)}
 	var inner context.Context
 	s.group, inner = errgroup.WithContext(ctx)
-	names := make([]string, 0, len(c.tables))
-	for name := range c.tables {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	if err := s.prepareLoads(inner); err != nil {
+	if err := s.prepare(inner); err != nil {
 		return err
 	}
 	joined := make(chan struct{}) // the group's callbacks may come before NewClient returns
 	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
 	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
-	opts = append(opts, kgo.ConsumeTopics(names...),
+	opts = append(opts, kgo.ConsumeTopics(s.known.topics()...),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			<-joined
 			return s.assigned(ctx, inner, asked)
@@ -75,6 +70,7 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	s.admin = kadm.NewClient(s.client)
 	close(joined)
 	s.group.Go(func() error { return s.poll(inner) })
+	s.group.Go(func() error { return s.watch(inner) })
 	s.group.Go(func() error {
 		// The client's callbacks start goroutines of the group: they must have
 		// ended before the group has.
@@ -246,7 +242,7 @@ func (s *session) start(ctx context.Context, t *topic) {
 
 // haltTopic shows why a topic is not loaded. s.mu is held.
 func (s *session) haltTopic(name string, err error) {
-	conf := s.tables[name]
+	conf, _ := s.conf(name)
 	s.opts.Log.Error("table halted", "table", conf.Core, "topic", name, "err", err)
 	for _, table := range []string{conf.Core, conf.History} {
 		s.status.update(table, func(st *TableStatus) { st.Halted = err.Error() })
@@ -259,7 +255,7 @@ func (s *session) haltTopic(name string, err error) {
 
 func (t *topic) showOwned(is bool) {
 	for _, g := range t.targets {
-		t.status.update(g.table.Name, func(st *TableStatus) { st.Owned = is })
+		t.status.update(g.of, func(st *TableStatus) { st.Owned = is })
 	}
 }
 
@@ -326,7 +322,7 @@ func (t *topic) retry(ctx context.Context, what string, do func() error) error {
 
 func (t *topic) showTrouble(why string) {
 	for _, g := range t.targets {
-		t.status.update(g.table.Name, func(st *TableStatus) { st.Trouble = why })
+		t.status.update(g.of, func(st *TableStatus) { st.Trouble = why })
 	}
 }
 
@@ -347,17 +343,8 @@ func (s *session) retryTelling(ctx context.Context, what string, do func() error
 
 func permanent(err error) error { return backoff.Permanent(err) }
 
-func newTopic(s *session, conf Table, log *topicLog) *topic {
-	t := &topic{session: s, conf: conf, log: log, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
-	t.wake = make(chan struct{}, 1)
-	t.targets = []*target{{}}
-	t.targets[0].table.Name, t.targets[0].table.Mode = conf.Core, schemas.ModeMerge
-	if conf.History != "" {
-		t.targets = append(t.targets, &target{})
-		t.targets[1].table.Name, t.targets[1].table.Mode = conf.History, schemas.ModeAppend
-	}
-	for _, g := range t.targets {
-		g.table.EventTimes = conf.EventTimes
-	}
+func newTopic(s *session, conf Table, log *topicLog, targets []*target) *topic {
+	t := &topic{session: s, conf: conf, log: log, targets: targets, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
+	t.keys, t.wake = map[uint32]*avro.KeyDecoder{}, make(chan struct{}, 1)
 	return t
 }

@@ -11,7 +11,7 @@ import (
 // TableStatus is what a consumer knows of one core table.
 type TableStatus struct {
 	Table    string
-	Topic    string
+	Topic    string // of the generation that is read
 	Owned    bool   // by this consumer
 	Halted   string // why it is not loaded, and what to do; empty if it is
 	Trouble  string // why a load is tried again; empty if it is not

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,13 +27,29 @@ type haltError struct {
 	cure string
 }
 
-func (e *haltError) Error() string { return fmt.Sprintf("%v: %s", e.err, e.cure) }
+// What has halted is taken up again when the process starts, and not before.
+func (e *haltError) Error() string {
+	if strings.Contains(e.cure, "restart millrace") {
+		return fmt.Sprintf("%v: %s", e.err, e.cure)
+	}
+	return fmt.Sprintf("%v: %s; then restart millrace", e.err, e.cure)
+}
+
 func (e *haltError) Unwrap() error { return e.err }
 
 func halt(err error, cure string) error { return &haltError{err, cure} }
 
 // target is one core table that a topic feeds.
 type target struct {
+	// of is the core table. Until a copy's next generation is whole its rows
+	// collect in another table, and main is the head of this one.
+	of         string
+	generation int
+	staged     bool
+	main       warehouse.Head
+	// renew says that a history has yet to take the step to this generation.
+	renew bool
+
 	table   warehouse.CoreTable
 	head    warehouse.Head
 	owned   bool             // the head is ours; false until a new table's first load
@@ -95,6 +112,9 @@ func (q *queue) take() [][]*kgo.Record {
 func (t *topic) run(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	if err := t.step(ctx); err != nil {
+		return err
+	}
 	for {
 		if due := t.batch.Due(); !due.IsZero() {
 			timer.Reset(time.Until(due))
@@ -128,8 +148,14 @@ func (t *topic) run(ctx context.Context) error {
 	}
 }
 
-// rereadHeader marks a row that its producer read again for its key's sake.
-const rereadHeader = "reread"
+const (
+	rereadHeader = "reread" // a row that its producer read again for its key's sake
+	nextHeader   = "next"   // the partition's last record: the table goes on in the topic that it names
+)
+
+func hasHeader(r *kgo.Record, key string) bool {
+	return slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == key })
+}
 
 // settle counts off what was taken from the queue, once nothing refers to it.
 func (t *topic) settle() {
@@ -159,21 +185,21 @@ func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
 		return t.quarantine(ctx, &c, err)
 	}
 	if t.envelope.Op.IsControl() {
-		t.batch.Mark(r.Partition, &t.envelope)
+		t.batch.Mark(r.Partition, &t.envelope, hasHeader(r, nextHeader))
 		return nil
 	}
 	c.Schema, c.Envelope = schema, t.envelope
-	c.Reread = slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == rereadHeader })
+	c.Reread = hasHeader(r, rereadHeader)
 	if err := t.readKey(ctx, &c); err != nil {
 		return err
 	}
 	if t.letters.Blocks(c.Canonical, c.Offset) {
-		return t.quarantine(ctx, &c, errors.New("an earlier change of the key is a dead letter"))
+		return t.quarantine(ctx, &c, errBehind)
 	}
 	if keyless := len(c.Canonical) == 0; keyless && (c.Envelope.Op == schemas.Update || c.Envelope.Op == schemas.Delete) {
 		return t.quarantine(ctx, &c, fmt.Errorf("op %s on a table without a key", c.Envelope.Op))
 	}
-	if c.Envelope.Op == schemas.Delete && len(t.targets) > 1 {
+	if c.Envelope.Op == schemas.Delete && t.keepsAll() {
 		if c.Before, err = schema.Decoder.Before(&t.envelope); err != nil {
 			return t.quarantine(ctx, &c, err)
 		}
@@ -222,7 +248,7 @@ func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
 
 func (t *topic) unreadableKey(c *batch.Change, err error) error {
 	return halt(fmt.Errorf("read the key of record %d of partition %d of %s: %w", c.Offset, c.Partition, t.conf.Topic, err),
-		"remove the record from the topic or register its schema, then restart the consumer")
+		"remove the record from the topic or register its schema, then restart millrace")
 }
 
 // learnKey asks the registry for the key of a topic of which no key was read
@@ -249,7 +275,7 @@ func (t *topic) learnKey(ctx context.Context) error {
 	}
 	columns, err := avro.ParseKeySchema(text)
 	if err != nil {
-		return halt(fmt.Errorf("read the key's schema of %s: %w", t.conf.Topic, err), "correct the subject "+t.conf.Topic+"-key in the registry, then restart the consumer")
+		return halt(fmt.Errorf("read the key's schema of %s: %w", t.conf.Topic, err), "correct the subject "+t.conf.Topic+"-key in the registry, then restart millrace")
 	}
 	return t.setKey(columns)
 }
@@ -260,6 +286,12 @@ func (t *topic) setKeyless() {
 	for _, g := range t.targets {
 		g.table.Key, g.table.Mode = []string{}, schemas.ModeAppend
 	}
+}
+
+// keepsAll reports whether a table keeps every change, and so the rows before
+// deletes.
+func (t *topic) keepsAll() bool {
+	return slices.ContainsFunc(t.targets, func(g *target) bool { return g.table.Mode == schemas.ModeAppend })
 }
 
 // setKey gives the tables the key that the topic's key schema names.
@@ -322,6 +354,9 @@ func (t *topic) schemaText(ctx context.Context, id uint32) (text string, err err
 	})
 	return text, err
 }
+
+// errBehind is the reason of a letter that waits for an earlier one.
+var errBehind = errors.New("an earlier change of the key is a dead letter")
 
 // quarantine sends a record to the dead-letter topic, with the next load.
 func (t *topic) quarantine(ctx context.Context, c *batch.Change, reason error) error {

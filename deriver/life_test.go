@@ -1,10 +1,12 @@
 package deriver
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
 
@@ -255,6 +257,22 @@ func TestBackfill(t *testing.T) {
 	p.want("SELECT sum(total) FROM analytics.revenue", "13")
 	if got := p.last("analytics.revenue").Load; got != before+1 {
 		t.Errorf("load %d follows %d", got, before)
+	}
+}
+
+// What reads a derived table writes down what it needs of it, also of one that
+// has been there for long.
+func TestNeedsOfADerivedTable(t *testing.T) {
+	p := shop(t)
+	p.derive(revenue)
+	p.quiet()
+	if err := p.runner.SetNeeds(t.Context(), "analytics.revenue", "analytics.weekly", warehouse.Kept{EventTimes: []string{"day"}, Changes: []string{"total"}}); err != nil {
+		t.Fatal(err)
+	}
+	p.core["core.payments"].loads("2024-03-05T11:00:00Z", put(20, 1, 1, "2024-03-04T00:00:00Z"))
+	p.quiet()
+	if got := p.last("analytics.revenue").Covers; !slices.Contains(got.EventTimes, "day") || !slices.Contains(got.Changes, "total") {
+		t.Errorf("the run covers %+v", got)
 	}
 }
 

@@ -223,6 +223,10 @@ func (d *discard) Load(_ context.Context, b *warehouse.Batch) (schemas.LoadCompl
 
 func (d *discard) Rewind(context.Context, string, int64, map[int32]int64) error { return nil }
 
+func (d *discard) Succeed(context.Context, *warehouse.Succession) (schemas.LoadComplete, error) {
+	return schemas.LoadComplete{}, errors.New("the topic has one generation")
+}
+
 func (d *discard) Loads(context.Context, string, int64, int) ([]schemas.LoadComplete, error) {
 	return nil, nil
 }

@@ -243,6 +243,10 @@ func TestTornTail(t *testing.T) {
 			w.db.random(12, true)
 			time.Sleep(time.Millisecond)
 		}
+		if n > 1 && rng.IntN(3) == 0 {
+			w.db.transact(func(x *memWriter) { x.renew("a") })
+			time.Sleep(time.Duration(rng.IntN(4)) * time.Millisecond)
+		}
 		r.killAll()
 		lost += w.tear(rng)
 	}
@@ -254,6 +258,7 @@ func TestTornTail(t *testing.T) {
 		t.Errorf("seed %d: nothing was torn", seed)
 	}
 	w.check()
+	w.checkEnds("a", r.p.Status().Tables[0].Topic)
 }
 
 // tear moves what is committed to a new cluster, less some of the last

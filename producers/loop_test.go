@@ -97,6 +97,35 @@ func TestStopAndStart(t *testing.T) {
 	})
 }
 
+// TestGenerationBeforeEnds: the last record of every partition names the next
+// topic, whatever dies meanwhile, and only repetitions follow it.
+func TestGenerationBeforeEnds(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		w := newWorld(t, rand.Uint64(), embedded, "a")
+		r := w.start(nil)
+		r.settle()
+		for generation := 2; generation <= 4; generation++ {
+			for range 20 {
+				w.db.random(10, false)
+			}
+			w.db.transact(func(x *memWriter) { x.renew("a") })
+			for range 20 {
+				w.db.random(10, false)
+			}
+			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+			r.kill()
+			if embedded {
+				r.killAll()
+			}
+			r = w.start(nil)
+		}
+		r.settle()
+		r.finish()
+		w.check()
+		w.checkEnds("a", r.p.Status().Tables[0].Topic)
+	})
+}
+
 // TestHugeTransaction: it is split, and what was sent of it is not sent again.
 func TestHugeTransaction(t *testing.T) {
 	w := newWorld(t, rand.Uint64(), false, "a")

@@ -119,7 +119,7 @@ func (s *session) open(ctx context.Context, at *resumed) (Source, error) {
 			s.halts.Lock()
 			defer s.halts.Unlock()
 			s.halts.list = append(s.halts.list, e)
-			s.o.Log.Error("table halted", "source", s.o.Source, "table", e.Table, "err", e.Err, "hint", e.Hint)
+			s.o.Log.Error("table halted", "source", s.o.Source, "table", e.Table, "err", e.Err, "hint", e.Cure())
 		},
 	}
 	return s.o.Config.Open(ctx, at.start(), env)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"millrace/schemas"
@@ -113,7 +114,16 @@ func (e *HaltError) Error() string {
 	if e.Table != "" {
 		what = "table " + e.Table
 	}
-	return fmt.Sprintf("%s halted: %v: %s", what, e.Err, e.Hint)
+	return fmt.Sprintf("%s halted: %v: %s", what, e.Err, e.Cure())
+}
+
+// Cure is the hint and what makes it count: what has halted is taken up again
+// when the process starts, and not before.
+func (e *HaltError) Cure() string {
+	if strings.Contains(e.Hint, "restart millrace") {
+		return e.Hint
+	}
+	return e.Hint + "; then restart millrace"
 }
 
 func (e *HaltError) Unwrap() error { return e.Err }

@@ -130,7 +130,7 @@ func (s *session) send(t *table, c *schemas.Change, more ...kgo.RecordHeader) er
 	}
 	r, err := s.encode(t, c, image)
 	if err != nil {
-		s.halt(t, &HaltError{Table: t.id, Err: fmt.Errorf("change at %v: %w", c.Position, err), Hint: "correct the row or the column's type at the source, and start again"})
+		s.halt(t, &HaltError{Table: t.id, Err: fmt.Errorf("change at %v: %w", c.Position, err), Hint: "correct the row or the column's type at the source, then restart millrace"})
 		return nil
 	}
 	r.Headers = append(slices.Clip(r.Headers), more...)
@@ -195,7 +195,7 @@ func (s *session) headers(n int, op schemas.Op, pos schemas.Position) []kgo.Reco
 }
 
 // control produces a control record to every partition.
-func (s *session) control(t *table, op schemas.Op, pos schemas.Position, tsUs int64) error {
+func (s *session) control(t *table, op schemas.Op, pos schemas.Position, tsUs int64, marks ...kgo.RecordHeader) error {
 	value, err := t.enc.AppendValue(s.txn.scratch[:0], &schemas.Change{Table: t.Table, Op: op, Position: pos, TsUs: tsUs})
 	if err != nil {
 		return fmt.Errorf("encode op %s: %w", op, err)
@@ -204,7 +204,7 @@ func (s *session) control(t *table, op schemas.Op, pos schemas.Position, tsUs in
 	value = s.txn.arena.keep(value)
 	for p := range t.Partitions {
 		r := s.txn.arena.record()
-		r.Topic, r.Partition, r.Value, r.Headers = t.Table.Topic, p, value, s.headers(2, op, pos)
+		r.Topic, r.Partition, r.Value, r.Headers = t.Table.Topic, p, value, append(s.headers(2, op, pos), marks...)
 		if err := s.produce(r); err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (s *session) bury(t *table, c *schemas.Change, reason string) error {
 	}
 	r, err := s.encode(t, c, c.After)
 	if err != nil {
-		s.halt(t, &HaltError{Table: t.id, Err: err, Hint: "give the table a key, and start again"})
+		s.halt(t, &HaltError{Table: t.id, Err: err, Hint: "give the table a key, then restart millrace"})
 		return nil //nolint:nilerr // the table's alone, and shown
 	}
 	r.Topic, r.Partition = t.deadLetter, 0

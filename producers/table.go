@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/kafka"
 	"millrace/schemas"
@@ -130,6 +131,11 @@ func (s *session) version(v *TableVersion) error {
 		s.index(t)
 		return nil
 	}
+	if known && renewed {
+		if err := s.succeed(&before, t); err != nil {
+			return err
+		}
+	}
 	t.attempt++ // what is being read has the columns of the version before
 	if renewed || before.Dropped || !v.Since.IsZero() {
 		t.Snapshot.restart(v.Since, false)
@@ -155,8 +161,8 @@ func (s *session) prepare(t *table, before tableState, renewed bool) error {
 	if renewed {
 		t.Partitions = s.o.Partitions
 		t.Rereads = nil // the new generation's snapshot reads every row
-	} else if !sameKey(before.Table, t.Table) {
-		return fmt.Errorf("the source changed the key of table %s within generation %d", t.id, t.Table.Generation)
+	} else if !t.Table.Continues(before.Table) {
+		return fmt.Errorf("the source changed the key or the form of a column of table %s within generation %d", t.id, t.Table.Generation)
 	}
 	if err := kafka.EnsureTopics(s.work, s.cl, s.o.Kafka.Data(want, t.Partitions, s.o.Replicas)); err != nil {
 		var wrong *kafka.PartitionsError
@@ -175,7 +181,7 @@ func (s *session) prepare(t *table, before tableState, renewed bool) error {
 		id, err := s.o.Registry.Register(s.work, subject.name, subject.schema)
 		var refused *registry.IncompatibleError
 		if errors.As(err, &refused) {
-			return stop(err, "start again when it is cured; the table is then read again")
+			return stop(err, "cure it, then restart millrace: the table is then read again")
 		}
 		if err != nil {
 			return fmt.Errorf("register schema %s: %w", subject.name, err)
@@ -188,8 +194,25 @@ func (s *session) prepare(t *table, before tableState, renewed bool) error {
 	return nil
 }
 
-func sameKey(a, b *schemas.Table) bool {
-	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool { return x.Name == y.Name && x.Type.Kind == y.Type.Kind })
+// NextHeader is the header of the last record of every partition of a topic
+// whose table goes on with another generation: the name of that one's topic.
+// The record is a watermark that says no more than the one before it. It is in
+// the transaction of the first record of the new topic or in an earlier one, so
+// nothing but repetitions follows it.
+const NextHeader = "next"
+
+// succeed ends the topic of the generation before.
+func (s *session) succeed(before *tableState, t *table) error {
+	enc, err := avro.NewEncoder(before.Table, s.o.Connector, before.KeyID, before.ValueID)
+	if err != nil {
+		return fmt.Errorf("compile table %s: %w", t.id, err)
+	}
+	at, us := schemas.MaxPosition(t.mark.Pos, schemas.Position{Epoch: 1}), int64(0) // the least that there is
+	if !t.mark.Time.IsZero() {
+		us = t.mark.Time.UnixMicro()
+	}
+	last := &table{id: t.id, tableState: *before, enc: enc, sent: t.sent}
+	return s.control(last, schemas.Watermark, at, us, kgo.RecordHeader{Key: NextHeader, Value: []byte(t.Table.Topic)})
 }
 
 // deadLetters makes the dead-letter topic of a table.

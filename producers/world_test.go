@@ -563,6 +563,36 @@ func (w *world) story(part []got, key string) string {
 	return b.String()
 }
 
+// checkEnds: from the first topic of a table the last records of every partition
+// lead to the newest, and only repetitions follow them.
+func (w *world) checkEnds(name, newest string) {
+	w.t.Helper()
+	names := kafka.Names{Prefix: "p"}
+	topic := "p.s.public." + name
+	for topic != newest {
+		at, ok := names.ParseTable(topic)
+		if !ok {
+			w.t.Fatalf("seed %d: topic %q is no table's", w.seed, topic)
+		}
+		next, ended, seen := "", map[int32]bool{}, map[string]bool{}
+		for _, rec := range w.read(topic) {
+			value := fmt.Sprintf("%d %x", rec.Partition, rec.Value)
+			i := slices.IndexFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == NextHeader })
+			if g := w.decode(name, at.Generation, rec); ended[rec.Partition] && i < 0 && !seen[value] && g.change.Op != schemas.Watermark {
+				w.t.Fatalf("seed %d: %s/%d@%d follows the end of its topic", w.seed, topic, rec.Partition, rec.Offset)
+			}
+			seen[value] = true
+			if i >= 0 {
+				ended[rec.Partition], next = true, string(rec.Headers[i].Value)
+			}
+		}
+		if len(ended) != int(w.partitions) {
+			w.t.Fatalf("seed %d: of %s only %v have ended", w.seed, topic, ended)
+		}
+		topic = next
+	}
+}
+
 func (w *world) count(name string, op schemas.Op) int {
 	n := 0
 	for _, part := range w.consume(name) {

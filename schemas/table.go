@@ -3,6 +3,7 @@ package schemas
 import (
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // Kind is the kind of a column's values.
@@ -81,8 +82,13 @@ type Table struct {
 	// Key holds the ordinals of the key's columns, in key order. An empty key
 	// makes the table append-only.
 	Key         []int
-	Generation  int // from 1; rises when the key changes, and the topic with it
+	Generation  int // from 1; rises with a version that does not continue the one before, and the topic with it
 	Description string
+}
+
+// GenerationName is what holds the rows of a core table's generation above 1.
+func GenerationName(table string, generation int) string {
+	return table + "__g" + strconv.Itoa(generation)
 }
 
 // ID names the table inside its source: schema and name with a dot between.
@@ -91,6 +97,23 @@ func (t *Table) ID() string { return t.Schema + "." + t.Name }
 // Column returns the ordinal of the named column, or -1.
 func (t *Table) Column(name string) int {
 	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })
+}
+
+// Continues reports whether t is of the same generation as the version before
+// it: the key is the same, and a column that both have has values of one form.
+// Decimal digits do not count before the point; behind it they do, because
+// their number is in no value.
+func (t *Table) Continues(before *Table) bool {
+	same := func(a, b Column) bool {
+		return a.Name == b.Name && a.Type.Kind == b.Type.Kind && a.Type.Scale == b.Type.Scale
+	}
+	if !slices.EqualFunc(t.KeyColumns(), before.KeyColumns(), same) {
+		return false
+	}
+	return !slices.ContainsFunc(t.Columns, func(c Column) bool {
+		i := before.Column(c.Name)
+		return i >= 0 && !same(c, before.Columns[i])
+	})
 }
 
 // KeyColumns returns the columns of the key, in key order.

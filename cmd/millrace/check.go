@@ -10,19 +10,42 @@ import (
 )
 
 func newCheck() *cobra.Command {
-	cmd := &cobra.Command{Use: "check", Short: "Report every fault of the configuration and of the specs at once", Args: cobra.NoArgs}
-	path := cmd.Flags().String("config", "", "the configuration")
+	cmd := &cobra.Command{
+		Use: "check", Short: "Report every fault of the configuration, its sources and the specs at once", Args: cobra.NoArgs,
+		Long: `Report every fault of the configuration, its sources and the specs at once.
+
+Each source is asked whether it can be captured as configured: its settings, the
+tables, their keys and columns. Nothing is made or changed there. What it or you
+must change is a fault, and the command ends with 1. A source that does not
+answer within 5 seconds is printed as "not checked", which alone is no fault: it
+may be out of reach from here only.`,
+	}
+	path := cmd.Flags().String("config", "", "the configuration; default: millrace.yaml, unless --derived is given")
 	folder := cmd.Flags().String("derived", "", "the folder of the specs; default: the configuration's")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *path == "" && *folder == "" {
+			*path = "millrace.yaml"
+		}
 		checked, err := up.Check(cmd.Context(), up.CheckOptions{Config: *path, Derived: *folder, Env: os.LookupEnv})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "no faults in %d sources, %d tables and %d specs\n", checked.Sources, checked.Tables, checked.Specs)
+		fmt.Fprintf(cmd.OutOrStdout(), "no faults in %s, %s and %s\n",
+			counted(checked.Sources, "source"), counted(checked.Tables, "table"), counted(checked.Specs, "spec"))
+		for _, note := range checked.Notes {
+			fmt.Fprintln(cmd.OutOrStdout(), "note: "+note)
+		}
 		for _, what := range checked.Unchecked {
 			fmt.Fprintln(cmd.OutOrStdout(), "not checked: "+what)
 		}
 		return nil
 	}
 	return cmd
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -51,6 +51,9 @@ func newInstall(t *testing.T, config string, files map[string]string) *install {
 		i.write(name, text)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			i.end(syscall.SIGQUIT) // the log then says what waits for what
+		}
 		i.kill()
 		if t.Failed() {
 			t.Log(i.log.String())

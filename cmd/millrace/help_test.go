@@ -64,7 +64,7 @@ func TestBadInput(t *testing.T) {
 	}{
 		{[]string{"up"}, `millrace.yaml:3: htpp: is unknown; did you mean http?`},
 		{[]string{"up", "--config", "nowhere.yaml"}, "nowhere.yaml"},
-		{[]string{"check"}, "name a configuration with --config"},
+		{[]string{"check"}, `millrace.yaml:3: htpp: is unknown`},
 		{[]string{"status", "--config", "good.yaml"}, "start millrace up"},
 		{[]string{"sql", "SELECT 1", "--config", "good.yaml"}, "start millrace up"},
 		{[]string{"produce", "--config", "good.yaml"}, "kafka: {brokers: [host:port]}"},

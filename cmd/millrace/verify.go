@@ -23,7 +23,7 @@ func newVerify() *cobra.Command {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "comparing %s; if it is not up to date, this waits for it, up to a minute\n", args[0])
-		report, err := up.Verify(cmd.Context(), conf, args[0])
+		report, err := up.Verify(cmd.Context(), conf, args[0], func(sentence string) { fmt.Fprintln(cmd.ErrOrStderr(), sentence) })
 		if err != nil {
 			return err
 		}
@@ -35,9 +35,9 @@ func newVerify() *cobra.Command {
 			fmt.Fprintln(cmd.OutOrStdout(), d)
 		}
 		if len(report.Differences) > 0 {
-			return fmt.Errorf("%s differs in %d places from what it should be (%d rows)", report.Table, len(report.Differences), report.Rows)
+			return fmt.Errorf("%s differs in %s from what it should be (%s)", report.Table, counted(len(report.Differences), "place"), counted(report.Rows, "row"))
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s is as it should be: %d rows\n", report.Table, report.Rows)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s is as it should be: %s\n", report.Table, counted(report.Rows, "row"))
 		return nil
 	}
 	return cmd

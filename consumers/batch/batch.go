@@ -89,7 +89,7 @@ type Batch struct {
 
 	marks      map[int32]warehouse.Mark
 	truncate   schemas.Position
-	hasControl bool // a truncate or the end of a snapshot: they are loads by themselves
+	hasControl bool // a truncate, or the end of a snapshot or of the topic: they are loads by themselves
 	lost       []place
 }
 
@@ -137,9 +137,12 @@ func (b *Batch) Saw(partition int32, offset int64, now time.Time) {
 	b.ranges[partition] = &span{from: offset, to: offset + 1}
 }
 
-// Mark takes a control record up.
-func (b *Batch) Mark(partition int32, e *avro.Envelope) {
+// Mark takes a control record up; ended says that it is the partition's last.
+func (b *Batch) Mark(partition int32, e *avro.Envelope, ended bool) {
 	m := b.marks[partition]
+	if ended {
+		m.Ended, b.hasControl = true, true
+	}
 	switch e.Op {
 	case schemas.Watermark:
 		// Each by itself: after a torn transaction a repeated watermark may have an

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -273,37 +272,11 @@ func TestLoadSkipsWhatTheTableHas(t *testing.T) {
 	}
 }
 
-func TestDropTakesTheKeysLaterChangesAlong(t *testing.T) {
-	w := textWorld(t)
-	b := New(wide)
-	w.add(b, 0, change(schemas.Create, 1, 1, "early"))
-	w.add(b, 0, change(schemas.Update, 2, 1, "poison"))
-	w.add(b, 0, change(schemas.Create, 3, 2, "other"))
-	w.add(b, 0, change(schemas.Update, 4, 1, "behind"))
-	dropped := b.Drop(0, 1)
-	if len(dropped) != 2 || dropped[0].Offset != 1 || dropped[1].Offset != 3 || len(dropped[1].Value) == 0 {
-		t.Fatalf("dropped %+v", dropped)
-	}
-	b.Quarantine(0, 9)
-	b.Saw(0, 9, time.Unix(100, 0))
-	l := load(t, b, w.core(schemas.ModeMerge), nil)
-	got := map[int64]string{}
-	for _, s := range read(t, l.Rows, 2) {
-		got[s.row[0].Int] = string(s.row[1].Bytes)
-	}
-	if want := map[int64]string{1: "early", 2: "other"}; !maps.Equal(got, want) {
-		t.Errorf("staged %v, want %v", got, want)
-	}
-	if l.Counts.Read != 5 || l.Counts.Quarantined != 3 || l.Counts.Folded != 0 {
-		t.Errorf("counts %+v", l.Counts)
-	}
-}
-
 func TestControlRecords(t *testing.T) {
 	b := New(wide)
 	mark := func(op schemas.Op, n int) {
 		b.Saw(0, int64(n), time.Unix(100, 0))
-		b.Mark(0, &avro.Envelope{Op: op, Pos: pos(n), TsUs: int64(n)})
+		b.Mark(0, &avro.Envelope{Op: op, Pos: pos(n), TsUs: int64(n)}, false)
 	}
 	mark(schemas.Watermark, 5)
 	mark(schemas.Watermark, 3) // a repeat
@@ -330,12 +303,12 @@ func TestControlRecords(t *testing.T) {
 // open windows.
 func TestAWatermarkWithoutATime(t *testing.T) {
 	b := New(Limits{})
-	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(3)})
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(3)}, false)
 	if m := b.Marks()[0]; m.Complete.Pos != pos(3) || !m.Complete.Time.IsZero() {
 		t.Errorf("got %+v", m)
 	}
-	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(4), TsUs: 7})
-	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(5)})
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(4), TsUs: 7}, false)
+	b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(5)}, false)
 	if m := b.Marks()[0]; m.Complete.Pos != pos(5) || !m.Complete.Time.Equal(time.UnixMicro(7)) {
 		t.Errorf("got %+v", m)
 	}
@@ -388,7 +361,7 @@ func TestQuietTableHoldsNoMemory(t *testing.T) {
 	for n := range 5000 {
 		b.Keep(Record{Value: make([]byte, 100)})
 		b.Saw(0, int64(5000+n), time.Now())
-		b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(6000 + n)})
+		b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(6000 + n)}, false)
 		if n%5 == 4 {
 			b.Wait()
 		}

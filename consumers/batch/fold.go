@@ -89,31 +89,6 @@ func (b *Batch) Load(topic string, t warehouse.CoreTable, have map[int32]int64) 
 	return l, nil
 }
 
-// Drop takes a change out of the batch, and with it the later changes of its
-// key: a dead letter blocks its key. It returns what was taken out, in the
-// order of arrival.
-func (b *Batch) Drop(partition int32, offset int64) []Dropped {
-	at := slices.IndexFunc(b.entries, func(e entry) bool { return e.record.Partition == partition && e.record.Offset == offset })
-	if at < 0 {
-		return nil
-	}
-	var out []Dropped
-	for i := at; i < len(b.entries); i++ {
-		e := &b.entries[i]
-		if i == at || len(e.key) > 0 && string(e.key) == string(b.entries[at].key) {
-			e.dropped = true
-			out = append(out, Dropped{Record: e.record, Canonical: e.key})
-		}
-	}
-	return out
-}
-
-// Dropped is a change that was taken out of a batch.
-type Dropped struct {
-	Record
-	Canonical []byte
-}
-
 // rows yields the staged rows of a batch.
 type rows struct {
 	batch    *Batch

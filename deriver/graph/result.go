@@ -1,17 +1,20 @@
 package graph
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"millrace/deriver/query"
 	"millrace/deriver/spec"
+	"millrace/internal/invalid"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
@@ -39,7 +42,7 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 		columns, err := b.dialect.Columns(ctx, b.sample(n, kind), over)
 		var refused *warehouse.QueryError
 		if errors.As(err, &refused) {
-			b.queryFault(n.Spec, 0, refused.Message, "mend the SQL")
+			b.queryFault(n.Spec, 0, refused.Message, columnCure(refused.Message, over))
 			return nil
 		}
 		if err != nil {
@@ -75,7 +78,7 @@ func (b *builder) askedColumns(ctx context.Context, n *Node, over []warehouse.Re
 			field := "inputs." + in.Table + ".dirty"
 			switch want := n.Spec.KeyWidth(); {
 			case errors.As(err, &refused):
-				b.fault(n.Spec, field, refused.Message, "mend the SQL")
+				b.fault(n.Spec, field, refused.Message, columnCure(refused.Message, over))
 			case err != nil:
 				return err
 			case n.Spec.Scope == spec.ScopeKeys && len(columns) != want:
@@ -221,4 +224,32 @@ func hash(n *Node) string {
 	parts := []any{s.Query, text, s.Strategy, s.Scope, s.UniqueKey, n.Window, size, zone, s.Inputs, n.Columns}
 	_ = json.NewEncoder(h).Encode(parts) // values of plain types: it cannot fail
 	return hex.EncodeToString(h.Sum(nil))[:16]
+}
+
+// missingColumn is how the warehouse says that a column is not there.
+var missingColumn = regexp.MustCompile(`(?i)column (?:named )?"([^"]+)" (?:not found|does not exist)|does not have a column named "([^"]+)"`)
+
+// columnCure names the column that a missing one probably is, or those that
+// there are.
+func columnCure(message string, over []warehouse.Relation) string {
+	found := missingColumn.FindStringSubmatch(message)
+	if found == nil {
+		return "mend the SQL"
+	}
+	var names []string
+	for _, r := range over {
+		for _, c := range r.Columns {
+			names = append(names, c.Name)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if near := invalid.Nearest(cmp.Or(found[1], found[2]), names); near != "" {
+		return "did you mean " + near + "?"
+	}
+	const shown = 20
+	if len(names) > shown {
+		return fmt.Sprintf("there are %s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
+	}
+	return "there are " + strings.Join(names, ", ")
 }

@@ -15,8 +15,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"millrace/internal/invalid"
 )
 
 // The kinds of sources and of warehouses.
@@ -37,6 +40,20 @@ type Config struct {
 	Registry  Registry
 	Warehouse Warehouse
 	HTTP      string // host:port of status, health and metrics
+
+	file  string
+	lines map[string]int // by path
+}
+
+// Fault is a fault of what stands at the path, such as sources.orders_db.dsn,
+// or, if that is absent, of what is around it.
+func (c *Config) Fault(path, problem, cure string) invalid.Fault {
+	f := invalid.Fault{File: c.file, Field: path, Problem: problem, Cure: cure}
+	for around := path; f.Line == 0 && around != ""; {
+		f.Line = c.lines[around]
+		around = around[:max(0, strings.LastIndexByte(around, '.'))]
+	}
+	return f
 }
 
 // Source is one captured database.
@@ -86,7 +103,7 @@ type Warehouse struct {
 
 // Load reads the file. env looks up a variable, as os.LookupEnv does.
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
-	r := &reader{file: path, env: env}
+	r := &reader{file: path, env: env, lines: map[string]int{}}
 	f, err := os.Open(path)
 	if err != nil {
 		r.faults.Add(path, 0, "", reason(err), "name a file that can be read")
@@ -94,6 +111,7 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	}
 	defer f.Close()
 	c := r.config(r.document(f))
+	c.file, c.lines = path, r.lines
 	if err := r.faults.Err(); err != nil {
 		return nil, err
 	}

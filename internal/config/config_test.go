@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"millrace/internal/config"
 	"millrace/internal/invalid"
@@ -85,7 +86,7 @@ func TestGood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(config.Config{})); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -128,6 +129,26 @@ func TestBad(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// What is found wrong later has the line of what stands in the file.
+func TestFaultHasItsLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	text := "sources:\n  a:\n    kind: postgres\n    dsn: postgres://h/d\n    tables:\n      public.t:\n        event_time: at\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for field, line := range map[string]int{
+		"sources.a.dsn": 4, "sources.a.tables.public.t.event_time": 7, "sources.a.tables.public.t.key": 6, "sources.a.server_id": 2, "derived": 0,
+	} {
+		if got := c.Fault(field, "p", "c"); got != (invalid.Fault{File: path, Line: line, Field: field, Problem: "p", Cure: "c"}) {
+			t.Errorf("%s: %+v, want line %d", field, got, line)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ type reader struct {
 	file   string
 	env    func(string) (string, bool)
 	faults invalid.Faults
+	lines  map[string]int // of everything that has a name, by path
 }
 
 // value is a node and its place.
@@ -94,7 +95,7 @@ func (r *reader) entries(v value) []entry {
 		case repeated:
 			r.fault(child, fmt.Sprintf("stands here again, after line %d", first), "keep one of the two")
 		default:
-			lines[key.Value] = key.Line
+			lines[key.Value], r.lines[child.path] = key.Line, key.Line
 			out = append(out, entry{name: key.Value, value: child})
 		}
 	}

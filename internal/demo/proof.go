@@ -93,7 +93,7 @@ func (p *proof) compareCore(ctx context.Context, replica *verify.Replica) (repor
 		if t.core == "core.payments" {
 			db = payments
 		}
-		report, err := verify.Core(ctx, p.client, replica, db, t.table, t.core)
+		report, err := verify.Core(ctx, p.client, replica, db, verify.Table{Name: t.table}, t.core, nil)
 		if err != nil {
 			return nil, err
 		}

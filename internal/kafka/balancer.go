@@ -9,8 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// WholeTopics assigns all partitions of a topic to one member of the group, so
-// that a table has one writer (G5). The load, counted in partitions, is spread
+// WholeTopics assigns all partitions of a table's topics, of all its
+// generations, to one member of the group, so that a table has one writer (G5).
+// A member that does not know the newest of them gets none. The load, counted in partitions, is spread
 // as evenly as whole topics allow; a topic stays with its owner unless moving
 // it makes the spread better. The plan depends on nothing but the members,
 // their subscriptions, what they own and the topics.
@@ -51,26 +52,44 @@ func (w wholeTopics) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo
 }
 
 func (wholeTopics) Balance(b *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
+	tables, sizes := make(map[string][]string), make(map[string]int32)
+	for topic, n := range topics {
+		if n <= 0 {
+			continue
+		}
+		first, _ := Generation(topic)
+		tables[first], sizes[first] = append(tables[first], topic), sizes[first]+n
+	}
 	var members []member
 	b.EachMember(func(m *kmsg.JoinGroupResponseMember, meta *kmsg.ConsumerMemberMetadata) {
 		in := member{id: m.MemberID, generation: meta.Generation, wants: make(map[string]bool), owned: make(map[string]bool)}
+		known := make(map[string]int) // how many topics of each table
 		for _, t := range meta.Topics {
-			in.wants[t] = true
+			if topics[t] > 0 {
+				first, _ := Generation(t)
+				known[first]++
+			}
+		}
+		for first, of := range tables {
+			in.wants[first] = known[first] == len(of)
 		}
 		for _, o := range meta.OwnedPartitions {
-			in.owned[o.Topic] = in.owned[o.Topic] || len(o.Partitions) > 0
+			first, _ := Generation(o.Topic)
+			in.owned[first] = in.owned[first] || len(o.Partitions) > 0
 		}
 		members = append(members, in)
 	})
-	owners := assign(members, topics)
+	owners := assign(members, sizes)
 	plan := b.NewPlan()
 	b.EachMember(func(m *kmsg.JoinGroupResponseMember, _ *kmsg.ConsumerMemberMetadata) {
-		for _, topic := range slices.Sorted(maps.Keys(owners)) {
-			if owners[topic] != m.MemberID {
+		for _, first := range slices.Sorted(maps.Keys(owners)) {
+			if owners[first] != m.MemberID {
 				continue
 			}
-			for p := range topics[topic] {
-				plan.AddPartition(m, topic, p)
+			for _, topic := range tables[first] {
+				for p := range topics[topic] {
+					plan.AddPartition(m, topic, p)
+				}
 			}
 		}
 	})

@@ -69,6 +69,17 @@ func (n Names) ParseTable(topic string) (TopicName, bool) {
 	return t, true
 }
 
+// Generation splits the name of a table's topic into that of the table's first
+// generation and the number.
+func Generation(topic string) (first string, n int) {
+	if at := strings.LastIndex(topic, ".g"); at > 0 {
+		if n, err := strconv.Atoi(topic[at+2:]); err == nil && n > 1 && topic[at+2:] == strconv.Itoa(n) {
+			return topic[:at], n
+		}
+	}
+	return topic, 1
+}
+
 // Positions is the topic of a source's checkpoints.
 func (n Names) Positions(source string) (string, error) { return n.join(source, "positions") }
 

@@ -12,6 +12,7 @@ type Status struct {
 	Sources []Source  `json:"sources"`
 	Core    []Core    `json:"core"`
 	Derived []Derived `json:"derived"`
+	Notes   []string  `json:"notes,omitempty"` // what a person may not expect
 }
 
 // Source is a captured database.
@@ -84,4 +85,5 @@ type Derived struct {
 	Outside  int64     `json:"outside"`         // touched spans before its first window or after its last
 	Begin    time.Time `json:"begin,omitzero"`  // of its first window
 	Error    string    `json:"error,omitempty"`
+	Stale    string    `json:"stale,omitempty"` // its spec on disk is another one: what to do
 }

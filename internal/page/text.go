@@ -16,24 +16,42 @@ func (s *Status) Write(out io.Writer) error {
 	fmt.Fprintf(w, "millrace %s, up since %s\n\n", s.Version, s.Started.UTC().Format("2006-01-02 15:04:05 MST"))
 	fmt.Fprintln(w, "SOURCE\tKIND\tCOMPLETE\tPOSITION\tSTATE")
 	for _, src := range s.Sources {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", src.Source, src.Kind, since(s.Now, src.Complete), src.Position, src.state())
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", src.Source, src.Kind, since(s.Now, src.Complete), shortPosition(src.Position), oneLine(src.state()))
 	}
 	fmt.Fprintln(w, "\nCORE TABLE\tROWS\tLOAD\tLOADED\tCOMPLETE\tLAG\tSTATE")
 	for _, c := range s.Core {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", c.Table, count(c.Rows), c.Load, since(s.Now, c.LoadedAt), since(s.Now, c.Complete.Time), c.Lag, c.state())
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", c.Table, count(c.Rows), c.Load, since(s.Now, c.LoadedAt), since(s.Now, c.Complete.Time), c.Lag, oneLine(c.state()))
 	}
 	fmt.Fprintln(w, "\nDERIVED TABLE\tROWS\tRUN\tCOMPUTED\tCOMPLETE\tDIRTY\tSTATE")
 	for _, d := range s.Derived {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", d.Table, count(d.Rows), d.Load, since(s.Now, d.LoadedAt), since(s.Now, d.Complete), d.Dirty, d.state())
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\n", d.Table, count(d.Rows), d.Load, since(s.Now, d.LoadedAt), since(s.Now, d.Complete), d.Dirty, oneLine(d.state()))
+	}
+	for _, note := range s.Notes {
+		fmt.Fprintln(w, "\nnote: "+note)
 	}
 	return w.Flush()
 }
+
+// oneLine is a state as a cell of a table: a warehouse's error may be several
+// lines, with a drawing.
+func oneLine(state string) string { return strings.Join(strings.Fields(state), " ") }
 
 func count(n int64) string {
 	if n < 0 {
 		return "-"
 	}
 	return fmt.Sprint(n)
+}
+
+// shortPosition is a position without the zeros that make it sort.
+func shortPosition(position string) string {
+	parts := strings.Split(position, "/")
+	for i, part := range parts {
+		if parts[i] = strings.TrimLeft(part, "0"); parts[i] == "" && part != "" {
+			parts[i] = "0"
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 func (s *Source) state() string {
@@ -71,6 +89,13 @@ func (c *Core) state() string {
 }
 
 func (d *Derived) state() string {
+	if d.Stale != "" {
+		return d.progress() + "; " + d.Stale
+	}
+	return d.progress()
+}
+
+func (d *Derived) progress() string {
 	switch {
 	case d.Error != "":
 		return fmt.Sprintf("%d held: %s", d.Held, d.Error)

@@ -15,6 +15,7 @@ import (
 	"millrace/internal/config"
 	"millrace/internal/invalid"
 	"millrace/internal/kafka"
+	"millrace/internal/page"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 	"millrace/schemas/registry"
@@ -33,11 +34,15 @@ type Checked struct {
 	Tables    int
 	Specs     int
 	Unchecked []string // sentences
+	Notes     []string // sentences: what is no fault and may surprise
 }
 
-// Check reports every fault of the configuration and of all specs at once, as
-// invalid.Faults. It reads files; for the columns of core tables it also asks
-// the process that runs on the configuration, if there is one.
+// Check reports every fault of the configuration, of its sources and of all
+// specs at once, as invalid.Faults. It reads files, asks every source, changing
+// nothing there, and asks the process that runs on the configuration, if there
+// is one. What a person must cure at a source is a fault; a source that does
+// not answer may only be out of reach from here, so that it is named as not
+// checked, and its columns are those that were captured of it, if any were.
 func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	if o.Config == "" && o.Derived == "" {
 		return nil, errors.New("nothing to check: name a configuration with --config or a folder of specs with --derived")
@@ -45,6 +50,7 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	var out Checked
 	var faults invalid.Faults
 	var conf *config.Config
+	var surveyed map[string]*schemas.Table
 	if o.Config != "" {
 		var err error
 		conf, err = config.Load(o.Config, o.Env)
@@ -62,9 +68,12 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		if o.Derived == "" {
 			o.Derived = conf.Derived
 		}
+		var found invalid.Faults
+		surveyed, found = out.survey(ctx, conf)
+		faults = append(faults, found...)
 	}
 	if o.Derived != "" {
-		found, err := out.specs(ctx, o.Derived, conf)
+		found, err := out.specs(ctx, o.Derived, conf, surveyed)
 		if err != nil {
 			return nil, err
 		}
@@ -73,12 +82,39 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
+	if conf != nil {
+		out.running(ctx, conf)
+	}
 	return &out, nil
 }
 
+// running notes where the process that runs on the configuration has read other
+// specs than those that were checked.
+func (c *Checked) running(ctx context.Context, conf *config.Config) {
+	f, err := Find(conf.Data)
+	if err != nil {
+		return // none runs, so none differs
+	}
+	client := &page.Client{Addr: f.HTTP}
+	defer client.HTTP.CloseIdleConnections()
+	status, err := client.Status(ctx)
+	if err != nil {
+		c.Unchecked = append(c.Unchecked, "whether the running process has read these specs: "+err.Error())
+		return
+	}
+	for _, d := range status.Derived {
+		if d.Stale != "" {
+			c.Notes = append(c.Notes, "the running process has an older spec of "+d.Table+": "+d.Stale)
+		}
+	}
+	for _, note := range status.Notes {
+		c.Notes = append(c.Notes, "in the running process "+note)
+	}
+}
+
 // specs checks the specs of a folder against the configuration, if that is
-// known and right.
-func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config) (invalid.Faults, error) {
+// known and right, and against what its sources said.
+func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config, surveyed map[string]*schemas.Table) (invalid.Faults, error) {
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		var faults invalid.Faults
 		faults.Add(folder, 0, "derived", "is not there", "name the folder of the specs")
@@ -94,7 +130,7 @@ func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config)
 		return nil, err
 	}
 	c.Specs = len(specs)
-	tables, err := c.tables(ctx, conf, specs, dialect)
+	tables, err := c.tables(ctx, conf, surveyed, specs, dialect)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +153,12 @@ var coreName = regexp.MustCompile(`\bcore\.[A-Za-z_][A-Za-z0-9_]*`)
 
 // tables are the core tables as far as they are known: without a configuration
 // every name that the specs use is believed.
-func (c *Checked) tables(ctx context.Context, conf *config.Config, specs []*spec.Spec, dialect *duckdb.Dialect) ([]graph.Table, error) {
+func (c *Checked) tables(ctx context.Context, conf *config.Config, surveyed map[string]*schemas.Table, specs []*spec.Spec, dialect *duckdb.Dialect) ([]graph.Table, error) {
 	if conf == nil {
 		c.Unchecked = append(c.Unchecked, "the core tables and their columns: name the configuration with --config")
 		return believed(specs), nil
 	}
-	p := &process{Options: Options{Config: conf}, names: kafka.Names{Prefix: conf.Prefix}}
+	p := &process{Options: Options{Config: conf}, names: kafka.Names{Prefix: conf.Prefix}, surveyed: surveyed}
 	url := conf.Registry.URL
 	if f, err := Find(conf.Data); err == nil && url == "" {
 		url = f.Registry
@@ -132,16 +168,19 @@ func (c *Checked) tables(ctx context.Context, conf *config.Config, specs []*spec
 		if p.registry, err = registry.New(url); err != nil {
 			return nil, err
 		}
-		if tables, unknown, err := p.graphTables(ctx, dialect); err == nil {
-			for _, name := range unknown {
-				c.Unchecked = append(c.Unchecked, "the columns of "+name+": nothing of it was captured yet")
-			}
-			return tables, nil
-		}
 	}
-	c.Unchecked = append(c.Unchecked, "the columns of the core tables: start millrace up on this configuration, and check again while it runs")
-	tables, _, err := p.graphTables(ctx, nil)
-	return tables, err
+	tables, unknown, err := p.graphTables(ctx, dialect)
+	if err != nil && p.registry != nil { // it is away: what the sources say is left
+		p.registry = nil
+		tables, unknown, err = p.graphTables(ctx, dialect)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range unknown {
+		c.Unchecked = append(c.Unchecked, "the columns of "+name+": its source did not tell them, and nothing of it was captured yet")
+	}
+	return tables, nil
 }
 
 func believed(specs []*spec.Spec) []graph.Table {

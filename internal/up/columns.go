@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"millrace/deriver/graph"
+	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 	"millrace/schemas/avro"
@@ -24,7 +25,7 @@ func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out
 		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes}
 		history := graph.Table{Name: t.History, EventTimes: t.EventTimes, Append: true}
 		if dialect != nil {
-			switch err := p.describe(ctx, dialect, t.Topic, &core, &history); {
+			switch err := p.known(ctx, dialect, t.Topic, &core, &history); {
 			case errors.Is(err, registry.ErrUnknown):
 				unknown = append(unknown, t.Core)
 			case err != nil:
@@ -39,8 +40,56 @@ func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out
 	return out, unknown, nil
 }
 
-// describe reads columns and key from the newest schemas of the topic.
+// known tells columns and key as the warehouse has them, and of what it has not
+// yet, as it will.
+func (p *process) known(ctx context.Context, dialect *duckdb.Dialect, topic string, core, history *graph.Table) error {
+	missing := false
+	for _, t := range []*graph.Table{core, history} {
+		if t.Name == "" {
+			continue
+		}
+		there := false
+		if p.duck != nil {
+			is, err := p.duck.Core(ctx, t.Name)
+			if there = err == nil; there {
+				t.Key, t.Columns = is.Key, dialect.CoreColumns(is.Mode, is.Columns)
+				t.Append = is.Mode == schemas.ModeAppend
+			} else if !errors.Is(err, warehouse.ErrNoTable) {
+				return err
+			}
+		}
+		missing = missing || !there
+	}
+	if !missing {
+		return nil
+	}
+	var later, laterHistory graph.Table
+	if err := p.describe(ctx, dialect, topic, &later, &laterHistory); err != nil {
+		return err
+	}
+	if core.Columns == nil {
+		core.Key, core.Columns, core.Append = later.Key, later.Columns, later.Append
+	}
+	if history.Columns == nil {
+		history.Columns = laterHistory.Columns
+	}
+	return nil
+}
+
+// describe tells columns and key: as the source says if it was asked, else from
+// the newest schemas of the topic.
 func (p *process) describe(ctx context.Context, dialect *duckdb.Dialect, topic string, core, history *graph.Table) error {
+	if t := p.surveyed[topic]; t != nil {
+		for _, c := range t.KeyColumns() {
+			core.Key = append(core.Key, c.Name)
+		}
+		core.Append = len(core.Key) == 0 // rows without a key are only added
+		setColumns(dialect, t.Columns, core, history)
+		return nil
+	}
+	if p.registry == nil {
+		return registry.ErrUnknown
+	}
 	value, err := p.registry.Latest(ctx, topic+"-value")
 	if err != nil {
 		return err
@@ -63,9 +112,13 @@ func (p *process) describe(ctx context.Context, dialect *duckdb.Dialect, topic s
 			core.Key = append(core.Key, c.Name)
 		}
 	}
+	setColumns(dialect, columns, core, history)
+	return nil
+}
+
+func setColumns(dialect *duckdb.Dialect, columns []schemas.Column, core, history *graph.Table) {
 	core.Columns = dialect.CoreColumns(modeOf(core), columns)
 	history.Columns = dialect.CoreColumns(schemas.ModeAppend, columns)
-	return nil
 }
 
 func modeOf(t *graph.Table) schemas.Mode {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -29,14 +30,17 @@ type derivers struct {
 	*process
 	dialect *duckdb.Dialect
 	specs   []*spec.Spec
+	texts   specTexts // of the specs' files, as they were read
 	client  *kgo.Client
 	loads   string // the topic of load-complete events
 	loadsID uint32 // of their schema
 	metrics *deriver.Metrics
 
+	changed chan struct{}  // a core table may have other columns
+	schemas map[string]int // the newest version of each table's columns; the listener's
+
 	mu      sync.Mutex
-	nodes   []*graph.Node
-	running []*deriver.Deriver
+	running []*running
 	waiting string // why nothing runs yet
 	broken  map[string]string
 }
@@ -50,9 +54,12 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}}
+	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, schemas: map[string]int{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
+	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {
+		return nil, err
+	}
 	if d.specs, faults, err = spec.Load(os.DirFS(p.Config.Derived)); err != nil {
 		return nil, err
 	}
@@ -92,47 +99,88 @@ func (d *derivers) run(ctx context.Context) error {
 	defer d.client.Close()
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.listen(inner) })
-	group.Go(func() error { return d.startAll(inner, group) })
+	group.Go(func() error { return d.follow(inner, group) })
 	return group.Wait()
 }
 
-// startAll looks for columns until all of them are known.
-func (d *derivers) startAll(ctx context.Context, group *errgroup.Group) error {
-	started := map[string]bool{}
+// follow starts what can be started, until the columns of all tables are known,
+// and then whenever one of them may have changed.
+func (d *derivers) follow(ctx context.Context, group *errgroup.Group) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		tables, unknown, err := d.graphTables(ctx, d.dialect)
+		known, err := d.build(ctx, group)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // asked to end
 		}
 		if err != nil {
-			d.Log.Warn("derived tables wait for the schemas of core tables", "err", err)
-			d.wait("the schema registry: " + err.Error())
-		} else {
-			g, faults, err := graph.Build(ctx, d.dialect, d.specs, tables)
-			if err != nil {
-				return fmt.Errorf("read the specs: %w", err)
-			}
-			for _, n := range g.Nodes {
-				if n.Columns != nil && !started[n.Spec.Name] {
-					started[n.Spec.Name] = true
-					d.start(ctx, group, n)
-				}
-			}
-			if len(unknown) == 0 {
-				d.leaveOut(g, faults)
-				return nil
-			}
-			d.wait("the columns of " + strings.Join(unknown, ", "))
+			return err
+		}
+		again := time.After(pause)
+		if known {
+			again, pause = nil, 100*time.Millisecond
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(pause):
+		case <-again:
+		case <-d.changed:
 		}
 	}
 }
 
+// build makes the graph of the specs over the tables as they are now, starts
+// what does not run yet, and starts what has become another anew. It reports
+// whether the columns of all tables are known.
+func (d *derivers) build(ctx context.Context, group *errgroup.Group) (known bool, err error) {
+	tables, unknown, err := d.graphTables(ctx, d.dialect)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.Log.Warn("derived tables wait for the columns of core tables", "err", err)
+			d.wait("the columns of core tables: " + err.Error())
+		}
+		return false, nil
+	}
+	g, faults, err := graph.Build(ctx, d.dialect, d.specs, tables)
+	if err != nil {
+		return false, fmt.Errorf("read the specs: %w", err)
+	}
+	for _, n := range g.Nodes {
+		if n.Columns != nil {
+			d.start(ctx, group, n)
+		}
+	}
+	if len(unknown) > 0 {
+		d.wait("the columns of " + strings.Join(unknown, ", "))
+		return false, nil
+	}
+	d.leaveOut(g, faults)
+	return true, nil
+}
+
+// running is a derived table that is kept up to date. Its stop returns when its
+// writer has ended.
+type running struct {
+	*deriver.Deriver
+	node *graph.Node
+	stop func()
+}
+
+// start starts the table, in the place of what it was before. What is the same
+// runs on.
 func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.Node) {
+	d.mu.Lock()
+	at := slices.IndexFunc(d.running, func(r *running) bool { return r.node.Spec.Name == n.Spec.Name })
+	var old *running
+	if at >= 0 {
+		old = d.running[at]
+	}
+	d.mu.Unlock()
+	if old != nil {
+		if same(old.node, n) {
+			return
+		}
+		d.Log.Info("derived table starts anew: a table that it reads has other columns", "table", n.Spec.Name)
+		old.stop()
+	}
 	table, err := deriver.New(deriver.Options{
 		Node: n, Runner: d.duck.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
 		Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
@@ -144,12 +192,34 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		d.broken[n.Spec.Name] = err.Error()
 		return
 	}
-	d.running, d.nodes = append(d.running, table), append(d.nodes, n)
+	inner, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	next := &running{Deriver: table, node: n, stop: func() {
+		cancel()
+		<-done
+	}}
+	if old != nil {
+		d.running[at] = next
+	} else {
+		d.running = append(d.running, next)
+	}
 	group.Go(func() error {
-		if err := table.Run(ctx); err != nil {
+		defer close(done)
+		defer cancel()
+		if err := table.Run(inner); err != nil {
 			d.Log.Error("derived table stays out", "table", n.Spec.Name, "err", err)
 		}
 		return nil
+	})
+}
+
+// same reports whether a node's runs and what they read are those of another.
+func same(a, b *graph.Node) bool {
+	return a.Hash == b.Hash && slices.EqualFunc(a.Inputs, b.Inputs, func(x, y *graph.Input) bool {
+		return x.Table == y.Table && x.Driver == y.Driver && slices.EqualFunc(x.Mappings, y.Mappings, func(m, n graph.Mapping) bool {
+			m.Dirty, n.Dirty = nil, nil // its text is in the hash
+			return reflect.DeepEqual(m, n)
+		})
 	})
 }
 
@@ -166,6 +236,7 @@ func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	clear(d.broken)
 	for _, s := range d.specs {
 		if slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Spec == s }) {
 			continue
@@ -219,12 +290,26 @@ func (d *derivers) listen(ctx context.Context) error {
 				d.Log.Warn("load-complete event cannot be read", "partition", r.Partition, "offset", r.Offset, "err", err)
 				return
 			}
+			d.noteSchema(&event)
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			for _, table := range d.running {
 				table.Notify(event)
 			}
 		})
+	}
+}
+
+// noteSchema has the graph built again when a table's loads have columns that
+// the ones before them had not, or the table may be in its next generation.
+func (d *derivers) noteSchema(e *schemas.LoadComplete) {
+	if !e.All && (e.SchemaVersion == 0 || d.schemas[e.Table] == e.SchemaVersion) {
+		return
+	}
+	d.schemas[e.Table] = e.SchemaVersion
+	select {
+	case d.changed <- struct{}{}:
+	default:
 	}
 }
 
@@ -242,12 +327,12 @@ func (p *process) show(ctx context.Context, table, window string, key []string) 
 		return nil, errors.New("this process derives no tables")
 	}
 	p.derivers.mu.Lock()
-	at := slices.IndexFunc(p.derivers.nodes, func(n *graph.Node) bool { return n.Spec.Name == table })
+	at := slices.IndexFunc(p.derivers.running, func(r *running) bool { return r.node.Spec.Name == table })
 	if at < 0 {
 		p.derivers.mu.Unlock()
 		return nil, fmt.Errorf("no derived table %s runs here: see millrace status", table)
 	}
-	node := p.derivers.nodes[at]
+	node := p.derivers.running[at].node
 	p.derivers.mu.Unlock()
 	sql, err := deriver.Show(node, p.derivers.dialect, deriver.Choice{Window: window, Key: key})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ func (p *process) status(ctx context.Context) page.Status {
 	p.showSources(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
+		s.Notes = p.derivers.compareSpecs(s.Derived)
 	}
 	return s
 }
@@ -41,13 +43,12 @@ func (p *process) status(ctx context.Context) page.Status {
 func haltText(err error) string {
 	var halt *producers.HaltError
 	if errors.As(err, &halt) {
-		return fmt.Sprintf("%v: %s", halt.Err, halt.Hint)
+		return fmt.Sprintf("%v: %s", halt.Err, halt.Cure())
 	}
 	return err.Error()
 }
 
-// showSources marks core tables whose source's table is not captured, or has a
-// new key: what follows that lies on another topic, which nothing loads yet.
+// showSources marks core tables whose source's table is not captured.
 func (p *process) showSources(core []page.Core) {
 	for _, source := range p.producers {
 		status := source.Status()
@@ -58,13 +59,8 @@ func (p *process) showSources(core []page.Core) {
 				continue // it halts the table, with these words
 			}
 			for i := range core {
-				switch {
-				case core[i].Topic != topic:
-				case t.Halted != nil:
+				if first, _ := kafka.Generation(core[i].Topic); first == topic && t.Halted != nil {
 					core[i].Halted = fmt.Sprintf("%s is not captured: %s", t.ID, haltText(t.Halted))
-				case t.Generation > 1:
-					core[i].Halted = fmt.Sprintf("the key of %s has changed: its changes are kept on topic %s and are not loaded: "+
-						"capture the table under another source name to load it anew", t.ID, t.Topic)
 				}
 			}
 		}
@@ -74,11 +70,11 @@ func (p *process) showSources(core []page.Core) {
 // status is in the order of the specs.
 func (d *derivers) status(ctx context.Context) []page.Derived {
 	d.mu.Lock()
-	running, waiting := d.running, d.waiting
+	tables, waiting := slices.Clone(d.running), d.waiting
 	broken := maps.Clone(d.broken)
 	d.mu.Unlock()
 	known := map[string]deriver.Status{}
-	for _, table := range running {
+	for _, table := range tables {
 		s := table.Status()
 		known[s.Table] = s
 	}

@@ -25,6 +25,7 @@ import (
 	"millrace/internal/page"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/producers"
+	"millrace/schemas"
 	"millrace/schemas/registry"
 )
 
@@ -59,7 +60,8 @@ type process struct {
 	ops      *ops.Server
 	schemas  *registry.Registry // nil if the registry is elsewhere
 	registry *registry.Client
-	duck     *duckdb.Warehouse // nil if only producers run
+	duck     *duckdb.Warehouse         // nil if only producers run
+	surveyed map[string]*schemas.Table // of a check: tables by topic, as their sources say
 
 	producers []*producers.Producer
 	kinds     []string     // of the producers' sources
@@ -78,6 +80,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() {
 		for i := len(p.closers) - 1; i >= 0; i-- {
 			err = errors.Join(err, p.closers[i]())
+		}
+		if err == nil {
+			o.Log.Info("stopped")
 		}
 	}()
 	if err := p.check(); err != nil {
@@ -105,6 +110,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if err := p.openWarehouse(ctx); err != nil {
+		return err
+	}
+	if err := p.checkPrefix(ctx); err != nil {
 		return err
 	}
 	return p.run(ctx)

@@ -16,8 +16,9 @@ import (
 
 // Verify compares a table of the running process with what it should be: a core
 // table with its source, a history with its topic, a derived table with its
-// query over what the warehouse holds of its inputs.
-func Verify(ctx context.Context, conf *config.Config, table string) (report verify.Report, err error) {
+// query over what the warehouse holds of its inputs. What it waits for is told to
+// tell.
+func Verify(ctx context.Context, conf *config.Config, table string, tell verify.Tell) (report verify.Report, err error) {
 	running, err := Find(conf.Data)
 	if err != nil {
 		return report, err
@@ -36,7 +37,7 @@ func Verify(ctx context.Context, conf *config.Config, table string) (report veri
 	for _, source := range conf.Sources {
 		for name, t := range source.Tables {
 			if t.Core == table {
-				return verifyCore(ctx, client, replica, source, name, table)
+				return verifyCore(ctx, client, replica, source, name, tell)
 			}
 		}
 	}
@@ -51,19 +52,21 @@ func Verify(ctx context.Context, conf *config.Config, table string) (report veri
 		}
 		return verify.CompareHistory(ctx, client, replica, table)
 	}
-	return verifyDerived(ctx, client, replica, conf, table)
+	return verifyDerived(ctx, client, replica, conf, table, tell)
 }
 
-func verifyCore(ctx context.Context, client *page.Client, replica *verify.Replica, source config.Source, name, core string) (report verify.Report, err error) {
+func verifyCore(ctx context.Context, client *page.Client, replica *verify.Replica, source config.Source, name string, tell verify.Tell) (report verify.Report, err error) {
 	db, err := verify.OpenDatabase(source.Kind, source.DSN)
 	if err != nil {
 		return report, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return verify.Core(ctx, client, replica, db, name, core)
+	t := source.Tables[name]
+	table := verify.Table{Name: name, Key: t.Key, Text: t.Text, ZeroDates: t.ZeroDates != ""}
+	return verify.Core(ctx, client, replica, db, table, t.Core, tell)
 }
 
-func verifyDerived(ctx context.Context, client *page.Client, replica *verify.Replica, conf *config.Config, table string) (report verify.Report, err error) {
+func verifyDerived(ctx context.Context, client *page.Client, replica *verify.Replica, conf *config.Config, table string, tell verify.Tell) (report verify.Report, err error) {
 	if conf.Derived == "" {
 		return report, fmt.Errorf("%s is no core table, and the configuration has no derived tables", table)
 	}
@@ -75,7 +78,7 @@ func verifyDerived(ctx context.Context, client *page.Client, replica *verify.Rep
 	if at < 0 {
 		return report, fmt.Errorf("%s is neither a core nor a derived table of the configuration: see millrace status", table)
 	}
-	return verify.Derived(ctx, client, replica, specs[at], eventTimes(ctx, client, conf, specs))
+	return verify.Derived(ctx, client, replica, specs[at], eventTimes(ctx, client, conf, specs), tell)
 }
 
 // eventTimes are the columns by which tables are cut where a spec does not say.

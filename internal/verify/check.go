@@ -20,7 +20,9 @@ var ErrBusy = errors.New("the table and its inputs kept changing: try again when
 // Derived compares a derived table with what its query gives, each window
 // alone, over what the warehouse holds of its inputs. The inputs are copied
 // into the replica; if a load or a run comes in between, all of it is repeated.
-func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times EventTimes) (Report, error) {
+// What it waits for is told to tell.
+func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times EventTimes, tell Tell) (Report, error) {
+	waits := newWaits(tell)
 	deadline := time.Now().Add(patience)
 	for {
 		before, err := settled(ctx, p, s)
@@ -39,10 +41,12 @@ func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times Even
 			if after.why == "" && maps.Equal(before.loads, after.loads) && before.calendar == after.calendar {
 				return report, nil
 			}
+			before.why = "a load or a run came while it was compared"
 		}
 		if time.Now().After(deadline) {
 			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrBusy, before.why)
 		}
+		waits.say("%s waits until it and its inputs stand still: %s", s.Name, before.why)
 		select {
 		case <-ctx.Done():
 			return Report{}, ctx.Err()

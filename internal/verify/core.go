@@ -19,12 +19,12 @@ const rounds = 3
 // source's rows in the replica under the core table's name. It waits until
 // the platform has loaded everything that the source's reader saw. A row that
 // differs is looked at again, and once more if it has just changed; if it still
-// differs, it counts.
-func Core(ctx context.Context, p Platform, into *Replica, source *Database, table, core string) (Report, error) {
+// differs, it counts. What it waits for is told to tell.
+func Core(ctx context.Context, p Platform, into *Replica, source *Database, table Table, core string, tell Tell) (Report, error) {
 	result := Report{Table: core}
 	var doubted map[string]bool // keys that differed in the round before
 	for round := 1; ; round++ {
-		report, moved, err := compareOnce(ctx, p, into, source, table, core)
+		report, moved, err := compareOnce(ctx, p, into, source, table, core, tell)
 		if err != nil {
 			return Report{}, err
 		}
@@ -46,12 +46,12 @@ func Core(ctx context.Context, p Platform, into *Replica, source *Database, tabl
 
 // compareOnce compares, and returns the keys of the rows that changed since
 // the source's rows were read: what is said about them may be out of date.
-func compareOnce(ctx context.Context, p Platform, into *Replica, source *Database, table, core string) (Report, map[string]bool, error) {
+func compareOnce(ctx context.Context, p Platform, into *Replica, source *Database, table Table, core string, tell Tell) (Report, map[string]bool, error) {
 	copied, err := source.Copy(ctx, into, table, core)
 	if err != nil {
 		return Report{}, nil, err
 	}
-	if err := awaitComplete(ctx, p, core, copied.High); err != nil {
+	if err := awaitComplete(ctx, p, core, copied.High, tell); err != nil {
 		return Report{}, nil, err
 	}
 	want, err := into.Query(ctx, "SELECT * FROM "+quoted(core))
@@ -65,6 +65,7 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 	if len(copied.Key) == 0 {
 		got = without(got, "_op", "_pos", "_ts", "_load", "_unset") // of a table that only grows
 	}
+	got = without(got, gone(want, got)...)
 	report := Compare(core, want, got, copied.Key)
 	if len(report.Differences) == 0 {
 		return report, nil, nil
@@ -73,17 +74,31 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 	return report, moved, err
 }
 
+// gone are the columns that the source has no more: they stay in the warehouse,
+// and every row was read without them.
+func gone(want, got *page.Table) (names []string) {
+	for i, name := range got.Columns {
+		if !slices.Contains(want.Columns, name) && !slices.ContainsFunc(got.Rows, func(r []*string) bool { return r[i] != nil }) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // movedSince returns the keys of the rows that lie above what was copied for
 // certain, deleted ones too. Positions are compared as text, without their
 // epoch, which the source does not know.
 func movedSince(ctx context.Context, p Platform, core string, c Copied) (map[string]bool, error) {
-	dataset, name, _ := strings.Cut(core, ".")
+	base, err := baseOf(ctx, p, core)
+	if err != nil {
+		return nil, err
+	}
 	keys := []string{"_pos"}
 	for _, k := range c.Key {
 		keys = append(keys, ident(k))
 	}
-	t, err := p.Query(ctx, fmt.Sprintf("SELECT %s FROM %s.%s WHERE substr(_pos, 10) > '%016X/%016X/FFFFFFFF'",
-		strings.Join(keys, ", "), ident(dataset+"__base"), ident(name), c.Low.Major, c.Low.Minor))
+	t, err := p.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE substr(_pos, 10) > '%016X/%016X/FFFFFFFF'",
+		strings.Join(keys, ", "), base, c.Low.Major, c.Low.Minor))
 	if err != nil {
 		return nil, fmt.Errorf("read which rows of %s have just changed: %w", core, err)
 	}
@@ -92,6 +107,19 @@ func movedSince(ctx context.Context, p Platform, core string, c Copied) (map[str
 		moved[identity(row[1:])] = true
 	}
 	return moved, nil
+}
+
+// baseOf is the table that holds the rows of a core table's generation.
+func baseOf(ctx context.Context, p Platform, core string) (string, error) {
+	dataset, name, _ := strings.Cut(core, ".")
+	t, err := p.Query(ctx, "SELECT generation FROM millrace."+ident(dataset+"__"+name+"__head"))
+	if err != nil {
+		return "", fmt.Errorf("read the generation of %s: %w", core, err)
+	}
+	if len(t.Rows) == 1 && t.Rows[0][0] != nil && *t.Rows[0][0] != "1" {
+		name += "__g" + *t.Rows[0][0]
+	}
+	return ident(dataset+"__base") + "." + ident(name), nil
 }
 
 // reached says whether everything at or below the mark lies at or below pos.
@@ -105,7 +133,8 @@ const patience = 60 * time.Second
 // ErrLate is the reason when a table does not get as far as it should.
 var ErrLate = errors.New("it does not get as far as its source")
 
-func awaitComplete(ctx context.Context, p Platform, core string, mark Mark) error {
+func awaitComplete(ctx context.Context, p Platform, core string, mark Mark, tell Tell) error {
+	waits := newWaits(tell)
 	deadline := time.Now().Add(patience)
 	for {
 		status, err := p.Status(ctx)
@@ -128,6 +157,7 @@ func awaitComplete(ctx context.Context, p Platform, core string, mark Mark) erro
 		case time.Now().After(deadline):
 			return fmt.Errorf("wait for %s: %w: complete through %s after %s, %d dead letters", core, ErrLate, pos, patience, state.Letters)
 		}
+		waits.say("%s waits until the table holds what its source held when it was read: %s", core, behind(state))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -147,4 +177,21 @@ func quoted(table string) string {
 func (m Mark) Reached(pos string) (bool, error) {
 	p, err := schemas.ParsePosition([]byte(pos))
 	return reached(p, m), err
+}
+
+// behind is what a core table still lacks, for people.
+func behind(c page.Core) string {
+	switch {
+	case c.Trouble != "":
+		return c.Trouble
+	case c.Letters > 0:
+		return fmt.Sprintf("%d dead letters keep it incomplete", c.Letters)
+	case c.Snapshot.Running:
+		return fmt.Sprintf("its snapshot runs, %d rows so far", max(c.Rows, 0))
+	case c.Lag > 0:
+		return fmt.Sprintf("%d records are not loaded yet", c.Lag)
+	case c.Complete.Time.IsZero():
+		return "it is not complete through any time yet"
+	}
+	return "complete through " + c.Complete.Time.UTC().Format("2006-01-02 15:04:05 MST")
 }

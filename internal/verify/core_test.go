@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,13 +30,14 @@ const (
 )
 
 // loaded makes the platform's table from the source's rows, and spoils it.
-func loaded(t *testing.T, source *Database, table, spoil string) *fake {
+func loaded(t *testing.T, source *Database, table Table, spoil string) *fake {
 	t.Helper()
 	f := &fake{newReplica(t), late}
 	if _, err := source.Copy(t.Context(), f.Replica, table, "core.t"); err != nil {
 		t.Fatal(err)
 	}
 	for _, statement := range []string{
+		"CREATE SCHEMA millrace", "CREATE TABLE millrace.core__t__head AS SELECT 1 AS generation",
 		"CREATE SCHEMA core__base", "CREATE TABLE core__base.t AS SELECT *, '" + early + "' AS _pos FROM core.t",
 		"CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t", spoil,
 	} {
@@ -89,11 +91,17 @@ func TestCore(t *testing.T) {
 				"UPDATE core__base.t SET n = n + 0.0001":   "differs differs",
 				"UPDATE core__base.t SET x = NULL":         "differs differs",
 				"INSERT INTO core__base.t (id) VALUES (9)": "extra",
+				// What the source has no more is null in every row, or wrong.
+				"ALTER TABLE core__base.t ADD COLUMN was INT; CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t":           "",
+				"ALTER TABLE core__base.t ADD COLUMN was INT DEFAULT 1; CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t": "column",
+				// The rows of a later generation are elsewhere.
+				"ALTER TABLE core__base.t RENAME TO t__g2; CREATE OR REPLACE VIEW core.t AS SELECT * EXCLUDE (_pos) FROM core__base.t__g2; " +
+					"UPDATE core__base.t__g2 SET n = 0, _pos = '" + late + "' WHERE id = 1; UPDATE millrace.core__t__head SET generation = 2": "differs",
 				// It may be newer than what was read of the source, and stays so.
 				"UPDATE core__base.t SET n = 0, _pos = '" + late + "' WHERE id = 1": "differs",
 				"ALTER TABLE core__base.t ALTER n TYPE VARCHAR":                     "column",
 			} {
-				report, err := Core(t.Context(), loaded(t, source, table, spoil), newReplica(t), source, table, "core.t")
+				report, err := Core(t.Context(), loaded(t, source, Table{Name: table}, spoil), newReplica(t), source, Table{Name: table}, "core.t", nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -106,6 +114,21 @@ func TestCore(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Who waits is told for what.
+func TestWaitIsTold(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var told []string
+	p := &fake{newReplica(t), early}
+	err := awaitComplete(ctx, p, "core.t", Mark{Major: 5}, func(sentence string) {
+		told = append(told, sentence)
+		cancel()
+	})
+	if !errors.Is(err, context.Canceled) || len(told) != 1 || !strings.HasPrefix(told[0], "core.t waits until") {
+		t.Errorf("told %q, then %v", told, err)
 	}
 }
 
@@ -181,7 +204,7 @@ func TestDerivedIsRepeatedWhenALoadComesBetween(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		report, err := Derived(t.Context(), w, newReplica(t), readText(t, daily), EventTimes{})
+		report, err := Derived(t.Context(), w, newReplica(t), readText(t, daily), EventTimes{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

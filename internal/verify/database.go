@@ -21,7 +21,7 @@ type Mark struct {
 // Copied says what a copy of a source's table shows: everything up to Low, and
 // nothing above High.
 type Copied struct {
-	Key       []string // the columns of its primary key
+	Key       []string // the columns that it is known by
 	Low, High Mark
 }
 
@@ -35,18 +35,48 @@ type Database struct {
 type reader interface {
 	begin(ctx context.Context, conn *sql.Conn) error
 	mark(ctx context.Context, q querier) (Mark, error)
-	describe(ctx context.Context, conn *sql.Conn, table string) (layout, error)
+	describe(ctx context.Context, conn *sql.Conn, table Table) (layout, error)
 }
 
 type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// Table is a table of a source as its configuration names it.
+type Table struct {
+	Name      string   // schema.table or database.table
+	Key       []string // empty: its primary key
+	Text      []string // columns of PostgreSQL that are captured as text
+	ZeroDates bool     // dates of MariaDB that no calendar has are null
+}
+
 // layout is how a table is read.
 type layout struct {
 	columns []column
+	respell []respelling // by column; nil: the text is taken as it is
 	key     []string
 	query   string // gives every column as text
+}
+
+// respelling turns the server's text of a value into the one that the
+// warehouse reads.
+type respelling func(text string) (*string, error)
+
+// scan reads a row of the layout's query.
+func (l *layout) scan(rows *sql.Rows) ([]*string, error) {
+	row, err := scanTexts(rows, len(l.columns))
+	if err != nil {
+		return nil, err
+	}
+	for i, respell := range l.respell {
+		if respell == nil || row[i] == nil {
+			continue
+		}
+		if row[i], err = respell(*row[i]); err != nil {
+			return nil, fmt.Errorf("column %q: %w", l.columns[i].name, err)
+		}
+	}
+	return row, nil
 }
 
 // OpenDatabase prepares to read a source. Kind and DSN are those of its
@@ -86,7 +116,8 @@ func driverDSN(dsn string) (string, error) {
 	}
 	c.User = u.User.Username()
 	c.Passwd, _ = u.User.Password()
-	c.Params = map[string]string{"time_zone": "'+00:00'"}
+	c.TLSConfig = u.Query().Get("tls")
+	c.Params = map[string]string{"time_zone": "'+00:00'", "sql_mode": "''"}
 	return c.FormatDSN(), nil
 }
 
@@ -96,11 +127,11 @@ func (d *Database) Close() error { return d.db.Close() }
 // Mark is a place in the log at or above every change that was committed before.
 func (d *Database) Mark(ctx context.Context) (Mark, error) { return d.reader.mark(ctx, d.db) }
 
-// Copy copies a table, schema.table or database.table, as of one moment into
-// the replica, under the name of its core table.
-func (d *Database) Copy(ctx context.Context, into *Replica, table, core string) (Copied, error) {
+// Copy copies a table as of one moment into the replica, under the name of its
+// core table.
+func (d *Database) Copy(ctx context.Context, into *Replica, table Table, core string) (Copied, error) {
 	fail := func(err error) (Copied, error) {
-		return Copied{}, fmt.Errorf("copy %s from its source: %w", table, err)
+		return Copied{}, fmt.Errorf("copy %s from its source: %w", table.Name, err)
 	}
 	low, err := d.Mark(ctx)
 	if err != nil {
@@ -125,7 +156,7 @@ func (d *Database) Copy(ctx context.Context, into *Replica, table, core string) 
 	defer rows.Close()
 	err = into.fill(ctx, core, l.columns, func() ([]*string, error) {
 		if rows.Next() {
-			return scanTexts(rows, len(l.columns))
+			return l.scan(rows)
 		}
 		if err := rows.Err(); err != nil {
 			return nil, err

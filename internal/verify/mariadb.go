@@ -5,8 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 type mariadb struct{}
@@ -34,13 +36,17 @@ func (mariadb) mark(ctx context.Context, q querier) (Mark, error) {
 	return Mark{Major: number, Minor: offset}, nil
 }
 
-func (mariadb) describe(ctx context.Context, conn *sql.Conn, table string) (layout, error) {
-	schema, name, _ := strings.Cut(table, ".")
+func (mariadb) describe(ctx context.Context, conn *sql.Conn, table Table) (layout, error) {
+	schema, name, _ := strings.Cut(table.Name, ".")
+	// A JSON column is text with a check that MariaDB makes for it.
 	rows, err := conn.QueryContext(ctx, `
 		SELECT c.column_name, c.data_type, c.column_type, COALESCE(c.numeric_precision, 0), COALESCE(c.numeric_scale, 0),
 		       COALESCE((SELECT k.ordinal_position FROM information_schema.key_column_usage k
 		                 WHERE k.table_schema = c.table_schema AND k.table_name = c.table_name
-		                   AND k.constraint_name = 'PRIMARY' AND k.column_name = c.column_name), 0)
+		                   AND k.constraint_name = 'PRIMARY' AND k.column_name = c.column_name), 0),
+		       EXISTS (SELECT 1 FROM information_schema.check_constraints j
+		               WHERE j.constraint_schema = c.table_schema AND j.table_name = c.table_name AND j.level = 'Column'
+		                 AND j.constraint_name = c.column_name AND j.check_clause LIKE 'json_valid(%')
 		FROM information_schema.columns c
 		WHERE c.table_schema = ? AND c.table_name = ?
 		ORDER BY c.ordinal_position`, schema, name)
@@ -48,28 +54,26 @@ func (mariadb) describe(ctx context.Context, conn *sql.Conn, table string) (layo
 		return layout{}, err
 	}
 	defer rows.Close()
-	var l layout
+	l := layout{key: table.Key}
 	var texts []string
 	key := make(map[int]string)
 	for rows.Next() {
 		var name, typ, full string
 		var precision, scale, place int
-		if err := rows.Scan(&name, &typ, &full, &precision, &scale, &place); err != nil {
+		var json bool
+		if err := rows.Scan(&name, &typ, &full, &precision, &scale, &place, &json); err != nil {
 			return layout{}, err
 		}
 		if place > 0 {
 			key[place] = name
 		}
 		c := column{name, mariadbType(typ, full, precision, scale)}
-		quoted := backtick(name)
-		text := "CAST(" + quoted + " AS CHAR CHARACTER SET utf8mb4)"
-		switch c.typ {
-		case blob:
-			text = "HEX(" + quoted + ")"
-		case "TIMESTAMP WITH TIME ZONE":
-			text = "CONCAT(" + quoted + ", '+00')"
+		if json {
+			c.typ = "JSON"
 		}
-		l.columns, texts = append(l.columns, c), append(texts, text)
+		l.columns = append(l.columns, c)
+		l.respell = append(l.respell, mariadbRespelling(typ, table.ZeroDates))
+		texts = append(texts, mariadbText(backtick(name), typ, c.typ, scale))
 	}
 	if err := rows.Err(); err != nil {
 		return layout{}, err
@@ -77,7 +81,7 @@ func (mariadb) describe(ctx context.Context, conn *sql.Conn, table string) (layo
 	if len(l.columns) == 0 {
 		return layout{}, errors.New("it is not there")
 	}
-	for place := 1; len(l.key) < len(key); place++ {
+	for place := 1; len(table.Key) == 0 && len(l.key) < len(key); place++ {
 		l.key = append(l.key, key[place])
 	}
 	l.query = fmt.Sprintf("SELECT %s FROM %s.%s", strings.Join(texts, ", "), backtick(schema), backtick(name))
@@ -85,6 +89,48 @@ func (mariadb) describe(ctx context.Context, conn *sql.Conn, table string) (layo
 }
 
 func backtick(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// mariadbText is the text of a value of the type typ, which the warehouse holds
+// as the type held.
+func mariadbText(name, typ, held string, scale int) string {
+	text := func(value string) string { return "CAST(" + value + " AS CHAR CHARACTER SET utf8mb4)" }
+	switch {
+	case held == blob:
+		return "HEX(" + name + ")"
+	case typ == "bit":
+		return text("CAST(" + name + " AS UNSIGNED)")
+	case held == "DOUBLE": // the text of a float has six digits, that of a double(10,2) two behind the point
+		return text("CAST(" + name + " AS DOUBLE)")
+	case typ == "time": // held as microseconds: it reaches beyond a day
+		return text("CAST(TIME_TO_SEC(CAST(" + name + " AS TIME(6))) * 1000000 AS SIGNED)")
+	case typ == "decimal" && held == "VARCHAR" && scale > 0: // too wide a number is held as its digits
+		return "TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM " + text(name) + "))"
+	}
+	return text(name)
+}
+
+// mariadbRespelling is what is left to do with the text of a value of a type.
+func mariadbRespelling(typ string, zeroDates bool) respelling {
+	switch typ {
+	case "inet4", "inet6":
+		return func(text string) (*string, error) {
+			addr, err := netip.ParseAddr(text)
+			out := addr.String()
+			return &out, err
+		}
+	case "date", "datetime", "timestamp":
+		return func(text string) (*string, error) {
+			if _, err := time.Parse(time.DateOnly, text[:min(len(text), len(time.DateOnly))]); err != nil && zeroDates {
+				return nil, nil // no calendar has it, and the configuration makes it null
+			}
+			if typ == "timestamp" {
+				text += "+00"
+			}
+			return &text, nil
+		}
+	}
+	return nil
+}
 
 // mariadbType is the type of a core table's column for one of the source.
 func mariadbType(typ, full string, precision, scale int) string {
@@ -94,13 +140,22 @@ func mariadbType(typ, full string, precision, scale int) string {
 			return "DECIMAL(20,0)"
 		}
 		return "BIGINT"
-	case "tinyint", "smallint", "mediumint", "int", "year":
+	case "tinyint", "smallint", "mediumint", "int", "year", "time":
+		return "BIGINT"
+	case "bit":
+		switch precision {
+		case 1:
+			return "BOOLEAN"
+		case 64:
+			return "DECIMAL(20,0)"
+		}
 		return "BIGINT"
 	case "float", "double":
 		return "DOUBLE"
 	case "decimal":
 		return decimalType(precision, scale)
-	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob":
+	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob",
+		"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection":
 		return blob
 	case "date":
 		return "DATE"

@@ -39,6 +39,7 @@ type CoreTable struct {
 type Mark struct {
 	Complete     schemas.Progress `json:"complete,omitzero"`      // the last w
 	SnapshotDone schemas.Position `json:"snapshot_done,omitzero"` // the greatest s
+	Ended        bool             `json:"ended,omitempty"`        // the table goes on in the next generation's topic
 }
 
 // Head is how far a core table is. It commits with the rows.
@@ -54,6 +55,17 @@ type Head struct {
 	// the last load without an unresolved dead letter.
 	Complete schemas.Progress
 	Snapshot schemas.SnapshotState
+}
+
+// Join is the mark of a partition of which m was known, and then more.
+func (m Mark) Join(more Mark) Mark {
+	m.Complete.Pos = schemas.MaxPosition(m.Complete.Pos, more.Complete.Pos)
+	if m.Complete.Time.Before(more.Complete.Time) {
+		m.Complete.Time = more.Complete.Time.UTC()
+	}
+	m.SnapshotDone = schemas.MaxPosition(m.SnapshotDone, more.SnapshotDone)
+	m.Ended = m.Ended || more.Ended
+	return m
 }
 
 // Kept are the columns whose changes some spec needs, and the event-time
@@ -122,6 +134,32 @@ type Batch struct {
 	TraceParent   string
 }
 
+// Succession is the step of a core table to its next generation: another topic,
+// with another key or with columns that the old ones cannot become.
+//
+// A copy has no use for its old rows. The rows of its next generation collect in
+// a table of their own, From, which was made, acquired and loaded like any other;
+// once it is whole, the table's numbers go on with its rows, head and topic, and
+// nothing else of From is left.
+//
+// A history keeps its rows: From is empty, the table takes the new key and the
+// columns, and its next offset of every partition of Topic is 0. A column whose
+// type cannot take the new one keeps its values under schemas.GenerationName of
+// it and of the generation before.
+type Succession struct {
+	Table      CoreTable // in its next generation
+	Epoch      int64     // of the table's head
+	Load       int64     // the head's Load + 1
+	Generation int       // above 1
+	From       string
+	FromEpoch  int64  // of the head of From
+	Topic      string // where From is empty; else that of From
+	TopicID    string
+	// SchemaVersion is what a Batch's is.
+	SchemaVersion int
+	StartedAt     time.Time
+}
+
 // Loader writes core tables. One Loader serves many tables, and calls for
 // different tables may run at the same time.
 type Loader interface {
@@ -145,8 +183,9 @@ type Loader interface {
 	// Load commits the batch and returns the event that announces it. Offsets,
 	// marks, horizon, rows, changes and the log of loads commit together or not
 	// at all. A batch whose epoch or number is not the head's next is ErrFenced.
-	// On any other error nothing was committed, or the outcome is unknown: the
-	// caller acquires again and compares. The event's numbers add up (G11):
+	// Values that no column of the warehouse can hold are a *RowsError. On any
+	// other error nothing was committed, or the outcome is unknown: the caller
+	// acquires again and compares. The event's numbers add up (G11):
 	// Applied are the staged rows that were written, Stale those that were not;
 	// of the applied ones Inserted made a row live that was not there or was
 	// deleted, Updated wrote a live row that stays so, Deleted ended one, and the
@@ -154,6 +193,12 @@ type Loader interface {
 	// end of a snapshot removes are no changes and in no count; they are in what
 	// was touched.
 	Load(ctx context.Context, b *Batch) (schemas.LoadComplete, error)
+
+	// Succeed moves a table to its next generation, and returns the event that
+	// announces it: a load like any other, that touches everything and covers no
+	// column. A head whose epoch or number is not the expected one is ErrFenced,
+	// of the table or of From. After any other error the caller acquires again and compares.
+	Succeed(ctx context.Context, s *Succession) (schemas.LoadComplete, error)
 
 	// Loads returns the events of the loads above after, in order, at most max.
 	Loads(ctx context.Context, table string, after int64, max int) ([]schemas.LoadComplete, error)

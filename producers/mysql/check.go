@@ -30,21 +30,28 @@ type server struct {
 
 // inspect checks that the server logs what the source needs.
 func inspect(ctx context.Context, db *sql.DB, addr string) (server, error) {
-	var s server
+	s, faults, err := examine(ctx, db, addr)
+	if err == nil && len(faults) > 0 {
+		err = joinHalts(faults)
+	}
+	return s, err
+}
+
+// examine is what the server is, and all that a person must change of it.
+func examine(ctx context.Context, db *sql.DB, addr string) (s server, faults []error, err error) {
 	var version, format, image, metadata string
 	var on bool
-	err := db.QueryRowContext(ctx, `SELECT @@version, @@server_id, CURRENT_USER(), @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image`).
+	err = db.QueryRowContext(ctx, `SELECT @@version, @@server_id, CURRENT_USER(), @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image`).
 		Scan(&version, &s.id, &s.account, &on, &format, &image)
 	if err != nil {
-		return s, connectError(err, addr)
+		return s, nil, connectError(err, addr)
 	}
 	if !strings.Contains(version, "MariaDB") {
-		return s, halt(fmt.Errorf("the server at %s is version %s", addr, version), "this source captures MariaDB 10.5 or newer")
+		return s, nil, halt(fmt.Errorf("the server at %s is version %s", addr, version), "this source captures MariaDB 10.5 or newer")
 	}
 	if err := db.QueryRowContext(ctx, `SELECT @@global.binlog_row_metadata`).Scan(&metadata); err != nil {
-		return s, halt(fmt.Errorf("read binlog_row_metadata of %s: %w", addr, err), "this source captures MariaDB 10.5 or newer")
+		return s, nil, halt(fmt.Errorf("read binlog_row_metadata of %s: %w", addr, err), "this source captures MariaDB 10.5 or newer")
 	}
-	var faults []error
 	if !on {
 		faults = append(faults, halt(fmt.Errorf("%s: %w", addr, errNoBinlog),
 			"add log_bin and server_id to the [mysqld] section of its configuration and restart it"))
@@ -62,13 +69,17 @@ func inspect(ctx context.Context, db *sql.DB, addr string) (server, error) {
 	if s.id == 0 {
 		faults = append(faults, halt(fmt.Errorf("%s has server_id=0", addr), "SET GLOBAL server_id = 1, and put it into the server's configuration"))
 	}
-	if len(faults) > 0 {
-		return s, joinHalts(faults)
+	if !on {
+		return s, faults, nil
 	}
 	if s.status, err = readStatus(ctx, db); err != nil {
-		return s, privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+		err = privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+		var h *producers.HaltError
+		if errors.As(err, &h) {
+			return s, append(faults, err), nil
+		}
 	}
-	return s, nil
+	return s, faults, err
 }
 
 // joinHalts makes one HaltError of several, so that a person cures all at once.

@@ -230,7 +230,7 @@ func (s *source) rows(e *replication.BinlogEvent, event *replication.RowsEvent) 
 	}
 	if !r.full {
 		s.haltTable(t, t.haltError(fmt.Errorf("a row at %s does not carry every column", s.log.at),
-			"a session writes with a binlog_row_image that is not FULL: set it to FULL, then start the source again: the table is then snapshotted again"))
+			"a session writes with a binlog_row_image that is not FULL: set it to FULL, then restart millrace: the table is then snapshotted again"))
 		return nil
 	}
 	s.bytes += len(e.RawData)

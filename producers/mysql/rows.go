@@ -186,9 +186,9 @@ func rowFault(t *schemas.Table, row schemas.Row, at place, err error) error {
 		}
 		key = append(key, t.Columns[ord].Name+"="+value)
 	}
-	hint := "correct the value, then start the source again: the table is then snapshotted again"
+	hint := "correct the value, then restart millrace: the table is then snapshotted again"
 	if errors.Is(bad, errZeroDate) {
-		hint = "UPDATE it to a real date, or configure zero_dates: null for the table; then start the source again: the table is then snapshotted again"
+		hint = "UPDATE it to a real date, or configure zero_dates: null for the table; then restart millrace: the table is then snapshotted again"
 	}
 	return &producers.HaltError{Table: t.ID(), Err: fmt.Errorf("row (%s) at %s: %w", strings.Join(key, ", "), at, bad), Hint: hint}
 }

@@ -181,7 +181,7 @@ func (s *source) takeTables(ctx context.Context, from producers.Start) error {
 	}
 	if n > 0 {
 		return halt(fmt.Errorf("%d prepared XA transactions are open: a snapshot would not hold their rows, and the binlog does not repeat them", n),
-			"XA RECOVER lists them: XA COMMIT or XA ROLLBACK each, then start the source again")
+			"XA RECOVER lists them: XA COMMIT or XA ROLLBACK each, then restart millrace")
 	}
 	return nil
 }

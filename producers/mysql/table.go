@@ -67,7 +67,7 @@ type shape struct {
 }
 
 // renewed is the version of t with the given shape: the current one if nothing
-// differs, else another. A changed key is a new generation.
+// differs, else another. A version that does not continue it is a new generation.
 func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 	next := &schemas.Table{Source: s.env.Source, Schema: t.schema, Name: t.name, Columns: sh.columns, Generation: 1, Description: sh.description}
 	for _, name := range sh.key {
@@ -81,7 +81,7 @@ func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 		return nil, t.haltError(errors.New("it has no primary key"), fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…)", quoteTable(t.schema, t.name)))
 	}
 	if old := t.table; old != nil {
-		if next.Generation = old.Generation; !sameKey(old, next) {
+		if next.Generation = old.Generation; !next.Continues(old) {
 			next.Generation++
 		}
 		if slices.Equal(old.Columns, next.Columns) && slices.Equal(old.Key, next.Key) && old.Description == next.Description {
@@ -90,12 +90,6 @@ func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 	}
 	next.Topic = s.env.Topic(t.schema, t.name, next.Generation)
 	return next, nil
-}
-
-// sameKey reports whether canonical keys of a and b compare. They hold no
-// precision and no scale.
-func sameKey(a, b *schemas.Table) bool {
-	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool { return x.Name == y.Name && x.Type.Kind == y.Type.Kind })
 }
 
 // shape is what a definition means for the schema.
@@ -158,7 +152,7 @@ func (s *source) announce(v producers.TableVersion) {
 func (s *source) haltTable(t *tracked, err error) {
 	var h *producers.HaltError
 	if !errors.As(err, &h) {
-		h = t.haltError(err, "cure it and start the source again: the table is then snapshotted again")
+		h = t.haltError(err, "cure it, then restart millrace: the table is then snapshotted again")
 	}
 	t.state.Halted, t.layout, t.wire, t.stale = h.Err.Error(), nil, nil, false
 	s.env.Halt(h)
@@ -186,7 +180,7 @@ func (s *source) apply(ctx context.Context, t *tracked, e effect, at place) erro
 		})
 	case effectChange:
 		s.haltTable(t, t.haltError(fmt.Errorf("a statement changed it at %s, and the binlog holds only the statement", at),
-			"a session or the server writes with binlog_format STATEMENT or MIXED: set it to ROW, then start the source again: the table is then snapshotted again"))
+			"a session or the server writes with binlog_format STATEMENT or MIXED: set it to ROW, then restart millrace: the table is then snapshotted again"))
 	case effectEnsure:
 		if t.state.Dropped {
 			return s.apply(ctx, t, effectCreate, at)
@@ -242,7 +236,7 @@ func (s *source) tableMap(ctx context.Context, t *tracked, e *replication.TableM
 	l, err := s.catalog.layoutOf(e, forms)
 	if err != nil {
 		if errors.Is(err, errNoMetadata) {
-			err = t.haltError(err, "SET GLOBAL binlog_row_metadata = 'FULL', let open sessions reconnect, then start the source again: the table is then snapshotted again")
+			err = t.haltError(err, "SET GLOBAL binlog_row_metadata = 'FULL', let open sessions reconnect, then restart millrace: the table is then snapshotted again")
 		}
 		s.haltTable(t, err)
 		return false, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -101,6 +102,12 @@ func connectError(c *pgx.ConnConfig, err error) error {
 		case "42501":
 			return halted(fmt.Sprintf("ALTER ROLE %s REPLICATION", quote(c.User)))
 		}
+	}
+	// The driver tries with TLS and without, and each address of the host, and
+	// tells the reason each time.
+	var dial *net.OpError
+	if errors.As(err, &dial) {
+		err = dial
 	}
 	return fmt.Errorf("%s: %w; check the host and port in the dsn, and that the server runs", where, err)
 }

@@ -69,6 +69,9 @@ func TestConnectFaults(t *testing.T) {
 	if err == nil || errors.As(err, &h) || !strings.Contains(err.Error(), "127.0.0.1:1") || !strings.Contains(err.Error(), "check the host and port") {
 		t.Errorf("a server that is away may be back: %v", err)
 	}
+	if n := strings.Count(err.Error(), "connection refused"); n != 1 {
+		t.Errorf("the reason stands there %d times: %v", n, err)
+	}
 }
 
 // captureWith is a capture without a session of its own.

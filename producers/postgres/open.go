@@ -147,7 +147,7 @@ func resume(ctx context.Context, q querier, text schemas.Token, now token, slot 
 	if err != nil {
 		return t, err
 	}
-	again := fmt.Sprintf("point the dsn back at the old server; or, to go on with this one, remove the source's checkpoint and start it again: "+
+	again := fmt.Sprintf("point the dsn back at the old server; or, to go on with this one, remove the source's checkpoint, then restart millrace: "+
 		"every table is snapshotted (an old slot is removed with SELECT pg_drop_replication_slot('%s'))", slot)
 	if t.System != now.System {
 		return t, &producers.HaltError{Err: fmt.Errorf("the checkpoint belongs to the server with system id %s, and this one has %s", t.System, now.System), Hint: again}

@@ -18,8 +18,17 @@ const publishOptions = "publish = 'insert, update, delete, truncate', publish_vi
 // out and put in again, so that it has a new entry in the publication: that is
 // how a gap is recognised, whenever this process ends.
 func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable) error {
+	ddl, what, err := publishing(ctx, conn, name, tables)
+	if err != nil || len(ddl) == 0 {
+		return err
+	}
+	return runDDL(ctx, conn, ddl, what)
+}
+
+// publishing is what publish has to do: statements, if any, and their name.
+func publishing(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable) (ddl []string, what string, err error) {
 	var all, whole bool
-	err := conn.QueryRow(ctx, `SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot
+	err = conn.QueryRow(ctx, `SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot
 		FROM pg_publication WHERE pubname = $1`, name).Scan(&all, &whole)
 	if errors.Is(err, pgx.ErrNoRows) {
 		sql := fmt.Sprintf("CREATE PUBLICATION %s WITH (%s)", quote(name), publishOptions)
@@ -30,13 +39,13 @@ func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalog
 			}
 			sql = fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (%s)", quote(name), strings.Join(items, ", "), publishOptions)
 		}
-		return runDDL(ctx, conn, []string{sql}, "create the publication "+name)
+		return []string{sql}, "create the publication " + name, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read publication %s: %w", name, err)
+		return nil, "", fmt.Errorf("read publication %s: %w", name, err)
 	}
 	if all {
-		return &producers.HaltError{
+		return nil, "", &producers.HaltError{
 			Err:  fmt.Errorf("publication %s is FOR ALL TABLES: tables without a key could not be updated any more", name),
 			Hint: "DROP PUBLICATION " + quote(name),
 		}
@@ -44,7 +53,7 @@ func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalog
 	rows, err := conn.Query(ctx, `SELECT r.prrelid, n.nspname, c.relname FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
 		JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE p.pubname = $1`, name)
 	if err != nil {
-		return fmt.Errorf("read publication %s: %w", name, err)
+		return nil, "", fmt.Errorf("read publication %s: %w", name, err)
 	}
 	type member struct {
 		OID          uint32
@@ -52,9 +61,8 @@ func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalog
 	}
 	members, err := pgx.CollectRows(rows, pgx.RowToStructByPos[member])
 	if err != nil {
-		return fmt.Errorf("read publication %s: %w", name, err)
+		return nil, "", fmt.Errorf("read publication %s: %w", name, err)
 	}
-	var ddl []string
 	alter := "ALTER PUBLICATION " + quote(name)
 	if !whole {
 		ddl = append(ddl, alter+" SET ("+publishOptions+")")
@@ -74,10 +82,7 @@ func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalog
 			ddl = append(ddl, alter+" DROP TABLE "+quoteName(m.Schema, m.Name))
 		}
 	}
-	if len(ddl) == 0 {
-		return nil
-	}
-	return runDDL(ctx, conn, ddl, "alter the publication "+name)
+	return ddl, "alter the publication " + name, nil
 }
 
 // unpublish takes one table out of the publication.

@@ -277,7 +277,7 @@ func (s *Source) refuse(rel *relation, fields []field, column int, err error) er
 // badValue says which value cannot be carried, and the two cures.
 func badValue(t *schemas.Table, column int, key string, value []byte, err error) *producers.HaltError {
 	name := t.Columns[column].Name
-	return halt(t.ID(), fmt.Sprintf("change the row, or capture the column as text (text: [%s]), and start the source again", name),
+	return halt(t.ID(), fmt.Sprintf("change the row, or capture the column as text (text: [%s]), then restart millrace", name),
 		"row (%s): column %s holds %q, which %w", key, name, clip(value), err)
 }
 

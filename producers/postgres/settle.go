@@ -107,7 +107,7 @@ func (r *relation) key(prev *version) ([]string, error) {
 	for _, col := range prev.table.KeyColumns() {
 		i := slices.IndexFunc(r.columns, func(c described) bool { return c.name == col.Name })
 		if i < 0 || r.identity != 'f' && !r.inKey[i] {
-			return nil, halt(prev.table.ID(), "start the source again: the table is snapshotted",
+			return nil, halt(prev.table.ID(), "restart millrace: the table is snapshotted",
 				"key column %q was not logged with every change for a while", col.Name)
 		}
 		key = append(key, col.Name)

@@ -317,7 +317,7 @@ func (s *Source) explain(err error) error {
 	switch code(err) {
 	case codeNoObject:
 		hint = fmt.Sprintf("the publication was dropped or made anew while the slot was behind it: SELECT pg_drop_replication_slot('%s'), "+
-			"remove the source's checkpoint, and start it again: every table is snapshotted", s.publication)
+			"remove the source's checkpoint, then restart millrace: every table is snapshotted", s.publication)
 	case codeFileGone, codeNotReady:
 		hint = lostHint(s.publication)
 	default:
@@ -328,7 +328,7 @@ func (s *Source) explain(err error) error {
 
 func lostHint(slot string) string {
 	return fmt.Sprintf("the log between is gone: SELECT pg_drop_replication_slot('%s') if it is still there, remove the source's checkpoint, "+
-		"and start it again: every table is snapshotted; raise max_slot_wal_keep_size if it was the reason", slot)
+		"then restart millrace: every table is snapshotted; raise max_slot_wal_keep_size if it was the reason", slot)
 }
 
 // side is the connection beside the stream: catalog and clock. It is opened

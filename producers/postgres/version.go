@@ -157,7 +157,7 @@ func (ty *types) build(ctx context.Context, q querier, who identityNow, c TableC
 	for _, k := range key {
 		i := t.Column(k)
 		if i < 0 {
-			return nil, halt(c.Name, "restart the source when the change of the table is done", "key column %q is not in the log", k)
+			return nil, halt(c.Name, "restart millrace when the change of the table is done", "key column %q is not in the log", k)
 		}
 		if v.types[i].codec == codecArray {
 			return nil, halt(c.Name, fmt.Sprintf("capture it as text: text: [%s]", k), "key column %q is an array", k)
@@ -165,7 +165,7 @@ func (ty *types) build(ctx context.Context, q querier, who identityNow, c TableC
 		t.Key = append(t.Key, i)
 	}
 	if prev != nil {
-		if !sameKey(prev.table, t) {
+		if !t.Continues(prev.table) {
 			t.Generation++
 		}
 		for _, col := range prev.state.Columns {
@@ -188,13 +188,6 @@ func (v *version) columnLike(col described) int {
 	}
 	return slices.IndexFunc(v.state.Columns, func(c columnState) bool {
 		return c.Name == col.name && c.TypeOID == col.typeOID && c.Typmod == col.typmod
-	})
-}
-
-// sameKey reports whether the canonical keys of two versions are the same.
-func sameKey(a, b *schemas.Table) bool {
-	return slices.EqualFunc(a.KeyColumns(), b.KeyColumns(), func(x, y schemas.Column) bool {
-		return x.Name == y.Name && x.Type.Kind == y.Type.Kind
 	})
 }
 
@@ -224,7 +217,7 @@ func (v *version) rowsMayDiffer(prev *version, fresh func(oid uint32) bool) (str
 	case a.PubRel != b.PubRel:
 		return "it was not published for a while", true
 	case prev.table.Generation != v.table.Generation:
-		return "its key changed", true
+		return "its key, or the form of a column, changed", true
 	}
 	redefined := false
 	known := make(map[int16]bool, len(a.Columns))

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -144,6 +145,9 @@ func (b *Broker) Close() error {
 	return nil
 }
 
+// slowEnd begins a warning about a commit of many records, which is no anomaly.
+const slowEnd = "txn: EndTxn slow"
+
 type logger struct{ log *slog.Logger }
 
 func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
@@ -152,7 +156,9 @@ func (l logger) Logf(level kfake.LogLevel, format string, args ...any) {
 	case kfake.LogLevelError:
 		to = slog.LevelError
 	case kfake.LogLevelWarn:
-		to = slog.LevelWarn
+		if !strings.HasPrefix(format, slowEnd) {
+			to = slog.LevelWarn
+		}
 	}
 	ctx := context.Background()
 	if l.log.Enabled(ctx, to) {

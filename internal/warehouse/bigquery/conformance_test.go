@@ -26,6 +26,7 @@ func TestConformance(t *testing.T) {
 		return &warehousetest.Harness{
 			Loader: func() warehouse.Loader { return p.w }, Crash: p.crash,
 			Faults: &p.faults, Points: points, Committed: committed,
+			Succession: []string{PointSucceedBegin, PointSucceedCommitted},
 			Rows: p.rows, View: p.view, Images: p.images,
 			Limits: warehousetest.Limits{
 				JSONByMeaning: true, FourDigitYears: true, TellsCase: true,
@@ -89,6 +90,11 @@ func (p *project) crash(t *testing.T) {
 
 func (p *project) rows(t *testing.T, table warehouse.CoreTable) (out []warehousetest.Stored) {
 	n := p.name(t, table)
+	head, err := p.w.readHead(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Generation = head.Generation
 	meta := "_pos, _born, _deleted, '' AS op, _unset, _load"
 	if table.Mode == schemas.ModeAppend {
 		meta = "_pos, '' AS born, FALSE AS deleted, _op, _unset, _load"

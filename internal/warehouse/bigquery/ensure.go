@@ -61,7 +61,7 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 			adds = append(adds, step.Column)
 			continue
 		}
-		s = append(s, c.AlterType(c.Base(t.name), step.Column))
+		s = append(s, c.AlterType(c.Base(c.Name), step.Column))
 		if slices.Contains(def.Images, next.Columns[step.Column].Name) {
 			s = append(s, c.AlterType(w.dialect.Changes(t.name), step.Column))
 		}

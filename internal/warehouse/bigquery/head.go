@@ -25,13 +25,15 @@ func (w *Warehouse) readHead(ctx context.Context, n sqlgen.Name) (coretable.Head
 
 // headOf reads the columns of ReadHead.
 func headOf(n sqlgen.Name, rows [][]any) (h coretable.Head, err error) {
-	if len(rows) != 1 || len(rows[0]) != 16 {
+	if len(rows) != 1 || len(rows[0]) != 17 {
 		return h, fmt.Errorf("read the head of %s: it has %d rows: the row was deleted or written by hand", n, len(rows))
 	}
 	r := rows[0]
 	h.Name, h.Mode, h.Topic, h.TopicID = str(r[0]), schemas.Mode(str(r[1])), str(r[5]), str(r[6])
 	h.Epoch, _ = r[3].(int64)
 	h.Load, _ = r[4].(int64)
+	generation, _ := r[16].(int64)
+	h.Generation = int(generation)
 	if at, ok := r[11].(time.Time); ok {
 		h.Complete.Time = at.UTC()
 	}
@@ -55,7 +57,8 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 	if err != nil {
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
-	if _, err := w.definition(ctx, t); err != nil {
+	def, err := w.definition(ctx, t)
+	if err != nil {
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
 	res, err := w.run(ctx, task{
@@ -70,6 +73,12 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
 	t.learn(&h)
+	if h.Generation != def.Generation {
+		t.forget() // another writer has moved it on
+	}
+	if err := w.finish(ctx, t); err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+	}
 	return copyOf(h.Head), nil
 }
 

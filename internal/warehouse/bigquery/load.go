@@ -117,7 +117,7 @@ func (t *table) takeUp(needs [][]string) {
 
 // commit is the load's job: a script, and in it one transaction (G4).
 func (w *Warehouse) commit(ctx context.Context, core *sqlgen.Core, kept warehouse.Kept, b *warehouse.Batch, was, next coretable.Head, s staged) (done schemas.LoadComplete, needs [][]string, err error) {
-	head, err := w.headLiterals(b, next)
+	head, err := w.headLiterals(b.Load, b.Epoch, next)
 	if err != nil {
 		return done, nil, err
 	}
@@ -157,7 +157,7 @@ func (w *Warehouse) commit(ctx context.Context, core *sqlgen.Core, kept warehous
 }
 
 // headLiterals are what Advance writes, in its order.
-func (w *Warehouse) headLiterals(b *warehouse.Batch, next coretable.Head) ([]string, error) {
+func (w *Warehouse) headLiterals(load, epoch int64, next coretable.Head) ([]string, error) {
 	offsets, err := encode(next.Offsets)
 	if err != nil {
 		return nil, fmt.Errorf("encode offsets: %w", err)
@@ -174,6 +174,6 @@ func (w *Warehouse) headLiterals(b *warehouse.Batch, next coretable.Head) ([]str
 	return []string{
 		text(offsets), text(marks), text(next.Horizon.String()), text(next.Complete.Pos.String()), complete, text(next.Ended.String()),
 		strconv.FormatBool(next.Snapshot.Running), strconv.FormatBool(next.Snapshot.Done),
-		strconv.FormatInt(b.Load, 10), strconv.FormatInt(b.Epoch, 10),
+		strconv.FormatInt(load, 10), strconv.FormatInt(epoch, 10),
 	}, nil
 }

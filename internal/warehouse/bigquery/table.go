@@ -151,18 +151,23 @@ func typeName(f *api.TableFieldSchema) string {
 
 // readDefinition reads the table's definition, if it is there.
 func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def coretable.Definition, found bool, err error) {
-	names, types, err := w.columnsOf(ctx, n.BaseDataset(), n.Table)
-	if err != nil || len(names) == 0 {
+	made, _, err := w.columnsOf(ctx, sqlgen.Schema, n.Own("head"))
+	if err != nil || !slices.Contains(made, "generation") { // a derived table has another head
 		return def, false, err
 	}
 	head, err := w.readHead(ctx, n)
 	if err != nil {
 		return def, false, err
 	}
+	n.Generation = head.Generation
+	names, types, err := w.columnsOf(ctx, n.BaseDataset(), n.BaseTable())
+	if err != nil || len(names) == 0 {
+		return def, false, err
+	}
 	if head.Name != n.String() {
 		return def, false, fmt.Errorf("the warehouse does not tell its name from that of %s", head.Name)
 	}
-	def.Mode, def.Unsettable = head.Mode, head.Unsettable
+	def.Mode, def.Unsettable, def.Generation = head.Mode, head.Unsettable, head.Generation
 	for i, name := range names {
 		if sqlgen.IsReserved(name) {
 			continue

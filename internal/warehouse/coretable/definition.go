@@ -17,6 +17,7 @@ import (
 // Definition is a core table as it is in the warehouse.
 type Definition struct {
 	Mode       schemas.Mode
+	Generation int
 	Columns    []sqlgen.Column // Staged is not set
 	Needs      []Need
 	Images     []string // the columns of the table of images, nil if there is none
@@ -50,7 +51,8 @@ func Needs(spec string, k warehouse.Kept) (out []Need) {
 // Core is the table for the generator of SQL, with the columns that a batch
 // brings marked, and those for which the load speaks.
 func (def Definition) Core(d *sqlgen.Dialect, n sqlgen.Name, batch warehouse.CoreTable) (*sqlgen.Core, warehouse.Kept, error) {
-	c := &sqlgen.Core{Dialect: d, Name: n, Mode: def.Mode, Columns: slices.Clone(def.Columns)}
+	c := def.Defined(d, n)
+	c.Columns = slices.Clone(c.Columns)
 	for _, want := range batch.Columns {
 		i := ColumnIndex(c.Columns, want.Name)
 		if i < 0 {
@@ -111,6 +113,7 @@ func (def Definition) keep(c *sqlgen.Core, eventTimes []string) (kept warehouse.
 
 // Defined is the table for the statements that define it.
 func (def Definition) Defined(d *sqlgen.Dialect, n sqlgen.Name) *sqlgen.Core {
+	n.Generation = def.Generation
 	return &sqlgen.Core{Dialect: d, Name: n, Mode: def.Mode, Columns: def.Columns}
 }
 

@@ -17,7 +17,7 @@ type Step struct {
 
 // New is the definition of a table that is not there yet.
 func New(d *sqlgen.Dialect, want warehouse.CoreTable) Definition {
-	def := Definition{Mode: want.Mode}
+	def := Definition{Mode: want.Mode, Generation: 1}
 	for _, col := range want.Columns {
 		key := slices.Contains(want.Key, col.Name)
 		def.Columns = append(def.Columns, sqlgen.Column{
@@ -39,6 +39,10 @@ func (def Definition) Evolve(d *sqlgen.Dialect, want warehouse.CoreTable) (Defin
 	if err := sameKey(want.Key, def.Columns); err != nil {
 		return def, nil, err
 	}
+	return def.evolve(d, want)
+}
+
+func (def Definition) evolve(d *sqlgen.Dialect, want warehouse.CoreTable) (Definition, []Step, error) {
 	next := def
 	next.Columns, next.Unsettable = slices.Clone(def.Columns), slices.Clone(def.Unsettable)
 	var steps []Step

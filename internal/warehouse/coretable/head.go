@@ -16,6 +16,7 @@ type Head struct {
 	Mode       schemas.Mode
 	Key        []string
 	Unsettable []string
+	Generation int
 	// Ended is the greatest end of a snapshot that is in effect. It may lie
 	// below the least of the marks while a dead letter is unresolved, and below
 	// the horizon, which truncates raise too.
@@ -35,11 +36,7 @@ func (h Head) After(b *warehouse.Batch, horizons bool) (Head, error) {
 		next.Offsets[r.Partition] = r.To
 	}
 	for p, m := range b.Marks {
-		have := next.Marks[p]
-		have.Complete.Pos = schemas.MaxPosition(have.Complete.Pos, m.Complete.Pos)
-		have.Complete.Time = later(have.Complete.Time, m.Complete.Time)
-		have.SnapshotDone = schemas.MaxPosition(have.SnapshotDone, m.SnapshotDone)
-		next.Marks[p] = have
+		next.Marks[p] = next.Marks[p].Join(m)
 	}
 	least := leastMark(next.Marks, b.Partitions)
 	if !b.Blocked {

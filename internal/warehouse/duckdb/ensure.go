@@ -22,6 +22,9 @@ func (w *Warehouse) Ensure(ctx context.Context, want warehouse.CoreTable) error 
 		if len(def.columns) == 0 {
 			return w.create(ctx, conn, n, want, def)
 		}
+		if err := sameKey(want.Key, def.columns); err != nil {
+			return err
+		}
 		return w.evolve(ctx, conn, n, want, def)
 	})
 	if err != nil {
@@ -92,7 +95,7 @@ func (w *Warehouse) define(ctx context.Context, name string, change func(*sql.Co
 }
 
 func (w *Warehouse) create(ctx context.Context, conn *sql.Conn, n sqlgen.Name, want warehouse.CoreTable, def *definition) error {
-	def.mode = want.Mode
+	def.mode, def.generation = want.Mode, 1
 	for _, col := range want.Columns {
 		key := slices.Contains(want.Key, col.Name)
 		def.columns = append(def.columns, sqlgen.Column{
@@ -130,9 +133,6 @@ func (w *Warehouse) evolve(ctx context.Context, conn *sql.Conn, n sqlgen.Name, w
 	if want.Mode != def.mode {
 		return fmt.Errorf("its mode is %s and cannot become %s", def.mode, want.Mode)
 	}
-	if err := sameKey(want.Key, def.columns); err != nil {
-		return err
-	}
 	changed, unsettable := false, len(def.unsettable)
 	for _, col := range want.Columns {
 		i := columnIndex(def.columns, col.Name)
@@ -152,7 +152,7 @@ func (w *Warehouse) evolve(ctx context.Context, conn *sql.Conn, n sqlgen.Name, w
 			if to != def.columns[i].Type {
 				def.columns[i].Type = to
 				c := w.defined(n, *def)
-				statements = append(statements, c.AlterType(c.Base(n), i))
+				statements = append(statements, c.AlterType(c.Base(c.Name), i))
 				if slices.Contains(def.images, col.Name) {
 					statements = append(statements, c.AlterType(w.dialect.Changes(n), i))
 				}
@@ -196,6 +196,7 @@ func (w *Warehouse) rememberUnsettable(ctx context.Context, conn *sql.Conn, n sq
 
 // defined is the definition for the generator of SQL.
 func (w *Warehouse) defined(n sqlgen.Name, def definition) *sqlgen.Core {
+	n.Generation = def.generation
 	return &sqlgen.Core{Dialect: w.dialect, Name: n, Mode: def.mode, Columns: def.columns}
 }
 

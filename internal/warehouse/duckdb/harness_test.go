@@ -24,7 +24,8 @@ func TestConformance(t *testing.T) {
 		return &warehousetest.Harness{
 			Loader: func() warehouse.Loader { return f.w }, Crash: f.crash,
 			Faults: &f.faults, Points: points, Committed: committed,
-			Rows: f.rows, View: f.view, Images: f.images,
+			Succession: []string{PointSucceedBegin, PointDefineCommit, PointSucceedCommitted},
+			Rows:       f.rows, View: f.view, Images: f.images,
 		}
 	})
 }
@@ -90,6 +91,9 @@ func copyFile(to, from string) error {
 
 func (f *file) rows(t *testing.T, table warehouse.CoreTable) (out []warehousetest.Stored) {
 	n := f.name(t, table)
+	if err := f.w.db.QueryRowContext(t.Context(), "SELECT generation FROM "+f.w.dialect.Head(n)).Scan(&n.Generation); err != nil {
+		t.Fatal(err)
+	}
 	meta := "_pos, _born, _deleted, '', _unset, _load"
 	if table.Mode == schemas.ModeAppend {
 		meta = "_pos, '', FALSE, _op, _unset, _load"

@@ -21,6 +21,7 @@ type head struct {
 	mode       schemas.Mode
 	key        []string
 	unsettable []string
+	generation int
 	// ended is the greatest end of a snapshot that is in effect. It may lie
 	// below the least of the marks while a dead letter is unresolved, and below
 	// the horizon, which truncates raise too.
@@ -35,7 +36,7 @@ func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name)
 	err := each(ctx, conn, w.dialect.ReadHead(n), func(rows *sql.Rows) error {
 		found = true
 		return rows.Scan(&h.name, &h.mode, &key, &h.Epoch, &h.Load, &h.Topic, &h.TopicID, &offsets, &marks, &horizon,
-			&completePos, &completeTime, &ended, &h.Snapshot.Running, &h.Snapshot.Done, &unsettable)
+			&completePos, &completeTime, &ended, &h.Snapshot.Running, &h.Snapshot.Done, &unsettable, &h.generation)
 	})
 	if err != nil {
 		return h, fmt.Errorf("read the head of %s: %w", n, err)
@@ -55,6 +56,22 @@ func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name)
 		return h, fmt.Errorf("decode the head of %s: %w", n, err)
 	}
 	return h, nil
+}
+
+// parameters are those of Advance.
+func (h *head) parameters(load, epoch int64) ([]any, error) {
+	offsets, err := encode(h.Offsets)
+	if err != nil {
+		return nil, fmt.Errorf("encode offsets: %w", err)
+	}
+	marks, err := encode(h.Marks)
+	if err != nil {
+		return nil, fmt.Errorf("encode marks: %w", err)
+	}
+	complete := sql.NullTime{Time: h.Complete.Time, Valid: !h.Complete.Time.IsZero()}
+	return []any{
+		offsets, marks, h.Horizon.String(), h.Complete.Pos.String(), complete, h.ended.String(), h.Snapshot.Running, h.Snapshot.Done, load, epoch,
+	}, nil
 }
 
 // Acquire takes the table over. It waits for a load that is being committed: of

@@ -25,6 +25,8 @@ const (
 	PointAcquireBegin     = "duckdb.acquire.begin"
 	PointAcquireCommitted = "duckdb.acquire.committed"
 	PointDefineCommit     = "duckdb.define.commit"
+	PointSucceedBegin     = "duckdb.succeed.begin"
+	PointSucceedCommitted = "duckdb.succeed.committed"
 )
 
 // LoadPoints lists the points of a load, and before which of them its commit
@@ -175,18 +177,10 @@ func (l *load) run(ctx context.Context) (err error) {
 
 // advance moves the head, and by that fences (G5).
 func (l *load) advance(ctx context.Context) error {
-	offsets, err := encode(l.next.Offsets)
-	if err != nil {
-		return fmt.Errorf("encode offsets: %w", err)
+	args, err := l.next.parameters(l.batch.Load, l.batch.Epoch)
+	if err == nil {
+		err = exactlyOne(l.conn.ExecContext(ctx, l.dialect.Advance(l.core.Name), args...))
 	}
-	marks, err := encode(l.next.Marks)
-	if err != nil {
-		return fmt.Errorf("encode marks: %w", err)
-	}
-	complete := sql.NullTime{Time: l.next.Complete.Time, Valid: !l.next.Complete.Time.IsZero()}
-	err = exactlyOne(l.conn.ExecContext(ctx, l.dialect.Advance(l.core.Name), offsets, marks, l.next.Horizon.String(),
-		l.next.Complete.Pos.String(), complete, l.next.ended.String(), l.next.Snapshot.Running, l.next.Snapshot.Done,
-		l.batch.Load, l.batch.Epoch))
 	if err != nil {
 		return fmt.Errorf("advance the head: %w", err)
 	}

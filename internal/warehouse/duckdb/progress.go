@@ -22,11 +22,7 @@ func (h head) after(b *warehouse.Batch, horizons bool) (head, error) {
 		next.Offsets[r.Partition] = r.To
 	}
 	for p, m := range b.Marks {
-		have := next.Marks[p]
-		have.Complete.Pos = schemas.MaxPosition(have.Complete.Pos, m.Complete.Pos)
-		have.Complete.Time = later(have.Complete.Time, m.Complete.Time)
-		have.SnapshotDone = schemas.MaxPosition(have.SnapshotDone, m.SnapshotDone)
-		next.Marks[p] = have
+		next.Marks[p] = next.Marks[p].Join(m)
 	}
 	least := leastMark(next.Marks, b.Partitions)
 	if !b.Blocked {

@@ -31,9 +31,13 @@ func (c *readConnector) Driver() driver.Driver { return c.inner.Driver() }
 var errReadsOnly = errors.New("only a single SELECT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN can be run here")
 
 type readConn struct {
-	inner *dk.Conn
-	gate  *gate
+	inner  *dk.Conn
+	gate   *gate
+	spoilt bool // a transaction may be open on it
 }
+
+// IsValid keeps a spoilt connection out of the pool.
+func (c *readConn) IsValid() bool { return !c.spoilt }
 
 func (c *readConn) Prepare(string) (driver.Stmt, error) { return nil, errReadsOnly }
 func (c *readConn) Begin() (driver.Tx, error)           { return nil, errReadsOnly }
@@ -49,11 +53,19 @@ func (c *readConn) QueryContext(ctx context.Context, query string, args []driver
 		return nil, fmt.Errorf("wait for a checkpoint: %w", err)
 	}
 	defer c.gate.leaveRead()
-	if _, err := c.inner.ExecContext(ctx, "BEGIN TRANSACTION READ ONLY", nil); err != nil {
+	// Neither end may be cut short: the connection would go back with the
+	// transaction open.
+	steady := context.WithoutCancel(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("begin to read: %w", context.Cause(ctx))
+	}
+	if _, err := c.inner.ExecContext(steady, "BEGIN TRANSACTION READ ONLY", nil); err != nil {
+		c.spoilt = true
 		return nil, fmt.Errorf("begin to read: %w", err)
 	}
 	rows, err := c.query(ctx, query, args)
-	if _, end := c.inner.ExecContext(context.WithoutCancel(ctx), "ROLLBACK", nil); end != nil {
+	if _, end := c.inner.ExecContext(steady, "ROLLBACK", nil); end != nil {
+		c.spoilt = true
 		if err == nil {
 			err = rows.Close()
 		}

@@ -167,6 +167,11 @@ func (x *run) takeKeys(ctx context.Context) error {
 func (x *run) stage(ctx context.Context) error {
 	x.changed = make([]bool, len(x.step.Parts))
 	for i, part := range x.step.Parts {
+		if i == 0 { // the parts differ in values alone
+			if err := x.sameColumns(ctx, part.Query); err != nil {
+				return err
+			}
+		}
 		result, err := x.conn.ExecContext(ctx, x.d.StagePart(i, part.Query))
 		if err != nil {
 			return fmt.Errorf("compute part %d: %w", i, err)
@@ -192,6 +197,28 @@ func (x *run) stage(ctx context.Context) error {
 	x.rows.Applied = x.rows.Read
 	if slices.Contains(x.changed, true) {
 		x.load++
+	}
+	return nil
+}
+
+// sameColumns refuses a result of other types than the table's: a table that
+// the query reads has changed since, and the values would be rounded or cut to
+// fit (G12).
+func (x *run) sameColumns(ctx context.Context, query string) error {
+	types := map[string]string{}
+	err := each(ctx, x.conn, "SELECT column_name, column_type FROM (DESCRIBE "+query+"\n)", func(rows *sql.Rows) error {
+		var name, sqlType string
+		err := rows.Scan(&name, &sqlType)
+		types[name] = sqlType
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("describe the query: %w", err)
+	}
+	for i, name := range x.d.Columns {
+		if types[name] != x.d.Types[i] {
+			return fmt.Errorf("column %q of the result has type %s and was found to have %s: a table that the query reads has changed", name, types[name], x.d.Types[i])
+		}
 	}
 	return nil
 }

@@ -57,6 +57,13 @@ type chunkSink struct {
 	buf   []byte
 	// nullKeys says that a key column was null in some row.
 	nullKeys bool
+	refused  []refusal // of the row at hand
+}
+
+// refusal is a value of the source that DuckDB has not, or not exactly (G12).
+type refusal struct {
+	col    int // the batch's ordinal
+	reason error
 }
 
 type sinkColumn struct {
@@ -103,6 +110,12 @@ func set[T any](s *chunkSink, vector int, v T) {
 	}
 }
 
+// refuse leaves null where the value was to stand.
+func (s *chunkSink) refuse(col int, format string, args ...any) {
+	s.refused = append(s.refused, refusal{col, fmt.Errorf(format, args...)})
+	s.null(s.cols[col].chunk)
+}
+
 func (s *chunkSink) fault(c *sinkColumn, format string, args ...any) {
 	if s.err == nil {
 		s.err = fmt.Errorf("column %q: %w", c.name, fmt.Errorf(format, args...))
@@ -121,10 +134,11 @@ func (s *chunkSink) null(vector int) { set[any](s, vector, nil) }
 
 const (
 	dayUs = 24 * 3_600_000_000
-	// DuckDB's dates and timestamps, infinities excluded: a value of the source
-	// that becomes infinite here would be another value (G12).
-	minDay, maxDay   = -2147483646, 2147483646
-	minTime, maxTime = -9223372022400000000, 9223372036854775806
+	// DuckDB's dates, infinities excluded: a value of the source that becomes
+	// infinite here would be another value (G12).
+	minDay, maxDay = -2147483646, 2147483646
+	// The whole years that DuckDB's timestamps hold: its driver takes no others.
+	minTime, maxTime = -9223371158400000000, 9223371244799999999
 )
 
 // Int implements warehouse.Sink.
@@ -138,19 +152,19 @@ func (s *chunkSink) Int(col int, v int64) {
 		set(s, c.chunk, v != 0)
 	case schemas.Timestamp, schemas.DateTime:
 		if v < minTime || v > maxTime {
-			s.fault(c, "%d microseconds are outside of DuckDB's timestamps", v)
+			s.refuse(col, "%d microseconds are outside of DuckDB's timestamps", v)
 			return
 		}
 		set(s, c.chunk, time.UnixMicro(v).UTC())
 	case schemas.Date:
 		if v < minDay || v > maxDay {
-			s.fault(c, "day %d is outside of DuckDB's dates", v)
+			s.refuse(col, "day %d is outside of DuckDB's dates", v)
 			return
 		}
 		set(s, c.chunk, time.Unix(v*(dayUs/1_000_000), 0).UTC())
 	case schemas.Time:
 		if v < 0 || v >= dayUs {
-			s.fault(c, "%d microseconds are no time of day", v)
+			s.refuse(col, "%d microseconds are no time of day", v)
 			return
 		}
 		set(s, c.chunk, time.UnixMicro(v).UTC())
@@ -179,12 +193,12 @@ func (s *chunkSink) Bytes(col int, b []byte) {
 		set(s, c.chunk, b)
 	case schemas.String, schemas.JSON:
 		if !utf8.Valid(b) { // DuckDB would store null
-			s.fault(c, "text is not UTF-8")
+			s.refuse(col, "text is not UTF-8")
 			return
 		}
 		set(s, c.chunk, b)
 	case schemas.Decimal:
-		s.decimal(c, b)
+		s.decimal(col, b)
 	default:
 		s.fault(c, "bytes cannot be %s", c.t)
 	}
@@ -192,7 +206,8 @@ func (s *chunkSink) Bytes(col int, b []byte) {
 
 // decimal writes the unscaled value as the vector holds it. Only numbers beyond
 // 64 bits cost a big.Int.
-func (s *chunkSink) decimal(c *sinkColumn, twos []byte) {
+func (s *chunkSink) decimal(col int, twos []byte) {
+	c := &s.cols[col]
 	if c.t.Precision > maxDecimal {
 		s.buf = appendPlain(s.buf[:0], twos, c.t.Scale)
 		set(s, c.chunk, s.buf)
@@ -200,7 +215,7 @@ func (s *chunkSink) decimal(c *sinkColumn, twos []byte) {
 	}
 	if v, ok := small(twos); ok {
 		if c.small != 0 && (v <= -c.small || v >= c.small) {
-			s.fault(c, "%w", schemas.ErrDecimalRange)
+			s.refuse(col, "%w", schemas.ErrDecimalRange)
 			return
 		}
 		set(s, c.chunk, v)
@@ -211,7 +226,7 @@ func (s *chunkSink) decimal(c *sinkColumn, twos []byte) {
 		s.wide.Set(schemas.TwosToBig(twos))
 	}
 	if s.wide.CmpAbs(c.limit) >= 0 {
-		s.fault(c, "%w", schemas.ErrDecimalRange)
+		s.refuse(col, "%w", schemas.ErrDecimalRange)
 		return
 	}
 	set(s, c.chunk, &s.wide)

@@ -52,6 +52,9 @@ func (w *Warehouse) stage(ctx context.Context, conn *sql.Conn, c *sqlgen.Core, b
 	if src.err != nil {
 		err = src.err // DuckDB's error repeats it as text
 	}
+	if refuses(err) {
+		err = w.findRefused(ctx, conn, c, b, err)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("fill the stage: %w", err)
 	}
@@ -75,6 +78,9 @@ type stageSource struct {
 	merge  bool
 	ended  bool
 	text   []byte
+	// search has the source go on behind refused values, and number the rows.
+	search  bool
+	refused []warehouse.RefusedRow
 }
 
 type atColumn struct{ batch, chunk int }
@@ -147,9 +153,16 @@ func (s *stageSource) FillChunk(chunk dk.DataChunk) error {
 			s.err = fmt.Errorf("read row %d: %w", s.rows+int64(n), err)
 			return s.err
 		}
-		if err := s.finish(f); err != nil {
+		err = s.finish(f)
+		if err == nil && len(s.sink.refused) > 0 {
+			err = s.refuse(s.rows+int64(n), f)
+		}
+		if err != nil {
 			s.err = fmt.Errorf("row %d, at %s: %w", s.rows+int64(n), f.Pos, err)
 			return s.err
+		}
+		if s.search {
+			set(&s.sink, len(s.infos)-1, s.rows+int64(n))
 		}
 	}
 	s.rows += int64(n)

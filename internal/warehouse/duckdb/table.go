@@ -28,6 +28,7 @@ type table struct {
 // definition is a core table as it is in the file.
 type definition struct {
 	mode       schemas.Mode
+	generation int
 	columns    []sqlgen.Column // Staged is not set
 	needs      []need
 	images     []string // the columns of the table of images, nil if there is none
@@ -84,6 +85,31 @@ func (w *Warehouse) hold(ctx context.Context, conn *sql.Conn, name string) (t *t
 	return t, t.mu.RUnlock, nil
 }
 
+// Core returns a core table as it is: its columns in their order, or ErrNoTable.
+// It knows no descriptions and no event times.
+func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable, error) {
+	out := warehouse.CoreTable{Name: name}
+	conn, leave, err := w.writer(ctx)
+	if err != nil {
+		return out, err
+	}
+	defer leave()
+	t, release, err := w.hold(ctx, conn, name)
+	if err != nil {
+		return out, err
+	}
+	defer release()
+	head, err := w.readHead(ctx, conn, t.name)
+	if err != nil {
+		return out, err
+	}
+	out.Mode, out.Key = head.mode, head.key
+	for _, c := range t.def.columns {
+		out.Columns = append(out.Columns, schemas.Column{Name: c.Name, Type: c.Type, Unsettable: c.Unsettable})
+	}
+	return out, nil
+}
+
 // writer enters the gate and takes a connection; leave gives both back.
 func (w *Warehouse) writer(ctx context.Context) (conn *sql.Conn, leave func(), err error) {
 	if err := w.gate.enterLoad(ctx); err != nil {
@@ -106,18 +132,23 @@ func (w *Warehouse) readDefinition(ctx context.Context, conn *sql.Conn, n sqlgen
 	if err := w.readNeeds(ctx, conn, n, &def); err != nil {
 		return def, err
 	}
-	names, types, err := columnsOf(ctx, conn, n.BaseDataset(), n.Table)
-	if err != nil || len(names) == 0 {
+	made, _, err := columnsOf(ctx, conn, sqlgen.Schema, n.Own("head"))
+	if err != nil || !slices.Contains(made, "generation") { // a derived table has another head
 		return def, err
 	}
 	head, err := w.readHead(ctx, conn, n)
 	if err != nil {
 		return def, err
 	}
+	n.Generation = head.generation
+	names, types, err := columnsOf(ctx, conn, n.BaseDataset(), n.BaseTable())
+	if err != nil {
+		return def, err
+	}
 	if head.name != n.String() {
 		return def, fmt.Errorf("the warehouse does not tell its name from that of %s", head.name)
 	}
-	def.mode, def.unsettable = head.mode, head.unsettable
+	def.mode, def.unsettable, def.generation = head.mode, head.unsettable, head.generation
 	for i, name := range names {
 		if sqlgen.IsReserved(name) {
 			continue
@@ -179,7 +210,8 @@ func each(ctx context.Context, conn *sql.Conn, query string, do func(*sql.Rows) 
 // core is the table for the generator of SQL, with the columns that a batch
 // brings marked.
 func (w *Warehouse) core(t *table, batch warehouse.CoreTable) (*sqlgen.Core, warehouse.Kept, error) {
-	c := &sqlgen.Core{Dialect: w.dialect, Name: t.name, Mode: t.def.mode, Columns: slices.Clone(t.def.columns)}
+	c := w.defined(t.name, t.def)
+	c.Columns = slices.Clone(c.Columns)
 	for _, want := range batch.Columns {
 		i := columnIndex(c.Columns, want.Name)
 		if i < 0 {

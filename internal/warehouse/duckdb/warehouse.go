@@ -186,11 +186,15 @@ func (w *Warehouse) Query(ctx context.Context, query string, args ...any) (*sql.
 // tx runs do in one transaction on the connection, and leaves the connection
 // outside of any. An error of the COMMIT leaves open whether it happened.
 func tx(ctx context.Context, conn *sql.Conn, do func() error) (err error) {
-	if _, err := conn.ExecContext(ctx, "BEGIN TRANSACTION"); err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
 	// Neither end of a transaction may be cut short: its outcome would be unknown.
 	steady := context.WithoutCancel(ctx)
+	if ctx.Err() != nil {
+		return fmt.Errorf("begin: %w", context.Cause(ctx))
+	}
+	if _, err := conn.ExecContext(steady, "BEGIN TRANSACTION"); err != nil {
+		discard(conn)
+		return fmt.Errorf("begin: %w", err)
+	}
 	if err := do(); err != nil {
 		if _, rollback := conn.ExecContext(steady, "ROLLBACK"); rollback != nil {
 			discard(conn)

@@ -44,6 +44,9 @@ func BigQuery() *Dialect {
 	}
 }
 
+// LabelGeneration is the label of a reader's view that says whose rows it shows.
+const LabelGeneration = "generation"
+
 // Limits of BigQuery's tables.
 const (
 	maxCluster = 4
@@ -201,7 +204,11 @@ func bigqueryLayout(l layout) string {
 	if len(l.cluster) > 0 {
 		b.WriteString("\nCLUSTER BY " + strings.Join(l.cluster, ", "))
 	}
-	options := []string{fmt.Sprintf("labels = [('millrace', '%s')]", l.kind)}
+	labels := fmt.Sprintf("('millrace', '%s')", l.kind)
+	if l.generation > 0 {
+		labels += fmt.Sprintf(", ('%s', '%d')", LabelGeneration, l.generation)
+	}
+	options := []string{"labels = [" + labels + "]"}
 	if l.description != "" {
 		options = append(options, "description = '"+bigqueryEscape(l.description, '\'')+"'")
 	}

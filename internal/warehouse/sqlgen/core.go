@@ -143,8 +143,8 @@ func (c *Core) CreateView() string {
 	if c.Mode == schemas.ModeAppend {
 		names = append(names, ColOp, ColPos, ColTs, ColLoad, ColUnset)
 	}
-	text := fmt.Sprintf("CREATE OR REPLACE VIEW %s AS\nSELECT %s\nFROM %s",
-		c.View(c.Name), strings.Join(names, ", "), c.Base(c.Name))
+	text := fmt.Sprintf("CREATE OR REPLACE VIEW %s%s AS\nSELECT %s\nFROM %s",
+		c.View(c.Name), c.layout(layout{kind: "view", generation: max(c.Name.Generation, 1)}), strings.Join(names, ", "), c.Base(c.Name))
 	if c.Mode != schemas.ModeAppend {
 		text += "\nWHERE NOT " + ColDeleted
 	}
@@ -168,7 +168,7 @@ func (d *Dialect) CreateHead(n Name) string {
 	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %[1]s (
   name %[2]s, mode %[2]s, key %[5]s, epoch %[3]s, fence %[3]s, load %[3]s, topic %[2]s, topic_id %[2]s,
   offsets %[5]s, marks %[5]s, horizon %[2]s, complete_pos %[2]s, complete_time %[6]s,
-  snapshot_pos %[2]s, snapshot_running %[4]s, snapshot_done %[4]s, unsettable %[5]s
+  snapshot_pos %[2]s, snapshot_running %[4]s, snapshot_done %[4]s, unsettable %[5]s, generation %[3]s
 )%[7]s`, d.Head(n), text, integer, boolean, js, d.kind(schemas.Timestamp), d.layout(layout{kind: "head"}))
 }
 
@@ -178,8 +178,8 @@ func (d *Dialect) InsertHead(n Name) string {
 	text := d.kind(schemas.String)
 	empty := func(js string) string { return d.toJSON(d.Text(js)) }
 	return fmt.Sprintf(`INSERT INTO %s (name, mode, key, epoch, fence, load, topic, topic_id, offsets, marks, horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, unsettable)
-SELECT CAST(%s AS %s), CAST(%s AS %s), %s, 0, 0, 0, '', '', %s, %s, '', '', %s, '', FALSE, FALSE, %s
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, unsettable, generation)
+SELECT CAST(%s AS %s), CAST(%s AS %s), %s, 0, 0, 0, '', '', %s, %s, '', '', %s, '', FALSE, FALSE, %s, 1
 FROM (SELECT 1) AS one
 WHERE NOT EXISTS (SELECT 1 FROM %s)`, d.Head(n), d.param(1), text, d.param(2), text, d.toJSON(d.param(3)),
 		empty("{}"), empty("{}"), d.null(schemas.Type{Kind: schemas.Timestamp}), empty("[]"), d.Head(n))

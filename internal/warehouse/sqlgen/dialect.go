@@ -48,6 +48,7 @@ type layout struct {
 	cluster     []string
 	description string
 	kind        string // a label: base, head, log
+	generation  int    // another, of a view: that of the rows that it shows
 }
 
 // DuckDB is the dialect of DuckDB.

@@ -72,9 +72,11 @@ func statements(c *Core) string {
 	if c.layout(layout{}) != "" {
 		return scripts(c, h)
 	}
+	refused, _ := c.Refused("f")
 	list := []string{
 		"-- the table", c.CreateBase(), c.CreateView(), c.AddColumn(0), c.AlterType(c.Base(c.Name), 0), c.CreateChanges(),
 		"-- a load: before the transaction", c.CreateStage(), c.FillStage("f"), c.CreateEffect(),
+		"-- a load: if a cast has failed", refused,
 		"-- a load: the transaction", c.DuplicateKey(), c.Removed(h), c.Remove(h), c.Write(h), c.Counts(), write(h, 7, 1_700_000_000_000_000),
 	}
 	if c.KeepImages {
@@ -126,10 +128,10 @@ func TestGolden(t *testing.T) {
 		golden(t, name, statements(c))
 	}
 	d := DuckDB()
-	n := Name{"core", "payments"}
+	n := Name{Dataset: "core", Table: "payments"}
 	golden(t, "head", terminated([]string{
 		d.CreateHead(n), d.CreateLoads(n), d.CreateNeeds(n), d.InsertHead(n), d.ReadHead(n), d.TakeOver(n), d.Advance(n),
-		d.MoveOffsets(n), d.SetRunning(n), d.SetUnsettable(n), d.LogLoad(n), d.ReadLoads(n),
+		d.Succeed(n), d.MoveOffsets(n), d.SetRunning(n), d.SetUnsettable(n), d.LogLoad(n), d.ReadLoads(n),
 	}))
 }
 
@@ -140,7 +142,7 @@ func TestGoldenBigQuery(t *testing.T) {
 		golden(t, "bigquery/"+name, statements(c))
 	}
 	golden(t, "bigquery/every_type", statements(everyType(d)))
-	n := Name{"core", "payments"}
+	n := Name{Dataset: "core", Table: "payments"}
 	golden(t, "bigquery/head", terminated([]string{
 		d.CreateHeadRow(n, schemas.ModeMerge, `["id"]`, "[]"), d.CreateLoads(n), d.CreateNeeds(n), d.ReadHead(n),
 		strings.TrimSuffix(d.TakeOverScript(n, "shop.public.payments", "id-1"), ";\n"),
@@ -155,7 +157,7 @@ func TestGoldenBigQuery(t *testing.T) {
 // bounds of the key.
 func everyType(d *Dialect) *Core {
 	c := &Core{
-		Dialect: d, Name: Name{"core", "every"}, Mode: schemas.ModeMerge, KeepImages: true, Description: "it's a\ntable",
+		Dialect: d, Name: Name{Dataset: "core", Table: "every"}, Mode: schemas.ModeMerge, KeepImages: true, Description: "it's a\ntable",
 		Columns: []Column{
 			{Name: "id", Type: schemas.Type{Kind: schemas.Int}, Key: true, Staged: true, Description: "the \\ key"},
 			{Name: "at", Type: schemas.Type{Kind: schemas.Timestamp}, Key: true, Staged: true},

@@ -9,7 +9,7 @@ import (
 // ReadHead reads the head's row, or none.
 func (d *Dialect) ReadHead(n Name) string {
 	return fmt.Sprintf(`SELECT name, mode, %s AS key, epoch, load, topic, topic_id, %s AS offsets, %s AS marks, horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, %s AS unsettable
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, %s AS unsettable, generation
 FROM %s`, d.jsonText("key"), d.jsonText("offsets"), d.jsonText("marks"), d.jsonText("unsettable"), d.Head(n))
 }
 
@@ -23,7 +23,7 @@ func (d *Dialect) params(n int) []any {
 	return out
 }
 
-// put writes a statement in which %[1]s to %[9]s are its parameters.
+// put writes a statement in which %[1]s and so on are its parameters.
 func (d *Dialect) put(params int, format string, more ...any) string {
 	return fmt.Sprintf(format, append(d.params(params), more...)...)
 }
@@ -46,6 +46,16 @@ func (d *Dialect) Advance(n Name) string {
 	return d.put(10, `UPDATE %[11]s SET load = %[9]s, fence = fence + 1, offsets = %[12]s, marks = %[13]s,
   horizon = %[3]s, complete_pos = %[4]s, complete_time = %[5]s, snapshot_pos = %[6]s, snapshot_running = %[7]s, snapshot_done = %[8]s
 WHERE epoch = %[10]s AND load = %[9]s - 1`, d.Head(n), d.toJSON(d.param(1)), d.toJSON(d.param(2)))
+}
+
+// Succeed makes the head that of the next generation, as Advance does for a
+// load. Parameters: those of Advance, and mode, key, topic, topic_id,
+// unsettable, generation.
+func (d *Dialect) Succeed(n Name) string {
+	return d.put(16, `UPDATE %[17]s SET load = %[9]s, fence = fence + 1, offsets = %[18]s, marks = %[19]s,
+  horizon = %[3]s, complete_pos = %[4]s, complete_time = %[5]s, snapshot_pos = %[6]s, snapshot_running = %[7]s, snapshot_done = %[8]s,
+  mode = %[11]s, key = %[20]s, topic = %[13]s, topic_id = %[14]s, unsettable = %[21]s, generation = %[16]s
+WHERE epoch = %[10]s AND load = %[9]s - 1`, d.Head(n), d.toJSON(d.param(1)), d.toJSON(d.param(2)), d.toJSON(d.param(12)), d.toJSON(d.param(15)))
 }
 
 // MoveOffsets sets the offsets under the epoch. Parameters: offsets, epoch.

@@ -3,6 +3,8 @@ package sqlgen
 import (
 	"fmt"
 	"strings"
+
+	"millrace/schemas"
 )
 
 // Schema is the schema of everything that is Millrace's own.
@@ -33,7 +35,11 @@ func IsReserved(name string) bool {
 }
 
 // Name is the name of a table, dataset.table.
-type Name struct{ Dataset, Table string }
+type Name struct {
+	Dataset, Table string
+	// Generation is that of a core table's rows; 0 is as good as 1.
+	Generation int
+}
 
 // ParseName splits a name at its first dot, and refuses what the dialect cannot
 // make or what would collide with Millrace's own names.
@@ -60,6 +66,14 @@ func (n Name) String() string { return n.Dataset + "." + n.Table }
 // BaseDataset is where the rows are; the dataset itself holds the reader's view.
 func (n Name) BaseDataset() string { return n.Dataset + "__base" }
 
+// BaseTable is the table of the rows, in BaseDataset.
+func (n Name) BaseTable() string {
+	if n.Generation > 1 {
+		return schemas.GenerationName(n.Table, n.Generation)
+	}
+	return n.Table
+}
+
 // Own is the table's own table with the suffix in Millrace's schema.
 func (n Name) Own(suffix string) string { return n.Dataset + "__" + n.Table + "__" + suffix }
 
@@ -72,7 +86,7 @@ func (d *Dialect) Qualified(schema, table string) string {
 func (d *Dialect) View(n Name) string { return d.Qualified(n.Dataset, n.Table) }
 
 // Base is a core table's rows.
-func (d *Dialect) Base(n Name) string { return d.Qualified(n.BaseDataset(), n.Table) }
+func (d *Dialect) Base(n Name) string { return d.Qualified(n.BaseDataset(), n.BaseTable()) }
 
 // Head is the one row that says how far the table is.
 func (d *Dialect) Head(n Name) string { return d.Qualified(Schema, n.Own("head")) }

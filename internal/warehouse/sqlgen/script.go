@@ -73,7 +73,7 @@ func (d *Dialect) CreateHeadRow(n Name, mode schemas.Mode, key, unsettable strin
 	return d.CreateHead(n) + fmt.Sprintf(`
 AS SELECT %s AS name, %s AS mode, %s AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   %s AS offsets, %s AS marks, '' AS horizon, '' AS complete_pos, %s AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, %s AS unsettable`,
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, %s AS unsettable, 1 AS generation`,
 		d.Text(n.String()), d.Text(string(mode)), d.toJSON(d.Text(key)), d.toJSON("'{}'"), d.toJSON("'{}'"),
 		d.null(schemas.Type{Kind: schemas.Timestamp}), d.toJSON(d.Text(unsettable)))
 }

@@ -62,7 +62,7 @@ func TestFit(t *testing.T) {
 
 func TestParseName(t *testing.T) {
 	d := DuckDB()
-	if n, err := d.ParseName("core.a.b"); err != nil || n != (Name{"core", "a.b"}) {
+	if n, err := d.ParseName("core.a.b"); err != nil || n != (Name{Dataset: "core", Table: "a.b"}) {
 		t.Errorf("%+v %v", n, err)
 	}
 	for _, bad := range []string{"", "core", "core.", ".x", "a__b.c", "warehouse.x", "Millrace.x", "main.x", "core.a\x00"} {

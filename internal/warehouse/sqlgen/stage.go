@@ -67,6 +67,32 @@ func (c *Core) FillStage(function string) string {
 	return fmt.Sprintf("INSERT INTO %s SELECT * FROM %s()", c.Stage(), function)
 }
 
+// RowNumber is a column of the table function beside the stage's, when it is
+// asked what Refused asks: the row, counted from 0.
+const RowNumber = "n"
+
+// Refused gives, of the table function's rows that the stage cannot take, the
+// number and per column, whose ordinals it returns, the position at which the
+// value was carried if it is one that its column's type does not take.
+func (c *Core) Refused(function string) (query string, staged []int) {
+	var at, refused []string
+	for i, col := range c.Columns {
+		if !col.Staged {
+			continue
+		}
+		pos := "pos"
+		if c.Mode != schemas.ModeAppend && col.hasAt() {
+			pos = fmt.Sprintf("COALESCE(at%d, pos)", i)
+		}
+		bad := fmt.Sprintf("v%d IS NOT NULL AND TRY_CAST(v%d AS %s) IS NULL", i, i, c.Type(col.Type))
+		at = append(at, fmt.Sprintf("CASE WHEN %s THEN %s END", bad, pos))
+		refused = append(refused, bad)
+		staged = append(staged, i)
+	}
+	return fmt.Sprintf("SELECT %s,\n  %s\nFROM %s()\nWHERE %s",
+		RowNumber, strings.Join(at, ",\n  "), function, strings.Join(refused, "\n  OR ")), staged
+}
+
 // CreateEffect makes an empty effect: one row for every row that the load
 // removes, writes or inserts, with what it was and what it becomes.
 func (c *Core) CreateEffect() string {

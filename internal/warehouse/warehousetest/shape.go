@@ -288,31 +288,3 @@ func everyType(t *testing.T, h *Harness) {
 		}
 	}
 }
-
-func badValues(t *testing.T, h *Harness) {
-	kinds := []schemas.Type{
-		{Kind: schemas.String},
-		{Kind: schemas.JSON},
-		{Kind: schemas.Time},
-		{Kind: schemas.Date},
-		{Kind: schemas.Timestamp},
-		decimal(4, 2), decimal(30, 2),
-	}
-	bad := []schemas.Cell{
-		schemas.BytesCell([]byte("\xff")), schemas.BytesCell([]byte("{")), schemas.IntCell(-1),
-		schemas.IntCell(math.MaxInt32), schemas.IntCell(math.MaxInt64),
-		schemas.BytesCell(schemas.AppendTwos(nil, 10000)),
-		schemas.BytesCell(schemas.AppendBigTwos(nil, new(big.Int).Exp(big.NewInt(10), big.NewInt(30), nil))),
-	}
-	for i, typ := range kinds {
-		table := warehouse.CoreTable{Name: fmt.Sprintf("core.bad%d", i), Mode: schemas.ModeMerge, Key: []string{"id"}, Columns: []schemas.Column{
-			{Name: "id", Type: schemas.Type{Kind: schemas.Int}}, {Name: "value", Type: typ},
-		}}
-		w := newWriter(t, h, table)
-		b := w.make(t, batch{changes: []schemas.Change{change(schemas.Create, 1, schemas.Row{schemas.IntCell(1), bad[i]})}})
-		if _, err := h.Loader().Load(t.Context(), b); err == nil {
-			t.Errorf("%s took %s", typ, text(schemas.Row{bad[i]}))
-		}
-		w.put(t, change(schemas.Create, 2, schemas.Row{schemas.IntCell(2), schemas.NullCell()})) // nothing is left of it
-	}
-}

@@ -26,6 +26,8 @@ type Harness struct {
 	Faults    *fault.Plan
 	Points    []string
 	Committed string
+	// Succession are the points of a succession; the last lies behind its commit.
+	Succession []string
 	// Rows reads every row of a core table, delete markers too, in any order.
 	Rows func(t *testing.T, table warehouse.CoreTable) []Stored
 	// View reads what readers see, in any order.
@@ -106,9 +108,13 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"EnsureRefuses", refuses},
 		{"History", history},
 		{"WithoutAKey", keyless},
+		{"NextGenerationOfACopy", nextCopy},
+		{"NextGenerationOfAHistory", nextHistory},
+		{"NextGenerationIsFenced", nextFenced},
 		{"OddNames", oddNames},
 		{"EveryTypeAndItsExtremes", everyType},
 		{"ValuesThatDoNotFit", badValues},
+		{"RefusedRowsAreNamed", refusedRows},
 		{"DeathAtEveryPoint", deaths},
 		{"ErrorAtEveryPoint", failures},
 		{"CancelledAtEveryPoint", cancelled},

@@ -27,6 +27,12 @@ INSERT INTO temp.millrace_stage SELECT * FROM f();
 
 CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR);
 
+-- a load: if a cast has failed
+SELECT n,
+  CASE WHEN v0 IS NOT NULL AND TRY_CAST(v0 AS VARCHAR) IS NULL THEN pos END
+FROM f()
+WHERE v0 IS NOT NULL AND TRY_CAST(v0 AS VARCHAR) IS NULL;
+
 -- a load: the transaction
 SELECT max(pos) FROM temp.millrace_stage GROUP BY pos HAVING count(*) > 1 LIMIT 1;
 

@@ -34,7 +34,8 @@ PARTITION BY TIMESTAMP_TRUNC(`at`, DAY)
 CLUSTER BY `id`, `at`
 OPTIONS (labels = [('millrace', 'core')], description = 'it\'s a\ntable');
 
-CREATE OR REPLACE VIEW `core`.`every` AS
+CREATE OR REPLACE VIEW `core`.`every`
+OPTIONS (labels = [('millrace', 'view'), ('generation', '1')]) AS
 SELECT `id`, `at`, `c_bool`, `c_int64`, `c_float64`, `c_string`, `c_bytes`, `c_date`, `c_time`, `c_timestamp`, `c_datetime`, `c_json`, `c_38_9`, `c_20_0`, `c_39_10`, `c_76_38`, `c_77_0`
 FROM `core__base`.`every`
 WHERE NOT _deleted;
@@ -42,12 +43,12 @@ WHERE NOT _deleted;
 CREATE TABLE IF NOT EXISTS `millrace`.`core__every__head` (
   name STRING, mode STRING, key JSON, epoch INT64, fence INT64, load INT64, topic STRING, topic_id STRING,
   offsets JSON, marks JSON, horizon STRING, complete_pos STRING, complete_time TIMESTAMP,
-  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON
+  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON, generation INT64
 )
 OPTIONS (labels = [('millrace', 'head')])
 AS SELECT 'core.every' AS name, 'merge' AS mode, PARSE_JSON('["id"]') AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   PARSE_JSON('{}') AS offsets, PARSE_JSON('{}') AS marks, '' AS horizon, '' AS complete_pos, CAST(NULL AS TIMESTAMP) AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable;
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable, 1 AS generation;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__every__loads` (load INT64, committed_at TIMESTAMP, event JSON)
 CLUSTER BY load

@@ -1,12 +1,12 @@
 CREATE TABLE IF NOT EXISTS `millrace`.`core__payments__head` (
   name STRING, mode STRING, key JSON, epoch INT64, fence INT64, load INT64, topic STRING, topic_id STRING,
   offsets JSON, marks JSON, horizon STRING, complete_pos STRING, complete_time TIMESTAMP,
-  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON
+  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON, generation INT64
 )
 OPTIONS (labels = [('millrace', 'head')])
 AS SELECT 'core.payments' AS name, 'merge' AS mode, PARSE_JSON('["id"]') AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   PARSE_JSON('{}') AS offsets, PARSE_JSON('{}') AS marks, '' AS horizon, '' AS complete_pos, CAST(NULL AS TIMESTAMP) AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('[]') AS unsettable;
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('[]') AS unsettable, 1 AS generation;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__payments__loads` (load INT64, committed_at TIMESTAMP, event JSON)
 CLUSTER BY load
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS `millrace`.`core__payments__needs` (spec STRING, kind
 OPTIONS (labels = [('millrace', 'needs')]);
 
 SELECT name, mode, TO_JSON_STRING(key) AS key, epoch, load, topic, topic_id, TO_JSON_STRING(offsets) AS offsets, TO_JSON_STRING(marks) AS marks, horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable) AS unsettable
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable) AS unsettable, generation
 FROM `millrace`.`core__payments__head`;
 
 BEGIN TRANSACTION;
@@ -27,7 +27,7 @@ WHERE TRUE;
 ASSERT @@row_count = 1 AS 'millrace: the head is not this writer\'s';
 CREATE TEMP TABLE taken AS
 SELECT name, mode, TO_JSON_STRING(key) AS key, epoch, load, topic, topic_id, TO_JSON_STRING(offsets) AS offsets, TO_JSON_STRING(marks) AS marks, horizon,
-  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable) AS unsettable
+  complete_pos, complete_time, snapshot_pos, snapshot_running, snapshot_done, TO_JSON_STRING(unsettable) AS unsettable, generation
 FROM `millrace`.`core__payments__head`;
 COMMIT TRANSACTION;
 SELECT * FROM taken;

@@ -20,7 +20,8 @@ PARTITION BY TIMESTAMP_TRUNC(`paid_at`, DAY)
 CLUSTER BY `id`
 OPTIONS (labels = [('millrace', 'core')]);
 
-CREATE OR REPLACE VIEW `core`.`payments` AS
+CREATE OR REPLACE VIEW `core`.`payments`
+OPTIONS (labels = [('millrace', 'view'), ('generation', '1')]) AS
 SELECT `id`, `amount`, `paid_at`
 FROM `core__base`.`payments`
 WHERE NOT _deleted;
@@ -28,12 +29,12 @@ WHERE NOT _deleted;
 CREATE TABLE IF NOT EXISTS `millrace`.`core__payments__head` (
   name STRING, mode STRING, key JSON, epoch INT64, fence INT64, load INT64, topic STRING, topic_id STRING,
   offsets JSON, marks JSON, horizon STRING, complete_pos STRING, complete_time TIMESTAMP,
-  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON
+  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON, generation INT64
 )
 OPTIONS (labels = [('millrace', 'head')])
 AS SELECT 'core.payments' AS name, 'merge' AS mode, PARSE_JSON('["id"]') AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   PARSE_JSON('{}') AS offsets, PARSE_JSON('{}') AS marks, '' AS horizon, '' AS complete_pos, CAST(NULL AS TIMESTAMP) AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable;
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable, 1 AS generation;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__payments__loads` (load INT64, committed_at TIMESTAMP, event JSON)
 CLUSTER BY load

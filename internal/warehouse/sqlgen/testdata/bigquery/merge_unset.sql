@@ -22,7 +22,8 @@ PARTITION BY `day`
 CLUSTER BY `tenant`, `select`
 OPTIONS (labels = [('millrace', 'core')]);
 
-CREATE OR REPLACE VIEW `core`.`Odd "x"` AS
+CREATE OR REPLACE VIEW `core`.`Odd "x"`
+OPTIONS (labels = [('millrace', 'view'), ('generation', '1')]) AS
 SELECT `tenant`, `select`, `it's, big`, `doc`, `day`
 FROM `core__base`.`Odd "x"`
 WHERE NOT _deleted;
@@ -30,12 +31,12 @@ WHERE NOT _deleted;
 CREATE TABLE IF NOT EXISTS `millrace`.`core__Odd "x"__head` (
   name STRING, mode STRING, key JSON, epoch INT64, fence INT64, load INT64, topic STRING, topic_id STRING,
   offsets JSON, marks JSON, horizon STRING, complete_pos STRING, complete_time TIMESTAMP,
-  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON
+  snapshot_pos STRING, snapshot_running BOOL, snapshot_done BOOL, unsettable JSON, generation INT64
 )
 OPTIONS (labels = [('millrace', 'head')])
 AS SELECT 'core.Odd "x"' AS name, 'merge' AS mode, PARSE_JSON('["id"]') AS key, 0 AS epoch, 0 AS fence, 0 AS load, '' AS topic, '' AS topic_id,
   PARSE_JSON('{}') AS offsets, PARSE_JSON('{}') AS marks, '' AS horizon, '' AS complete_pos, CAST(NULL AS TIMESTAMP) AS complete_time,
-  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable;
+  '' AS snapshot_pos, FALSE AS snapshot_running, FALSE AS snapshot_done, PARSE_JSON('["a\\\\b"]') AS unsettable, 1 AS generation;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__Odd "x"__loads` (load INT64, committed_at TIMESTAMP, event JSON)
 CLUSTER BY load

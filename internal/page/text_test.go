@@ -1,0 +1,37 @@
+package page
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestPositionsAreShown(t *testing.T) {
+	for position, want := range map[string]string{
+		"": "",
+		"00000001/00000000016B3748/0000000000000000/00000000": "1/16B3748/0/0",
+		"00000002/FFFFFFFFFFFFFFF0/0000000000000010/0000000A": "2/FFFFFFFFFFFFFFF0/10/A",
+	} {
+		var out strings.Builder
+		s := Status{Sources: []Source{{Source: "s", Kind: "k", Position: position}}}
+		if err := s.Write(&out); err != nil {
+			t.Fatal(err)
+		}
+		if line := strings.Fields(strings.Split(out.String(), "\n")[3]); len(line) < 4 || line[3] != want && want != "" {
+			t.Errorf("%q is shown in %q, want %q", position, line, want)
+		}
+		if got := shortPosition(position); got != want {
+			t.Errorf("%q is %q, want %q", position, got, want)
+		}
+	}
+}
+
+func TestStatesAreOneLine(t *testing.T) {
+	var out strings.Builder
+	s := Status{Derived: []Derived{{Table: "a.b", Held: 1, Error: "Conversion Error: no\n\nLINE 1: x\n        ^"}}}
+	if err := s.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	if want := "1 held: Conversion Error: no LINE 1: x ^\n"; !strings.HasSuffix(out.String(), want) {
+		t.Errorf("got %q, want it to end with %q", out.String(), want)
+	}
+}

@@ -1,0 +1,32 @@
+package producers
+
+import (
+	"context"
+	"errors"
+
+	"millrace/schemas"
+)
+
+// Surveyor is a Config that can be looked at without being captured.
+type Surveyor interface {
+	// Survey connects and looks at what Open would need. It makes and changes
+	// nothing at the source. An error says that the source could not be asked,
+	// for a reason that may pass; what a person must cure is in the Survey.
+	Survey(ctx context.Context, env Env) (*Survey, error)
+}
+
+// Survey is what a source says of itself.
+type Survey struct {
+	Faults []*HaltError     // each with its table, if it is a table's
+	Tables []*schemas.Table // of the configured, those that can be captured
+}
+
+// Add notes what a person must cure; any other error is returned.
+func (s *Survey) Add(table string, err error) error {
+	var h *HaltError
+	if !errors.As(err, &h) {
+		return err
+	}
+	s.Faults = append(s.Faults, &HaltError{Table: table, Err: h.Err, Hint: h.Hint})
+	return nil
+}
