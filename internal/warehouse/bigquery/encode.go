@@ -26,7 +26,11 @@ type encoder struct {
 
 	op, pos, born, ts, unset field
 	tail                     []byte // the fields that name the batch
-	text                     []byte
+
+	found []warehouse.RefusedRow // in the rows so far; their Row is the row's
+	row   int64                  // how many there were
+	fold  *warehouse.Folded      // of the row at hand
+	text  []byte
 }
 
 type atField struct {
@@ -58,7 +62,7 @@ func newEncoder(c *sqlgen.Core, table warehouse.CoreTable, batch string, stagedA
 			return nil, nil, fmt.Errorf("column %q is not in the table", col.Name)
 		}
 		have := c.Columns[at]
-		e.sink.cols[i] = newRowColumn(col.Name, have.Key, col.Type, c.Held(have.Type).Kind, number[fmt.Sprintf("v%d", at)])
+		e.sink.cols[i] = newRowColumn(i, col.Name, have.Key, col.Type, c.Held(have.Type).Kind, number[fmt.Sprintf("v%d", at)])
 		if have.Key {
 			e.keys++
 			continue
@@ -107,8 +111,16 @@ func (e *encoder) next(rows warehouse.Rows) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.fold = f
+	e.row++
 	if e.merge && f.Op == schemas.Delete {
 		s.dropValues()
+	}
+	if len(s.refused) > 0 && !s.search {
+		return nil, errRefused
+	}
+	for _, r := range s.refused {
+		e.refuse(r.col, r.reason)
 	}
 	if err := e.finish(f); err != nil {
 		return nil, fmt.Errorf("row at %s: %w", f.Pos, err)

@@ -172,7 +172,9 @@ func TestRequestsStayBelowTheLimit(t *testing.T) {
 		}
 	}
 	b.Rows = &listed{folds: make([]warehouse.Folded, 1), write: []func(warehouse.Sink){func(s warehouse.Sink) { s.Int(0, 1); s.Bytes(1, make([]byte, 1000)) }}}
-	if _, err := w.stage(t.Context(), tab, core, b); err == nil || !strings.Contains(err.Error(), "a request takes 1000") {
+	_, err = w.stage(t.Context(), tab, core, b)
+	var refused *warehouse.RowsError
+	if !errors.As(err, &refused) || len(refused.Rows) != 1 || refused.Rows[0].Column != "note" || !strings.Contains(refused.Rows[0].Reason, "a request takes 1000") {
 		t.Errorf("a row larger than a request: %v", err)
 	}
 }

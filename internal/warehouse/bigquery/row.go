@@ -2,9 +2,11 @@ package bigquery
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -20,6 +22,13 @@ type rowSink struct {
 	row  int         // where the current one begins
 	err  error
 	wide big.Int
+	// refused are the current row's values that BigQuery does not take. A search
+	// for them also looks at what otherwise the service alone looks at, and notes
+	// the row's largest value.
+	refused []refusedValue
+	search  bool
+	largest int // the column of the row's largest value, which has size bytes
+	size    int
 	// keys are the current row's key fields in buf: all that a delete keeps.
 	keys []span
 	// unkeyed says that the current row has a value beside them.
@@ -29,9 +38,15 @@ type rowSink struct {
 
 type span struct{ from, to int }
 
+type refusedValue struct {
+	col    int // the batch's ordinal
+	reason string
+}
+
 // rowColumn is a column with its field's tag, ready to be written.
 type rowColumn struct {
 	name string
+	col  int // the batch's ordinal
 	key  bool
 	t    schemas.Type
 	held schemas.Kind // a decimal that is too wide is held as text
@@ -73,8 +88,8 @@ func newField(number, wire int) field {
 // smallDigits is how many decimal digits always fit 64 bits.
 const smallDigits = 18
 
-func newRowColumn(name string, key bool, t schemas.Type, held schemas.Kind, number int) rowColumn {
-	c := rowColumn{name: name, key: key, t: t, held: held, tag: newField(number, wireOf(held))}
+func newRowColumn(col int, name string, key bool, t schemas.Type, held schemas.Kind, number int) rowColumn {
+	c := rowColumn{name: name, col: col, key: key, t: t, held: held, tag: newField(number, wireOf(held))}
 	if t.Kind == schemas.Decimal {
 		c.limit = new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(t.Precision)), nil)
 		if t.Precision <= smallDigits {
@@ -103,10 +118,12 @@ func wireOf(k schemas.Kind) int {
 // begin starts a row behind those that buf holds.
 func (s *rowSink) begin() {
 	s.row, s.keys, s.unkeyed, s.err = len(s.buf), s.keys[:0], false, nil
+	s.refused, s.size = s.refused[:0], 0
 }
 
 // dropValues leaves the key's values alone.
 func (s *rowSink) dropValues() {
+	s.refused = slices.DeleteFunc(s.refused, func(r refusedValue) bool { return !s.cols[r.col].key })
 	if !s.unkeyed {
 		return
 	}
@@ -123,8 +140,16 @@ func (s *rowSink) fault(c *rowColumn, format string, args ...any) {
 	}
 }
 
+// refuse notes a value that BigQuery does not take (G12).
+func (s *rowSink) refuse(c *rowColumn, format string, args ...any) {
+	s.refused = append(s.refused, refusedValue{c.col, fmt.Sprintf(format, args...)})
+}
+
 // wrote notes a field of the column that begins at from.
 func (s *rowSink) wrote(c *rowColumn, from int) {
+	if size := len(s.buf) - from; s.search && size > s.size {
+		s.size, s.largest = size, c.col
+	}
 	if c.key {
 		s.keys = append(s.keys, span{from, len(s.buf)})
 	} else {
@@ -150,17 +175,17 @@ func (s *rowSink) Int(col int, v int64) {
 	case schemas.Int, schemas.Bool:
 	case schemas.Timestamp:
 		if v < minTime || v > maxTime {
-			s.fault(c, "%d microseconds are outside of BigQuery's timestamps", v)
+			s.refuse(c, "%d microseconds are outside of BigQuery's timestamps", v)
 			return
 		}
 	case schemas.Date:
 		if v < minDay || v > maxDay {
-			s.fault(c, "day %d is outside of BigQuery's dates", v)
+			s.refuse(c, "day %d is outside of BigQuery's dates", v)
 			return
 		}
 	case schemas.DateTime:
 		if v < minTime || v > maxTime {
-			s.fault(c, "%d microseconds are outside of BigQuery's times", v)
+			s.refuse(c, "%d microseconds are outside of BigQuery's times", v)
 			return
 		}
 		s.text = appendDateTime(s.text[:0], v)
@@ -169,7 +194,7 @@ func (s *rowSink) Int(col int, v int64) {
 		return
 	case schemas.Time:
 		if v < 0 || v >= dayUs {
-			s.fault(c, "%d microseconds are no time of day", v)
+			s.refuse(c, "%d microseconds are no time of day", v)
 			return
 		}
 		s.text = appendClock(s.text[:0], v)
@@ -212,7 +237,11 @@ func (s *rowSink) Bytes(col int, b []byte) {
 	case schemas.Bytes:
 	case schemas.String, schemas.JSON:
 		if !utf8.Valid(b) {
-			s.fault(c, "text is not UTF-8")
+			s.refuse(c, "text is not UTF-8")
+			return
+		}
+		if s.search && c.t.Kind == schemas.JSON && !json.Valid(b) {
+			s.refuse(c, "text is not JSON")
 			return
 		}
 		if c.bounded {
@@ -248,7 +277,7 @@ func (s *rowSink) decimal(c *rowColumn, twos []byte) bool {
 		fits = s.wide.CmpAbs(c.limit) < 0
 	}
 	if !fits {
-		s.fault(c, "%w", schemas.ErrDecimalRange)
+		s.refuse(c, "%s", schemas.ErrDecimalRange)
 		return false
 	}
 	s.text = schemas.AppendDecimalText(s.text[:0], twos, c.t.Scale)

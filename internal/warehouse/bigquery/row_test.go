@@ -197,7 +197,12 @@ func TestValuesThatDoNotFit(t *testing.T) {
 			t.Fatal(err)
 		}
 		rows := &listed{folds: make([]warehouse.Folded, 1), write: []func(warehouse.Sink){write}}
-		if _, err := e.next(rows); err == nil || !strings.Contains(err.Error(), name) {
+		_, err = e.next(rows)
+		if errors.Is(err, errRefused) {
+			r := e.sink.refused[0]
+			err = fmt.Errorf("%q: %s", table.Columns[r.col].Name, r.reason)
+		}
+		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("got %v, want %s", err, name)
 		}
 	}

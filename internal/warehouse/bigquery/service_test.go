@@ -37,6 +37,8 @@ type service struct {
 	tables map[string][]string
 	// appended answers the nth append of a batch, from 1; nil takes all.
 	appended func(n int) error
+	// answered gives the whole answer, or nil to take the rows.
+	answered func(n int, in *storagepb.AppendRowsRequest) *storagepb.AppendRowsResponse
 	appends  int
 	streams  int
 	rows     map[string][][]byte // per stream, of the appends that were taken
@@ -270,6 +272,11 @@ func (s *service) take(name string, in *storagepb.AppendRowsRequest) *storagepb.
 	if s.appended != nil {
 		if err := s.appended(s.appends); err != nil {
 			return fail(err)
+		}
+	}
+	if s.answered != nil {
+		if out := s.answered(s.appends, in); out != nil {
+			return out
 		}
 	}
 	at := int64(len(s.rows[name]))

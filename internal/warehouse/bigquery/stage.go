@@ -54,6 +54,9 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 			return s, nil
 		}
 		out.close()
+		if named, ok := refuses(err); ok {
+			return s, fmt.Errorf("stage: %w", w.findRefused(ctx, c, b, named, err))
+		}
 		var row *rowError
 		if errors.As(err, &row) || ctx.Err() != nil {
 			return s, fmt.Errorf("stage: %w", err)
@@ -84,10 +87,13 @@ func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b 
 			break
 		}
 		if err != nil {
+			if errors.Is(err, errRefused) {
+				return err
+			}
 			return &rowError{fmt.Errorf("row %d: %w", s.rows, err)}
 		}
 		if len(row)+rowFrame > p.limit {
-			return &rowError{fmt.Errorf("row %d has %d bytes: a request takes %d", s.rows, len(row), p.limit)}
+			return errRefused
 		}
 		if p.size+len(row)+rowFrame > p.limit {
 			if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
@@ -129,7 +135,8 @@ func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.Descri
 	}
 	to.offset += int64(len(p.rows))
 	w.metrics.stagedBytes.Add(float64(p.size))
-	p.waiting = append(p.waiting, waiting{result, buf})
+	p.waiting = append(p.waiting, waiting{result, buf, p.sent})
+	p.sent += int64(len(p.rows))
 	p.rows, p.size = nil, 0
 	if len(p.waiting) >= depth {
 		return p.receive()
@@ -143,6 +150,7 @@ type pipeline struct {
 	limit   int
 	size    int
 	rows    [][]byte
+	sent    int64 // rows of the requests before
 	waiting []waiting
 	free    [][]byte
 }
@@ -151,7 +159,8 @@ type pipeline struct {
 // writer's.
 type waiting struct {
 	*managedwriter.AppendResult
-	buf []byte
+	buf   []byte
+	first int64 // its first row, counted over the batch
 }
 
 func (p *pipeline) add(row []byte) {
@@ -179,8 +188,12 @@ func (p *pipeline) receive() error {
 		p.free = append(p.free, oldest.buf)
 		return nil
 	}
-	for _, row := range reply.GetRowErrors() {
-		return &rowError{fmt.Errorf("row %d of a request: %s", row.GetIndex(), row.GetMessage())}
+	if said := reply.GetRowErrors(); len(said) > 0 {
+		named := refusedRows{}
+		for _, row := range said {
+			named[oldest.first+row.GetIndex()] = row.GetMessage()
+		}
+		return named
 	}
 	return fmt.Errorf("append rows: %w", err)
 }

@@ -161,10 +161,7 @@ func (w *Warehouse) finish(ctx context.Context, t *table) error {
 		return err
 	}
 	taken := sqlgen.Name{Dataset: t.name.Dataset, Table: schemas.GenerationName(t.name.Table, def.Generation)}
-	_, left, err := w.metadata(ctx, sqlgen.Schema, taken.Own("changes")) // what goes last
-	if err == nil && !left {
-		_, left, err = w.metadata(ctx, sqlgen.Schema, taken.Own("head"))
-	}
+	_, left, err := w.metadata(ctx, taken.Dataset, taken.Table) // what goes last
 	if err != nil || !left && shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(def.Generation) {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"millrace/schemas"
 )
@@ -142,6 +143,7 @@ func TestGoldenBigQuery(t *testing.T) {
 		golden(t, "bigquery/"+name, statements(c))
 	}
 	golden(t, "bigquery/every_type", statements(everyType(d)))
+	golden(t, "bigquery/succession", successions(t, d))
 	n := Name{Dataset: "core", Table: "payments"}
 	golden(t, "bigquery/head", terminated([]string{
 		d.CreateHeadRow(n, schemas.ModeMerge, `["id"]`, "[]"), d.CreateLoads(n), d.CreateNeeds(n), d.ReadHead(n),
@@ -151,6 +153,29 @@ func TestGoldenBigQuery(t *testing.T) {
 		strings.TrimSuffix(d.NeedsScript(n, "analytics.x", [][2]string{{"change", "it's"}, {"event_time", "a\\b"}}), ";\n"),
 		strings.TrimSuffix(d.NeedsScript(n, "analytics.x", nil), ";\n"),
 	}))
+}
+
+// successions are those of a copy that takes another in, and of a history.
+func successions(t *testing.T, d *Dialect) string {
+	head := []string{
+		"'{}'", "'{}'", "''", "''", "NULL", "''", "FALSE", "TRUE", "7", "2", "'merge'", `'["id"]'`, "'topic'", "'id-2'", "'[]'", "2",
+	}
+	all := tables(t, d)
+	s := SuccessionScript{Epoch: 2, Load: 7, Head: head, CommittedUs: 1_700_000_000_000_000, Event: `{"table":"it's"}`}
+	next, from := *all["merge_plain"], *all["merge_plain"]
+	next.Name.Generation, from.Name.Table = 2, "payments__g2"
+	s.Old, s.From, s.FromEpoch, s.FromLoad, s.Images = all["merge_plain"], &from, 1, 3, true
+	list := []string{"-- what is taken in", from.CreateHeadRow(from.Name, from.Mode, `["id"]`, "[]"), from.CreateLoads(from.Name), from.CreateNeeds(from.Name), from.CreateBase(), from.CreateView()}
+	list = append(list, "-- the table", s.Old.CreateHeadRow(s.Old.Name, s.Old.Mode, `["id"]`, "[]"), s.Old.CreateLoads(s.Old.Name), s.Old.CreateBase(), s.Old.CreateChanges(), s.Old.CreateView())
+	list = append(list, "-- a copy", strings.TrimSuffix(next.Succession(s), ";\n"), strings.TrimSuffix(next.Finish(time.UnixMicro(s.CommittedUs)), ";\n"))
+	old, history := all["append"], *all["append"]
+	history.Name.Generation = 2
+	history.Columns = append([]Column{}, old.Columns...)
+	history.Columns[0] = Column{Name: "id__g1", Type: old.Columns[0].Type}
+	history.Columns = append(history.Columns, Column{Name: "id", Type: schemas.Type{Kind: schemas.String}, Key: true})
+	s.Old, s.From, s.Images = old, nil, false
+	list = append(list, "-- a history", old.CreateHeadRow(old.Name, old.Mode, `["id"]`, "[]"), old.CreateLoads(old.Name), old.CreateBase(), strings.TrimSuffix(history.Succession(s), ";\n"))
+	return terminated(list)
 }
 
 // everyType has a column of each type, all of which may lack their value, and

@@ -102,10 +102,10 @@ func (c *Core) Leave(old Name, at time.Time) []string {
 		out = append(out, fmt.Sprintf("ALTER TABLE IF EXISTS %s SET OPTIONS (expiration_timestamp = TIMESTAMP '%s')",
 			c.Base(old), at.Add(keptFor).UTC().Format(time.RFC3339)))
 		gone := Name{Dataset: old.Dataset, Table: schemas.GenerationName(old.Table, g+1)}
-		out = append(out, "DROP VIEW IF EXISTS "+c.View(gone))
 		for _, own := range []string{c.Head(gone), c.Loads(gone), c.Needs(gone), c.Changes(gone)} {
 			out = append(out, "DROP TABLE IF EXISTS "+own)
 		}
+		out = append(out, "DROP VIEW IF EXISTS "+c.View(gone)) // last: as long as it is there, something may be left
 	}
 	return out
 }

@@ -17,7 +17,8 @@ type reader struct {
 	types    *googlesql.TypeFactory
 	catalog  *googlesql.SimpleCatalog
 	datasets map[string]*googlesql.SimpleCatalog
-	keep     []any // what the catalog refers to
+	known    map[string]bool // tables
+	keep     []any           // what the catalog refers to
 }
 
 func newReader(t *testing.T) *reader {
@@ -25,7 +26,7 @@ func newReader(t *testing.T) *reader {
 	if err := googlesql.Init(); err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{datasets: map[string]*googlesql.SimpleCatalog{}}
+	r := &reader{datasets: map[string]*googlesql.SimpleCatalog{}, known: map[string]bool{}}
 	language, err := googlesql.NewLanguageOptions()
 	check(t, err)
 	check(t, language.EnableMaximumLanguageFeaturesForDevelopment())
@@ -133,8 +134,15 @@ func (r *reader) define(n named, d defined) error {
 	return r.add(path, columns)
 }
 
+// add makes a table known. One that is there already, and is made again only if
+// it is missing or as it was, stays.
 func (r *reader) add(path []string, columns []column) error {
 	name := path[len(path)-1]
+	full := strings.Join(path, ".")
+	if r.known[full] {
+		return nil
+	}
+	r.known[full] = true
 	table, err := googlesql.NewSimpleTable(name, 0)
 	if err != nil {
 		return err

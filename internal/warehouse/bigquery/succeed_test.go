@@ -1,0 +1,180 @@
+package bigquery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"millrace/internal/testkit/bigqueryfake"
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
+)
+
+// generationStep is a copy of two loads whose next generation has three, of other rows.
+type generationStep struct {
+	p        *project
+	old      *consumer
+	next     *consumer
+	becoming warehouse.CoreTable
+}
+
+func newGenerationStep(t *testing.T, p *project) *generationStep {
+	t.Helper()
+	g := &generationStep{p: p, old: newConsumer(t, p)}
+	if err := p.w.SetNeeds(t.Context(), g.old.table.Name, "spec", warehouse.Kept{Changes: []string{"note"}}); err != nil {
+		t.Fatal(err)
+	}
+	g.becoming = g.old.table
+	g.becoming.Key = []string{"id", "note"}
+	staged := g.becoming
+	staged.Name = schemas.GenerationName(staged.Name, 2)
+	if err := p.w.Ensure(t.Context(), staged); err != nil {
+		t.Fatal(err)
+	}
+	g.next = &consumer{p: p, table: staged}
+	g.next.acquire(t)
+	for _, c := range []*consumer{g.old, g.old, g.next, g.next, g.next} {
+		if err := c.load(t, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return g
+}
+
+func (g *generationStep) succeed(ctx context.Context) (schemas.LoadComplete, error) {
+	return g.p.w.Succeed(ctx, &warehouse.Succession{
+		Table: g.becoming, Epoch: g.old.head.Epoch, Load: 3, Generation: 2, From: g.next.table.Name, FromEpoch: g.next.head.Epoch, StartedAt: time.Now(),
+	})
+}
+
+// check says that the step was taken once, and that the table goes on.
+func (g *generationStep) check(t *testing.T) {
+	t.Helper()
+	if got := len(g.p.view(t, g.becoming)); got != 3*perLoad {
+		t.Fatalf("readers see %d rows, want %d", got, 3*perLoad)
+	}
+	n := sqlgen.Name{Dataset: "core", Table: g.next.table.Name[len("core."):]}
+	for _, left := range []string{"head", "loads", "needs", "changes"} {
+		if _, found, err := g.p.w.metadata(t.Context(), sqlgen.Schema, n.Own(left)); found || err != nil {
+			t.Errorf("%s of what was taken in is left (%v)", left, err)
+		}
+	}
+	if _, found, err := g.p.w.metadata(t.Context(), n.Dataset, n.Table); found || err != nil {
+		t.Errorf("the view of what was taken in is left (%v)", err)
+	}
+	g.old.table = g.becoming
+	for range 2 {
+		if err := g.old.load(t, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	events, err := g.p.w.Loads(t.Context(), g.becoming.Name, 0, 10)
+	if err != nil || len(events) != 5 || !events[2].All || events[2].Load != 3 || len(events[2].JobIDs) != 1 {
+		t.Errorf("%+v %v", events, err)
+	}
+	images := g.p.images(t, g.becoming, []string{"note"})
+	if len(images) == 0 || images[0].Load < 4 {
+		t.Errorf("images %+v", images)
+	}
+}
+
+// A succession that ends at any of its statements, and one whose reply is lost,
+// is taken once in the end, and nothing is left of it.
+func TestSuccessionEndsAnywhere(t *testing.T) {
+	t.Parallel()
+	behind := map[string]bool{"DROP": true, "ALTER": true, "SELECT": true, "IF": true}
+	for _, statement := range []string{"ASSERT", "CREATE", "BEGIN", "UPDATE", "DELETE", "INSERT", "COMMIT", "ALTER", "DROP"} {
+		for nth := 1; ; nth++ {
+			p := newProject(t)
+			g := newGenerationStep(t, p)
+			p.fake.On("statement "+statement, nth, bigqueryfake.Refuse(400, "invalid", "no"))
+			_, err := g.succeed(t.Context())
+			if len(p.fake.Fired()) == 0 {
+				if err != nil || nth == 1 {
+					t.Fatalf("%s %d: %v", statement, nth, err)
+				}
+				break
+			}
+			if err == nil {
+				t.Fatalf("%s %d failed, and the succession did not", statement, nth)
+			}
+			p.crash(t)
+			g.old.acquire(t)
+			if (g.old.head.Load == 3) != behind[statement] {
+				t.Fatalf("after %s %d the head is at load %d", statement, nth, g.old.head.Load)
+			}
+			if g.old.head.Load == 2 {
+				g.next.acquire(t)
+				if got := len(p.rows(t, g.old.table)); got != 2*perLoad {
+					t.Fatalf("after %s %d the table has %d rows", statement, nth, got)
+				}
+				if _, err := g.succeed(t.Context()); err != nil {
+					t.Fatalf("after %s %d: %v", statement, nth, err)
+				}
+				g.old.head.Load = 3
+			}
+			g.check(t)
+		}
+	}
+}
+
+func TestFaultsOfASuccession(t *testing.T) {
+	for name, c := range map[string]struct {
+		point string
+		fault bigqueryfake.Fault
+		fails bool
+	}{
+		"insert: reply lost":  {"jobs.insert", bigqueryfake.LoseReply(), false},
+		"insert: 503":         {"jobs.insert", bigqueryfake.Refuse(503, "backendError", "no"), false},
+		"results: reply lost": {"jobs.getQueryResults", bigqueryfake.LoseReply(), false},
+		"job: error before":   {"job", bigqueryfake.FailJob("backendError", "no"), false},
+		"job: error behind":   {"job", bigqueryfake.FailJobLate("backendError", "no"), true}, // it was committed
+		"COMMIT: conflict":    {"statement COMMIT", bigqueryfake.Refuse(400, "invalidQuery", "Transaction is aborted due to concurrent update against table x"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGenerationStep(t, newProject(t))
+			g.p.fake.On(c.point, 1, c.fault)
+			done, err := g.succeed(t.Context())
+			if (err != nil) != c.fails || err == nil && (done.Load != 3 || len(done.JobIDs) != 1) {
+				t.Fatalf("%+v %v; fired: %v", done, err, g.p.fake.Fired())
+			}
+			g.old.acquire(t)
+			if g.old.head.Load != 3 {
+				t.Fatalf("head %+v", g.old.head)
+			}
+			g.check(t)
+		})
+	}
+}
+
+// An owner whose job hangs before its commit has lost the table when it goes on:
+// the rows of neither generation are touched.
+func TestHangingSuccessionIsFenced(t *testing.T) {
+	g := newGenerationStep(t, newProject(t))
+	release := make(chan struct{})
+	g.p.fake.On("statement BEGIN", 1, bigqueryfake.Hang(release))
+	ctx, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer stop()
+	if _, err := g.succeed(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v", err)
+	}
+	late := *g
+	old, next := *g.old, *g.next
+	late.old, late.next = &old, &next
+	g.p.crash(t)
+	g.old.acquire(t)
+	g.next.acquire(t)
+	close(release)
+	if _, err := late.succeed(t.Context()); !errors.Is(err, warehouse.ErrFenced) {
+		t.Fatalf("the old owner: %v", err)
+	}
+	if _, err := g.succeed(t.Context()); err != nil {
+		t.Fatal(fmt.Errorf("the new owner: %w", err))
+	}
+	g.old.head.Load = 3
+	g.check(t)
+}
