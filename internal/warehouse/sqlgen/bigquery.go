@@ -30,6 +30,7 @@ func BigQuery() *Dialect {
 		jsonText: func(expr string) string { return "TO_JSON_STRING(" + expr + ")" },
 		toJSON:   func(text string) string { return "PARSE_JSON(" + text + ")" },
 		countIf:  func(cond string) string { return "COUNTIF(" + cond + ")" },
+		now:      "CURRENT_TIMESTAMP()",
 		instant:  func(us int64) string { return fmt.Sprintf("TIMESTAMP_MICROS(%d)", us) },
 		bucket:   bigqueryBucket,
 		layout:   bigqueryLayout,

@@ -30,6 +30,7 @@ type Dialect struct {
 	jsonText func(expr string) string    // a JSON value as text
 	toJSON   func(text string) string    // and back
 	countIf  func(cond string) string
+	now      string
 	instant  func(us int64) string
 	bucket   func(kind schemas.Kind, expr string) string
 	layout   func(table layout) string // stands behind the columns of CREATE TABLE
@@ -66,6 +67,7 @@ func DuckDB() *Dialect {
 		jsonText:   func(expr string) string { return "CAST(" + expr + " AS VARCHAR)" },
 		toJSON:     func(text string) string { return "CAST(" + text + " AS VARCHAR)" },
 		countIf:    func(cond string) string { return "count(*) FILTER (" + cond + ")" },
+		now:        "now()",
 		instant:    func(us int64) string { return fmt.Sprintf("make_timestamptz(%d)", us) },
 		bucket:     duckBucket,
 		layout:     func(layout) string { return "" },
