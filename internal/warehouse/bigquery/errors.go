@@ -76,7 +76,7 @@ func classOfCall(e *googleapi.Error) class {
 // by the message.
 func classOfReason(reason, message string) class {
 	switch {
-	case strings.Contains(message, sqlgen.ReasonFenced):
+	case strings.Contains(message, sqlgen.ReasonFenced), strings.Contains(message, sqlgen.ReasonRevision):
 		return fenced
 	case strings.Contains(message, sqlgen.ReasonLost):
 		return moved
@@ -168,7 +168,7 @@ func hintOfJob(e *jobError) string {
 	case e.reason == "accessDenied":
 		return grant
 	case e.reason == "bytesBilledLimitExceeded":
-		return "raise the cap on billed bytes, or load less often"
+		return "raise the cap on billed bytes, or load and run less often"
 	case strings.Contains(e.message, "Too many partitions"):
 		return "the batch has event times of thousands of days: load smaller batches"
 	}

@@ -56,6 +56,10 @@ func parseEvent(text string) (schemas.LoadComplete, error) {
 		return schemas.LoadComplete{}, err
 	}
 	e := l.LoadComplete
+	if l.Buckets == nil && l.Kinds == nil { // written whole
+		err := json.Unmarshal([]byte(text), &e)
+		return e, err
+	}
 	if l.Rows == nil || l.Snapshot == nil || len(l.Buckets) != len(e.Covers.EventTimes) || len(l.Kinds) != len(l.Buckets) {
 		return e, fmt.Errorf("event of load %d is not whole", e.Load)
 	}

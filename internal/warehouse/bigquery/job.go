@@ -10,6 +10,8 @@ import (
 	"time"
 
 	api "google.golang.org/api/bigquery/v2"
+
+	"millrace/internal/warehouse/sqlgen"
 )
 
 // task is a script that is run to its end exactly once, as far as one attempt
@@ -21,6 +23,11 @@ type task struct {
 	// text is the script of an attempt.
 	text     func(jobID string) string
 	attempts int // zero: Options.Attempts
+	// into is the scratch table which the result becomes, in place of what it had;
+	// empty: the result is read.
+	into     string
+	batch    bool  // it may wait for idle slots
+	maxBytes int64 // zero: Options.MaxBytesBilled
 }
 
 // result is what the last statement of a script gave.
@@ -65,7 +72,7 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 	if err := w.insert(ctx, t, id); err != nil {
 		return res, fmt.Errorf("make job %s: %w", id, err)
 	}
-	page, err := w.await(ctx, id)
+	page, err := w.await(ctx, id, t.into == "")
 	if err != nil {
 		if ctx.Err() != nil {
 			w.cancel(ctx, id)
@@ -73,6 +80,9 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 		return res, fmt.Errorf("job %s: %w", id, err)
 	}
 	w.account(ctx, t, id)
+	if t.into != "" {
+		return res, nil
+	}
 	if res.rows, err = w.read(ctx, id, page); err != nil {
 		return res, fmt.Errorf("read the result of job %s: %w", id, err)
 	}
@@ -82,14 +92,7 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 // insert makes the job. A call whose outcome is not known is followed by a look
 // for the job; if it is not there, the same call is made again.
 func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
-	legacy, cached := false, false
-	job := &api.Job{
-		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
-		Configuration: &api.JobConfiguration{
-			Labels: map[string]string{"millrace": t.what, "millrace_table": label(t.table)},
-			Query:  &api.JobConfigurationQuery{Query: t.text(id), UseLegacySql: &legacy, UseQueryCache: &cached, MaximumBytesBilled: w.opts.MaxBytesBilled},
-		},
-	}
+	job := w.describe(t, id)
 	pause := w.pauses()
 	for {
 		err := w.call(ctx, func(ctx context.Context) error {
@@ -117,18 +120,70 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 	}
 }
 
+// describe is the task's job as the service is asked for it.
+func (w *Warehouse) describe(t task, id string) *api.Job {
+	legacy, cached := false, false
+	q := &api.JobConfigurationQuery{
+		Query: t.text(id), UseLegacySql: &legacy, UseQueryCache: &cached, MaximumBytesBilled: cmp.Or(t.maxBytes, w.opts.MaxBytesBilled),
+	}
+	if t.into != "" {
+		q.DestinationTable = &api.TableReference{ProjectId: w.opts.Project, DatasetId: sqlgen.Scratch, TableId: t.into}
+		q.CreateDisposition, q.WriteDisposition = "CREATE_IF_NEEDED", "WRITE_TRUNCATE"
+	}
+	if t.batch {
+		q.Priority = "BATCH"
+	}
+	return &api.Job{
+		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
+		Configuration: &api.JobConfiguration{
+			Labels: map[string]string{"millrace": t.what, "millrace_table": label(t.table)}, Query: q,
+		},
+	}
+}
+
+// columnsOfQuery are the columns of the query's result, in SQL's words. It runs
+// nothing and costs nothing.
+func (w *Warehouse) columnsOfQuery(ctx context.Context, t task) (names, types []string, err error) {
+	job := w.describe(t, "")
+	job.JobReference.JobId, job.Configuration.DryRun = "", true
+	pause := w.pauses()
+	for attempt := 1; ; attempt++ {
+		var done *api.Job
+		err := w.call(ctx, func(ctx context.Context) (err error) {
+			done, err = w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
+			return err
+		})
+		if err == nil {
+			if done.Statistics == nil || done.Statistics.Query == nil || done.Statistics.Query.Schema == nil {
+				return nil, nil, errors.New("the service does not say what the query gives")
+			}
+			for _, f := range done.Statistics.Query.Schema.Fields {
+				names, types = append(names, f.Name), append(types, typeName(f))
+			}
+			return names, types, nil
+		}
+		c := classOf(err)
+		if c == fatal || attempt >= w.opts.Attempts {
+			return nil, nil, cure(err)
+		}
+		if waitErr := pause.wait(ctx, c); waitErr != nil {
+			return nil, nil, errors.Join(waitErr, err)
+		}
+	}
+}
+
 // holdMs is for how long the service holds a call for a job's end.
 const holdMs = 10_000
 
 // await waits until the job has ended, and returns the first page of its
 // result, or its error. The service holds the call until then, or for a while:
 // nothing polls.
-func (w *Warehouse) await(ctx context.Context, id string) (*api.GetQueryResultsResponse, error) {
+func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQueryResultsResponse, error) {
 	pause := w.pauses()
 	for {
 		var page *api.GetQueryResultsResponse
 		err := w.call(ctx, func(ctx context.Context) (err error) {
-			page, err = w.page(ctx, id, "")
+			page, err = w.page(ctx, id, "", rows)
 			return err
 		})
 		if err == nil && page.JobComplete {
@@ -159,11 +214,14 @@ func (w *Warehouse) await(ctx context.Context, id string) (*api.GetQueryResultsR
 	}
 }
 
-func (w *Warehouse) page(ctx context.Context, id, token string) (*api.GetQueryResultsResponse, error) {
+func (w *Warehouse) page(ctx context.Context, id, token string, rows bool) (*api.GetQueryResultsResponse, error) {
 	call := w.jobs.Jobs.GetQueryResults(w.opts.Project, id).Context(ctx).Location(w.opts.Location).
 		TimeoutMs(min(holdMs, w.opts.CallTimeout.Milliseconds()/2)).FormatOptionsUseInt64Timestamp(true)
 	if token != "" {
 		call = call.PageToken(token)
+	}
+	if !rows {
+		call = call.MaxResults(0)
 	}
 	return call.Do()
 }
@@ -185,7 +243,7 @@ func (w *Warehouse) read(ctx context.Context, id string, page *api.GetQueryResul
 		}
 		for token := page.PageToken; ; {
 			err := w.call(ctx, func(ctx context.Context) (err error) {
-				page, err = w.page(ctx, id, token)
+				page, err = w.page(ctx, id, token, true)
 				return err
 			})
 			if err == nil {

@@ -225,3 +225,9 @@ func bigqueryRemark(text string) string {
 	}
 	return " OPTIONS (description = '" + bigqueryEscape(text, '\'') + "')"
 }
+
+// BareType is a type without its parameters, which a query's result has not.
+func BareType(sqlType string) string {
+	bare, _, _ := strings.Cut(sqlType, "(")
+	return bare
+}

@@ -77,6 +77,14 @@ func (d *Derived) tableLayout() layout {
 	return l
 }
 
+// Partition is the column by which the table is partitioned; empty: none.
+func (d *Derived) Partition() string {
+	if d.tableLayout().partition == "" {
+		return ""
+	}
+	return d.Window
+}
+
 // AddColumn and DropColumn change the table's columns.
 func (d *Derived) AddColumn(name, sqlType string) string {
 	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s", d.table(), d.Ident(name), sqlType)
@@ -214,6 +222,9 @@ func (d *Derived) typeOf(column string) string {
 		if c == column {
 			return d.Types[i]
 		}
+	}
+	if column == ColLoad {
+		return d.kind(schemas.Int)
 	}
 	return d.kind(schemas.String)
 }

@@ -214,13 +214,13 @@ func (c *Core) Script(l LoadScript) string {
 		"SET this_event = "+c.event(l),
 		Bind(c.LogLoad(c.Name), fmt.Sprint(l.Load), c.instant(l.CommittedUs), "this_event"),
 		"COMMIT TRANSACTION",
-		"SELECT this_event AS event, "+c.needsText()+" AS needs")
+		"SELECT this_event AS event, "+c.needsText(c.Name)+" AS needs")
 	return script(s...)
 }
 
 // needsText is what specs need, as a list of lists: the next load takes it up.
-func (c *Core) needsText() string {
-	return fmt.Sprintf("COALESCE((\nSELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM %s\n), '[]')", c.Needs(c.Name))
+func (d *Dialect) needsText(n Name) string {
+	return fmt.Sprintf("COALESCE((\nSELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM %s\n), '[]')", d.Needs(n))
 }
 
 // takeStaged copies the batch's rows once: what else reads them does not read
