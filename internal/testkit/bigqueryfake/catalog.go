@@ -17,6 +17,7 @@ type dataset struct {
 	location    string
 	description string
 	labels      map[string]string
+	expireAfter time.Duration // of its tables; 0: never
 	tables      map[string]*table
 	created     time.Time
 	etag        int64
@@ -201,6 +202,9 @@ func (f *Fake) addTable(ctx context.Context, t *table, orReplace bool, fill func
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if t.expires.IsZero() && d.expireAfter > 0 && !t.isView() {
+		t.expires = t.created.Add(d.expireAfter)
+	}
 	// Another may have made it meanwhile: of two, one makes it.
 	if _, none := f.tableAt(t.dataset, t.id); none == nil && !orReplace {
 		return duplicate("Table %s:%s.%s", f.opts.Project, t.dataset, t.id)

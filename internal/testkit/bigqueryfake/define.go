@@ -360,6 +360,13 @@ func (s *session) createSchema(list []node) error {
 			return err
 		}
 		d.location, d.description = text(options["location"]), text(options["description"])
+		if days := options["default_table_expiration_days"]; len(days) > 0 {
+			n, err := strconv.ParseFloat(days[0].text, 64)
+			if err != nil {
+				return invalidQuery("default_table_expiration_days needs a number")
+			}
+			d.expireAfter = time.Duration(n * float64(24*time.Hour))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -48,7 +48,7 @@ var macros = []string{
 	`CREATE MACRO bq_timestamp_millis(n) AS make_timestamptz(n * 1000)`,
 	`CREATE MACRO bq_timestamp_seconds(n) AS make_timestamptz(n * 1000000)`,
 	`CREATE MACRO bq_date_from_unix_date(n) AS CAST(DATE '1970-01-01' + CAST(n AS INTEGER) AS DATE)`,
-	`CREATE MACRO bq_to_json_string(v) AS coalesce(CAST(to_json(v) AS VARCHAR), 'null')`,
+	`CREATE MACRO bq_to_json_string(v) AS coalesce(CASE WHEN typeof(v) LIKE 'DECIMAL(%' THEN bq_string(v) ELSE CAST(to_json(v) AS VARCHAR) END, 'null')`,
 	`CREATE MACRO bq_parse_json(v) AS CAST(bq_json(v) AS JSON)`,
 	`CREATE MACRO bq_timestamp(v) AS CAST(v AS TIMESTAMPTZ)`,
 	`CREATE MACRO bq_datetime(v) AS CAST(v AS TIMESTAMP)`,

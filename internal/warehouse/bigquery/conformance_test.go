@@ -21,22 +21,44 @@ import (
 func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
+		return newProject(t).harness()
+	})
+}
+
+func TestRunnerConformance(t *testing.T) {
+	warehousetest.RunRunner(t, func(t *testing.T) *warehousetest.RunnerHarness {
+		t.Parallel()
 		p := newProject(t)
-		points, committed := LoadPoints()
-		return &warehousetest.Harness{
-			Loader: func() warehouse.Loader { return p.w }, Crash: p.crash,
-			Faults: &p.faults, Points: points, Committed: committed,
-			Succession: []string{PointSucceedBegin, PointSucceedCommitted},
-			Rows:       p.rows, View: p.view, Images: p.images,
-			Limits: warehousetest.Limits{
-				JSONByMeaning: true, FourDigitYears: true, TellsCase: true,
-				OddTable: "core.Odd táble-x 日本",
-				OddColumns: []string{
-					"we -quote-", "sp ace", "select", "UPPER", "naïve é 日本", "a&b", "%2C", "#semi", "it's", "s", "t", "v0", "at1", "op", "pos", "b", "a=b", "<x>", "x:y", "_at_big", "rowid", "É",
-				},
+		points, committed := RunPoints()
+		var of *Warehouse
+		var runner *Runner
+		return &warehousetest.RunnerHarness{
+			Harness: p.harness(), Spelling: NewSpelling(), SQLType: sqlgen.BigQuery().Type, RunPoints: points, RunCommitted: committed,
+			Runner: func() warehouse.Runner {
+				if of != p.w {
+					of, runner = p.w, p.w.Runner(RunnerOptions{})
+				}
+				return runner
 			},
 		}
 	})
+}
+
+func (p *project) harness() *warehousetest.Harness {
+	points, committed := LoadPoints()
+	return &warehousetest.Harness{
+		Loader: func() warehouse.Loader { return p.w }, Crash: p.crash,
+		Faults: &p.faults, Points: points, Committed: committed,
+		Succession: []string{PointSucceedBegin, PointSucceedCommitted},
+		Rows:       p.rows, View: p.view, Images: p.images,
+		Limits: warehousetest.Limits{
+			JSONByMeaning: true, FourDigitYears: true, TellsCase: true,
+			OddTable: "core.Odd táble-x 日本",
+			OddColumns: []string{
+				"we -quote-", "sp ace", "select", "UPPER", "naïve é 日本", "a&b", "%2C", "#semi", "it's", "s", "t", "v0", "at1", "op", "pos", "b", "a=b", "<x>", "x:y", "_at_big", "rowid", "É",
+			},
+		},
+	}
 }
 
 // project is a fake project and the process that writes it.

@@ -20,7 +20,7 @@ type logged struct {
 	schemas.LoadComplete
 	Rows     *schemas.RowCounts     `json:"rows,omitempty"`
 	Snapshot *schemas.SnapshotState `json:"snapshot,omitempty"`
-	Touched  *struct{}              `json:"touched,omitempty"`
+	Touched  json.RawMessage        `json:"touched,omitempty"`
 	Kinds    []string               `json:"kinds,omitempty"`   // of the buckets' columns
 	Buckets  [][]*int64             `json:"buckets,omitempty"` // per column of Covers.EventTimes; a null is one
 }
