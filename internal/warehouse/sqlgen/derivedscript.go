@@ -331,7 +331,8 @@ func (r *Run) merge() string {
 		t, _ := r.parseType(r.typeOf(c))
 		on, same = append(on, r.equal(t, "t."+r.Ident(c), "s."+n)), append(same, r.equal(t, "g."+r.Ident(c), "c."+r.Ident(c)))
 	}
-	if owned := strings.Join(r.Owned, " OR "); owned != "TRUE" {
+	// What is joined cannot be restricted by a query, and need not be.
+	if owned := strings.Join(r.Owned, " OR "); owned != "TRUE" && !strings.Contains(owned, r.scratch(r.Keys())) {
 		on = append(on, "("+owned+")")
 	}
 	diff := r.scratch(r.Diff())
