@@ -56,7 +56,7 @@ func parseEvent(text string) (schemas.LoadComplete, error) {
 		return schemas.LoadComplete{}, err
 	}
 	e := l.LoadComplete
-	if l.Buckets == nil && l.Kinds == nil { // written whole
+	if l.Buckets == nil && l.Kinds == nil && l.Rows != nil && l.Snapshot != nil { // written whole
 		err := json.Unmarshal([]byte(text), &e)
 		return e, err
 	}

@@ -2,11 +2,9 @@ package bigquery
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"millrace/internal/warehouse"
@@ -65,7 +63,8 @@ func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.Lo
 	}{
 		{x.takeKeys, ""},
 		{x.compute, PointRunComputed},
-		{x.inspect, PointRunInspected},
+		{x.inspect, ""},
+		{x.putMarks, PointRunInspected},
 	} {
 		if err := act.do(ctx); err != nil {
 			return done, err
@@ -96,6 +95,7 @@ type run struct {
 	tables  []string      // scratch tables that were made
 	changed []int         // parts
 	rows    schemas.RowCounts
+	marked  []string        // statements that write what becomes dirty
 	touched map[int][]int64 // buckets by event time
 	null    map[int]bool
 	event   schemas.LoadComplete
@@ -177,7 +177,10 @@ func (x *run) job(ctx context.Context, what, into, text string) (result, error) 
 // read from their table.
 const (
 	maxKeys    = 10_000
-	maxKeyText = 200_000 // bytes of those literals: they stand in a query several times
+	maxKeyText = 200_000 // bytes of those literals
+	// maxText is how long a statement may become by what is put into it. The
+	// service takes 1 MiB.
+	maxText = 700_000
 )
 
 // takeKeys finds the keys that the drained loads dirtied, and captures those
@@ -207,8 +210,10 @@ func (x *run) takeKeys(ctx context.Context) error {
 	}
 	x.Owned = []string{x.OwnedBy(literals)}
 	parts := slices.Clone(x.step.Parts)
-	for i := range parts {
-		parts[i].Query = x.OwnKeys(parts[i].Query, literals)
+	for i, p := range parts {
+		if parts[i].Query = x.OwnKeys(p.Query, literals); len(parts[i].Query) > maxText {
+			parts[i].Query = x.OwnKeys(p.Query, "")
+		}
 	}
 	step := *x.step
 	step.Parts = parts
@@ -316,145 +321,6 @@ func (x *run) inspect(ctx context.Context) error {
 		x.load++
 	}
 	return nil
-}
-
-// publish is the run's transaction.
-func (x *run) publish(ctx context.Context) error {
-	head, err := x.headLiterals()
-	if err != nil {
-		return err
-	}
-	dirt, err := x.dirt()
-	if err != nil {
-		return err
-	}
-	x.announce()
-	p := sqlgen.Publication{
-		Head: head, Load: x.load, Changed: x.changed, Mode: x.step.Mode, FreshKeys: len(x.step.MarkKeys) > 0, ByKeys: x.step.ByKeys,
-		KeyMark: x.step.KeyMark, Dirt: dirt, CommittedUs: x.now.UnixMicro(),
-	}
-	const what = "publish"
-	event := x.event
-	res, err := x.Warehouse.run(ctx, task{
-		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number),
-		text: func(job string) string {
-			event.JobIDs = []string{job}
-			p.Event, _ = encode(event) // of values that encode
-			return x.Publish(p)
-		},
-	})
-	if err != nil {
-		return err
-	}
-	if x.load > x.step.Load {
-		x.event.JobIDs = []string{res.job}
-	}
-	x.takeUp(res.rows)
-	return nil
-}
-
-// takeUp notes what specs need now. If that cannot be read, it is asked for
-// again.
-func (x *run) takeUp(rows [][]any) {
-	var needs [][]string
-	if len(rows) != 1 || json.Unmarshal([]byte(str(rows[0][0])), &needs) != nil {
-		x.forgetRun(x.step.Table.Name)
-		return
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if known := x.known[x.step.Table.Name]; known != nil { // else it was forgotten meanwhile
-		x.known[x.step.Table.Name] = &knownRun{needs: needs, imaged: known.imaged}
-	}
-}
-
-// headLiterals are what AdvanceDerived writes, in its order.
-func (x *run) headLiterals() ([]string, error) {
-	s := x.step
-	absorbed, err := encode(s.Head.Absorbed)
-	if err != nil {
-		return nil, fmt.Errorf("encode the head: %w", err)
-	}
-	text := x.dialect.Text
-	at := func(t time.Time, layout string) string {
-		if t.IsZero() {
-			return "NULL"
-		}
-		return text(t.UTC().Format(layout))
-	}
-	const civil = "2006-01-02 15:04:05"
-	return []string{
-		strconv.FormatInt(x.load, 10), text(s.Head.CodeHash), text(absorbed), at(s.Head.Begin, civil), at(s.Head.Frontier, civil),
-		at(s.Head.Complete, "2006-01-02 15:04:05.999999+00"), strconv.FormatBool(s.Head.Ready),
-		strconv.FormatInt(s.Epoch, 10), strconv.FormatInt(s.Load, 10), text(s.WasHash),
-	}, nil
-}
-
-// markAtOnce bounds the length of a statement.
-const markAtOnce = 500
-
-// dirt are the statements that clear what the run computed and write what it
-// leaves.
-func (x *run) dirt() (out []string, err error) {
-	if len(x.Owning) > 0 {
-		if h := x.step.HoldKeys; h != nil {
-			retry := "NULL"
-			if !h.RetryAt.IsZero() {
-				retry = x.dialect.Text(h.RetryAt.UTC().Format("2006-01-02 15:04:05.999999+00"))
-			}
-			out = append(out, sqlgen.Bind(x.HoldKeys(), x.dialect.Text(h.Error), strconv.Itoa(h.Failures), retry))
-		}
-		return out, nil
-	}
-	if x.step.Forget {
-		out = append(out, x.ForgetAll())
-	}
-	var done []sqlgen.DirtyWindow
-	for _, p := range x.step.Parts {
-		done = append(done, sqlgen.DirtyWindow{Window: p.Dirt.Window, Mark: p.Dirt.Mark})
-	}
-	if len(done) > 0 {
-		out = append(out, x.ClearWindows(done))
-	}
-	for marks := range slices.Chunk(x.step.Mark, markAtOnce) {
-		rows := make([]sqlgen.DirtyWindow, len(marks))
-		for i, m := range marks {
-			cause, err := encode(append([]schemas.Cause{}, m.Cause...))
-			if err != nil {
-				return nil, fmt.Errorf("encode the cause: %w", err)
-			}
-			rows[i] = sqlgen.DirtyWindow{
-				Window: m.Window, Since: m.Since, RetryAt: m.RetryAt, Mark: m.Mark, Backfill: m.Backfill, Cause: cause, Error: m.Error, Failures: m.Failures,
-			}
-		}
-		out = append(out, x.MarkWindows(rows)...)
-	}
-	return out, nil
-}
-
-// announce makes the event: of what changed, or of progress alone.
-func (x *run) announce() {
-	s := x.step
-	x.event = schemas.LoadComplete{
-		Table: s.Table.Name, Epoch: s.Epoch, Mode: s.Mode, CompleteThrough: schemas.Progress{Time: s.Head.Complete},
-		Snapshot: schemas.SnapshotState{Done: s.Head.Ready}, Cause: s.Cause, StartedAt: s.StartedAt.UTC(), CommittedAt: x.now, TraceParent: s.TraceParent,
-	}
-	if x.load == s.Load {
-		return
-	}
-	x.event.Load, x.event.Rows = x.load, x.rows
-	if x.KeepImages {
-		x.event.Covers.Changes = append(slices.Clone(x.Key), x.Changed...)
-	}
-	for i, t := range x.times {
-		x.event.Covers.EventTimes = append(x.event.Covers.EventTimes, t.Column)
-		slices.Sort(x.touched[i])
-		touched, all := warehouse.Touch(t.Column, t.Kind, x.touched[i], x.null[i])
-		x.event.All = x.event.All || all
-		if len(touched.Ranges) > 0 || touched.Null {
-			x.event.Touched = append(x.event.Touched, touched)
-		}
-	}
 }
 
 // leave frees what the run held. What stays expires.

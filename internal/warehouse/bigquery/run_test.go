@@ -239,6 +239,41 @@ func TestMoreKeysThanLiterals(t *testing.T) {
 	}
 }
 
+// A first start dirties more windows than the text of a script holds, and causes
+// and errors may be long.
+func TestManyWindowsBecomeDirty(t *testing.T) {
+	d := newDeriver(t, newProject(t), days())
+	for i, marks := range []int{10_000, 30} {
+		s := d.step(1)
+		s.Mark, s.Forget = nil, true
+		for n := range marks {
+			day := time.Date(1990, 1, 1+n, 0, 0, 0, 0, time.UTC)
+			m := warehouse.Dirt{Window: day, Mark: 1, Since: day, Cause: []schemas.Cause{{Table: "core.it's", Load: 1}}}
+			if i > 0 {
+				m.Error = strings.Repeat("it's no ", 5000)
+			}
+			s.Mark = append(s.Mark, m)
+		}
+		done, err := d.runner.Commit(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.head.Load, d.head.Absorbed = max(d.head.Load, done.Load), s.Head.Absorbed
+		dirt, _, err := d.runner.Dirt(t.Context(), d.table)
+		if err != nil || len(dirt) != marks {
+			t.Fatalf("%d windows are dirty, want %d (%v)", len(dirt), marks, err)
+		}
+		last := dirt[marks-1]
+		if want := s.Mark[marks-1]; !last.Window.Equal(want.Window) || last.Error != want.Error || len(last.Cause) != 1 || last.Cause[0] != want.Cause[0] {
+			t.Errorf("the last is %+v", last.Window)
+		}
+	}
+	left, err := d.p.w.jobs.Tables.List(d.p.fake.Project(), sqlgen.Scratch).Do()
+	if err != nil || len(left.Tables) > 0 {
+		t.Errorf("%d tables are left (%v)", len(left.Tables), err)
+	}
+}
+
 // What would read more than the cap is refused before it costs anything, with
 // what to do.
 func TestCapOnBilledBytes(t *testing.T) {

@@ -41,7 +41,7 @@ func BigQuery() *Dialect {
 			return "PRIMARY KEY (" + strings.Join(columns, ", ") + ") NOT ENFORCED"
 		},
 		remark:   bigqueryRemark,
-		reserved: []string{Schema, "information_schema"},
+		reserved: []string{Schema, Scratch, "information_schema"},
 	}
 }
 

@@ -70,7 +70,7 @@ func (d *Derived) tableLayout() layout {
 	}
 	for _, c := range d.Key {
 		t, ok := d.parseType(d.typeOf(c))
-		if ok && clusters(t.Kind) && len(l.cluster) < maxCluster {
+		if ok && clusters(t.Kind) && len(l.cluster) < maxCluster && d.Ident(c) != l.partition {
 			l.cluster = append(l.cluster, d.Ident(c))
 		}
 	}

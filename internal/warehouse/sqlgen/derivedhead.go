@@ -140,18 +140,21 @@ type DirtyWindow struct {
 func (d *Derived) MarkWindows(dirt []DirtyWindow) []string {
 	windows, rows := make([]string, len(dirt)), make([]string, len(dirt))
 	for i, w := range dirt {
-		windows[i] = d.civil(w.Window)
-		retry := "NULL"
-		if !w.RetryAt.IsZero() {
-			retry = d.instant(w.RetryAt.UnixMicro())
-		}
-		rows[i] = fmt.Sprintf("(%s, %d, %t, %s, %s, %s, %d, %s)", windows[i], w.Mark, w.Backfill, d.instant(w.Since.UnixMicro()),
-			d.toJSON(d.Text(w.Cause)), d.Text(w.Error), w.Failures, retry)
+		windows[i], rows[i] = d.civil(w.Window), d.dirtRow(w, d.toJSON(d.Text(w.Cause)))
 	}
 	return []string{
 		fmt.Sprintf("DELETE FROM %s WHERE window_start IN (%s)", d.Dirty(d.Name), strings.Join(windows, ", ")),
 		fmt.Sprintf("INSERT INTO %s (window_start, %s) VALUES\n%s", d.Dirty(d.Name), dirtNames, strings.Join(rows, ",\n")),
 	}
+}
+
+// dirtRow is a window of the dirt as a row of VALUES.
+func (d *Dialect) dirtRow(w DirtyWindow, cause string) string {
+	retry := "NULL"
+	if !w.RetryAt.IsZero() {
+		retry = d.instant(w.RetryAt.UnixMicro())
+	}
+	return fmt.Sprintf("(%s, %d, %t, %s, %s, %s, %d, %s)", d.civil(w.Window), w.Mark, w.Backfill, d.instant(w.Since.UnixMicro()), cause, d.Text(w.Error), w.Failures, retry)
 }
 
 const dirtNames = "mark, backfill, since, cause, error, failures, retry_at"

@@ -59,6 +59,8 @@ func windowRun(t *testing.T) []string {
 		Dirt: append([]string{table.ForgetAll(), table.ClearWindows([]DirtyWindow{window, {Mark: 1}})}, table.MarkWindows([]DirtyWindow{window, {Window: day, Since: day, Cause: "[]"}})...),
 	}
 	out = append(out, "-- it is published: by replacing", one(r.Publish(p)))
+	out = append(out, "-- many windows become dirty", one(r.PutMarks([]DirtyWindow{window, {Window: day, Since: day, Cause: "[]"}})))
+	out = append(out, r.TakeMarks()...)
 	p.Mode = schemas.ModeMerge
 	out = append(out, "-- by merging", one(r.Publish(p)))
 	p.Changed, p.Dirt, r.KeepImages = nil, nil, false

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS `analytics`.`days` (
   `amount` NUMERIC
 )
 PARTITION BY `day`
-CLUSTER BY `day`, `item`
+CLUSTER BY `item`
 OPTIONS (labels = [('millrace', 'derived')]);
 
 BEGIN TRANSACTION;
@@ -63,7 +63,7 @@ CREATE OR REPLACE TABLE `analytics`.`days` (
   `amount` NUMERIC
 )
 PARTITION BY `day`
-CLUSTER BY `day`, `item`
+CLUSTER BY `item`
 OPTIONS (labels = [('millrace', 'derived')])
 AS SELECT `day` AS `day`, `item` AS `item`, CAST(NULL AS NUMERIC) AS `amount` FROM `analytics`.`days`;
 
@@ -134,6 +134,17 @@ COMMIT TRANSACTION;
 SELECT COALESCE((
 SELECT CONCAT('[', STRING_AGG(TO_JSON_STRING([spec, kind, column_name])), ']') FROM `millrace`.`analytics__days__needs`
 ), '[]') AS needs;
+
+-- many windows become dirty
+CREATE TABLE IF NOT EXISTS `millrace_scratch`.`analytics__days__run_s_1__marks` (window_start DATETIME, mark INT64, backfill BOOL, since TIMESTAMP, cause STRING, error STRING, failures INT64, retry_at TIMESTAMP);
+INSERT INTO `millrace_scratch`.`analytics__days__run_s_1__marks` (window_start, mark, backfill, since, cause, error, failures, retry_at) VALUES
+(DATETIME '2024-03-01 00:00:00', 3, false, TIMESTAMP_MICROS(1709251200000000), '[]', 'it\'s no', 2, TIMESTAMP_MICROS(1709251200000000)),
+(DATETIME '2024-03-01 00:00:00', 0, false, TIMESTAMP_MICROS(1709251200000000), '[]', '', 0, NULL);
+
+DELETE FROM `millrace`.`analytics__days__dirty` WHERE window_start IN (SELECT window_start FROM `millrace_scratch`.`analytics__days__run_s_1__marks`);
+
+INSERT INTO `millrace`.`analytics__days__dirty` (window_start, mark, backfill, since, cause, error, failures, retry_at)
+SELECT window_start, mark, backfill, since, PARSE_JSON(cause), error, failures, retry_at FROM (SELECT DISTINCT window_start, mark, backfill, since, cause, error, failures, retry_at FROM `millrace_scratch`.`analytics__days__run_s_1__marks`);
 
 -- by merging
 BEGIN TRANSACTION;
