@@ -114,15 +114,11 @@ func (r *Runner) shape(ctx context.Context, d *sqlgen.Derived, epoch int64) erro
 	} else {
 		s = append(s, d.CreateTable())
 	}
-	dirty, _, err := r.columnsOf(ctx, sqlgen.Schema, d.Name.Own("dirty"))
+	names, types, err := r.columnsOf(ctx, sqlgen.Schema, d.Name.Own("dirty"))
 	if err != nil {
 		return err
 	}
-	want := d.Owning
-	if len(want) == 0 {
-		want = []string{"window_start"}
-	}
-	if !slices.Equal(dirty[:min(len(want), len(dirty))], want) || dirty[min(len(want), len(dirty)-1)] != "mark" {
+	if !holdsDirt(d, names, types) {
 		// The scope has changed, and with it the code hash, which dirties everything.
 		s = append(s, "DROP TABLE IF EXISTS "+r.dialect.Dirty(d.Name), d.CreateDirty())
 	}
@@ -130,6 +126,23 @@ func (r *Runner) shape(ctx context.Context, d *sqlgen.Derived, epoch int64) erro
 		return nil
 	}
 	return r.ddl(ctx, d.Name, s...)
+}
+
+// holdsDirt reports whether a table of dirt is of windows, or of the owning keys.
+func holdsDirt(d *sqlgen.Derived, names, types []string) bool {
+	want := d.Owning
+	if len(want) == 0 {
+		want = []string{"window_start"}
+	}
+	if len(names) <= len(want) || !slices.Equal(names[:len(want)], want) || names[len(want)] != "mark" {
+		return false
+	}
+	for i, name := range d.Owning {
+		if sqlgen.BareType(types[i]) != sqlgen.BareType(d.Types[slices.Index(d.Columns, name)]) {
+			return false
+		}
+	}
+	return true
 }
 
 // reshape gives the table that is there its columns. Values of a column of

@@ -149,21 +149,27 @@ func (w *Warehouse) successorLiterals(next coretable.Head) ([]string, error) {
 	return append(head, text(string(next.Mode)), text(key), text(next.Topic), text(next.TopicID), text(unsettable), strconv.Itoa(next.Generation)), nil
 }
 
-// finish completes a succession whose process or job ended behind its commit:
-// readers are shown the head's generation, and nothing else of it is left.
+// finish completes a succession whose process or job ended on its way: readers
+// are shown the head's generation, and nothing else of it is left.
 func (w *Warehouse) finish(ctx context.Context, t *table) error {
 	def, err := w.definition(ctx, t)
-	if err != nil || def.Generation <= 1 {
+	if err != nil {
 		return err
 	}
 	view, shown, err := w.metadata(ctx, t.name.Dataset, t.name.Table)
 	if err != nil {
 		return err
 	}
-	taken := sqlgen.Name{Dataset: t.name.Dataset, Table: schemas.GenerationName(t.name.Table, def.Generation)}
-	_, left, err := w.metadata(ctx, taken.Dataset, taken.Table) // what goes last
-	if err != nil || !left && shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(def.Generation) {
-		return err
+	done := shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1))
+	if done && def.Generation > 1 {
+		_, left, err := w.metadata(ctx, t.name.Dataset, schemas.GenerationName(t.name.Table, def.Generation)) // what goes last
+		if err != nil {
+			return err
+		}
+		done = !left
+	}
+	if done {
+		return nil
 	}
 	if err := w.ddl(ctx, t.name, def.Defined(w.dialect, t.name).Finish(time.Now())); err != nil {
 		return fmt.Errorf("finish its succession: %w", err)

@@ -108,8 +108,8 @@ func TestSuccessionEndsAnywhere(t *testing.T) {
 			}
 			if g.old.head.Load == 2 {
 				g.next.acquire(t)
-				if got := len(p.rows(t, g.old.table)); got != 2*perLoad {
-					t.Fatalf("after %s %d the table has %d rows", statement, nth, got)
+				if rows, seen := len(p.rows(t, g.old.table)), len(p.view(t, g.old.table)); rows != 2*perLoad || seen != rows {
+					t.Fatalf("after %s %d the table has %d rows, and readers see %d", statement, nth, rows, seen)
 				}
 				if _, err := g.succeed(t.Context()); err != nil {
 					t.Fatalf("after %s %d: %v", statement, nth, err)

@@ -13,6 +13,7 @@ import (
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
 )
 
 // table is what this process knows of a core table. Nobody else changes a
@@ -91,6 +92,28 @@ func (w *Warehouse) definition(ctx context.Context, t *table) (coretable.Definit
 		}
 	}
 	return t.def, nil
+}
+
+// Core returns a core table as it is: its columns in their order, or ErrNoTable.
+// It knows no descriptions and no event times.
+func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable, error) {
+	out := warehouse.CoreTable{Name: name}
+	t, err := w.entry(name)
+	if err != nil {
+		return out, err
+	}
+	def, err := w.definition(ctx, t)
+	if err != nil {
+		return out, err
+	}
+	out.Mode = def.Mode
+	for _, c := range def.Columns {
+		out.Columns = append(out.Columns, schemas.Column{Name: c.Name, Type: c.Type, Unsettable: c.Unsettable})
+		if c.Key {
+			out.Key = append(out.Key, c.Name)
+		}
+	}
+	return out, nil
 }
 
 // metadata describes a table, if it is there. It costs nothing and is no job.

@@ -225,8 +225,16 @@ func (r *Run) Inspect(checks []RunCheck, times []Time) string {
 		return fmt.Sprintf("SELECT %d AS what, %s AS a, %s AS b, %s AS c FROM %s", what, a, b, c, from)
 	}
 	out := []string{row(InspectStaged, ColPart, "COUNT(*)", "0", stage+" GROUP BY "+ColPart)}
-	for i, owned := range r.Owned {
-		out = append(out, row(InspectCheck, ColPart, "0", "COUNT(*)", fmt.Sprintf("%s WHERE %s = %d AND NOT COALESCE(%s, FALSE) GROUP BY %s", stage, ColPart, i, owned, ColPart)))
+	if len(r.Owned) > 0 {
+		owned := r.Owned[0]
+		if len(r.Owned) > 1 {
+			owned = "CASE " + ColPart
+			for i, o := range r.Owned {
+				owned += fmt.Sprintf(" WHEN %d THEN %s", i, o)
+			}
+			owned += " END"
+		}
+		out = append(out, row(InspectCheck, ColPart, "0", "COUNT(*)", fmt.Sprintf("%s WHERE NOT COALESCE(%s, FALSE) GROUP BY %s", stage, owned, ColPart)))
 	}
 	for i, c := range checks {
 		number := fmt.Sprint(i + 1)

@@ -1,4 +1,5 @@
-// Package warehousetest is the suite that every warehouse.Loader passes.
+// Package warehousetest is the suite that every warehouse.Loader passes, and the
+// one of every warehouse.Runner.
 //
 // Its oracle is package register: after every load the table, the counts, what
 // was touched and the images that were kept must be those that the algebra

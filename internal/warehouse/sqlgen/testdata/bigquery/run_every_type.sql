@@ -87,7 +87,7 @@ WHERE published._row IS NULL;
 
 SELECT 0 AS what, _part AS a, COUNT(*) AS b, 0 AS c FROM `millrace_scratch`.`analytics__every__run_s_1__stage` GROUP BY _part
 UNION ALL
-SELECT 1 AS what, _part AS a, 0 AS b, COUNT(*) AS c FROM `millrace_scratch`.`analytics__every__run_s_1__stage` WHERE _part = 0 AND NOT COALESCE(TRUE, FALSE) GROUP BY _part
+SELECT 1 AS what, _part AS a, 0 AS b, COUNT(*) AS c FROM `millrace_scratch`.`analytics__every__run_s_1__stage` WHERE NOT COALESCE(TRUE, FALSE) GROUP BY _part
 UNION ALL
 SELECT 2 AS what, _part AS a, COUNTIF(_gone) AS b, COUNTIF(NOT _gone) AS c FROM `millrace_scratch`.`analytics__every__run_s_1__diff` GROUP BY _part
 UNION ALL

@@ -100,9 +100,7 @@ WHERE published._row IS NULL;
 
 SELECT 0 AS what, _part AS a, COUNT(*) AS b, 0 AS c FROM `millrace_scratch`.`analytics__days__run_s_1__stage` GROUP BY _part
 UNION ALL
-SELECT 1 AS what, _part AS a, 0 AS b, COUNT(*) AS c FROM `millrace_scratch`.`analytics__days__run_s_1__stage` WHERE _part = 0 AND NOT COALESCE((`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02'), FALSE) GROUP BY _part
-UNION ALL
-SELECT 1 AS what, _part AS a, 0 AS b, COUNT(*) AS c FROM `millrace_scratch`.`analytics__days__run_s_1__stage` WHERE _part = 1 AND NOT COALESCE((`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03'), FALSE) GROUP BY _part
+SELECT 1 AS what, _part AS a, 0 AS b, COUNT(*) AS c FROM `millrace_scratch`.`analytics__days__run_s_1__stage` WHERE NOT COALESCE(CASE _part WHEN 0 THEN (`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02') WHEN 1 THEN (`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03') END, FALSE) GROUP BY _part
 UNION ALL
 SELECT 1 AS what, _part AS a, 1 AS b, COUNT(*) AS c FROM `millrace_scratch`.`analytics__days__run_s_1__stage` WHERE (`item` IS NULL) GROUP BY _part
 UNION ALL
