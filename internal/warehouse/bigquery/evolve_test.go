@@ -1,6 +1,7 @@
 package bigquery
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -62,6 +63,25 @@ func TestEnsureDiesOnTheWay(t *testing.T) {
 		if images := p.images(t, table, []string{"note"}); len(images) != perLoad {
 			t.Errorf("%d images, want %d", len(images), perLoad)
 		}
+	}
+}
+
+func TestCoreIsTheTableAsItIs(t *testing.T) {
+	p := newProject(t)
+	c := newConsumer(t, p)
+	p.crash(t)
+	got, err := p.w.Core(t.Context(), c.table.Name)
+	if err != nil || got.Mode != c.table.Mode || len(got.Columns) != len(c.table.Columns) || len(got.Key) != 1 || got.Key[0] != "id" {
+		t.Fatalf("%+v %v", got, err)
+	}
+	for i, col := range got.Columns {
+		want := c.table.Columns[i]
+		if col.Name != want.Name || col.Type != p.w.dialect.Held(want.Type) || col.Unsettable != want.Unsettable {
+			t.Errorf("column %+v, want %+v", col, want)
+		}
+	}
+	if _, err := p.w.Core(t.Context(), "core.nowhere"); !errors.Is(err, warehouse.ErrNoTable) {
+		t.Errorf("a table that is not there: %v", err)
 	}
 }
 

@@ -84,41 +84,123 @@ func (g *generationStep) check(t *testing.T) {
 // A succession that ends at any of its statements, and one whose reply is lost,
 // is taken once in the end, and nothing is left of it.
 func TestSuccessionEndsAnywhere(t *testing.T) {
-	t.Parallel()
-	behind := map[string]bool{"DROP": true, "ALTER": true, "SELECT": true, "IF": true}
 	for _, statement := range []string{"ASSERT", "CREATE", "BEGIN", "UPDATE", "DELETE", "INSERT", "COMMIT", "ALTER", "DROP"} {
-		for nth := 1; ; nth++ {
-			p := newProject(t)
-			g := newGenerationStep(t, p)
-			p.fake.On("statement "+statement, nth, bigqueryfake.Refuse(400, "invalid", "no"))
-			_, err := g.succeed(t.Context())
-			if len(p.fake.Fired()) == 0 {
-				if err != nil || nth == 1 {
-					t.Fatalf("%s %d: %v", statement, nth, err)
-				}
-				break
+		t.Run(statement, func(t *testing.T) {
+			t.Parallel()
+			for nth := 1; succeedWithFault(t, statement, nth); nth++ {
 			}
-			if err == nil {
-				t.Fatalf("%s %d failed, and the succession did not", statement, nth)
+		})
+	}
+}
+
+// behind are the statements that stand behind the commit.
+func behind(statement string) bool { return statement == "DROP" || statement == "ALTER" }
+
+// succeedWithFault takes the step, of which the nth such statement fails, and
+// reports whether there is one.
+func succeedWithFault(t *testing.T, statement string, nth int) bool {
+	t.Helper()
+	p := newProject(t)
+	g := newGenerationStep(t, p)
+	p.fake.On("statement "+statement, nth, bigqueryfake.Refuse(400, "invalid", "no"))
+	_, err := g.succeed(t.Context())
+	if len(p.fake.Fired()) == 0 {
+		if err != nil || nth == 1 {
+			t.Fatalf("%s %d: %v", statement, nth, err)
+		}
+		return false
+	}
+	if err == nil {
+		t.Fatalf("%s %d failed, and the succession did not", statement, nth)
+	}
+	p.crash(t)
+	g.old.acquire(t)
+	if (g.old.head.Load == 3) != behind(statement) {
+		t.Fatalf("after %s %d the head is at load %d", statement, nth, g.old.head.Load)
+	}
+	if g.old.head.Load == 2 {
+		g.next.acquire(t)
+		if rows, seen := len(p.rows(t, g.old.table)), len(p.view(t, g.old.table)); rows != 2*perLoad || seen != rows {
+			t.Fatalf("after %s %d the table has %d rows, and readers see %d", statement, nth, rows, seen)
+		}
+		if _, err := g.succeed(t.Context()); err != nil {
+			t.Fatalf("after %s %d: %v", statement, nth, err)
+		}
+		g.old.head.Load = 3
+	}
+	g.check(t)
+	return true
+}
+
+// A history keeps its rows, whatever of the step fails, and each of them once.
+func TestSuccessionOfAHistoryEndsAnywhere(t *testing.T) {
+	for _, statement := range []string{"ASSERT", "CREATE", "BEGIN", "UPDATE", "DELETE", "INSERT", "COMMIT", "ALTER", "DROP"} {
+		t.Run(statement, func(t *testing.T) {
+			t.Parallel()
+			for nth := 1; keepWithFault(t, statement, nth); nth++ {
 			}
-			p.crash(t)
-			g.old.acquire(t)
-			if (g.old.head.Load == 3) != behind[statement] {
-				t.Fatalf("after %s %d the head is at load %d", statement, nth, g.old.head.Load)
-			}
-			if g.old.head.Load == 2 {
-				g.next.acquire(t)
-				if rows, seen := len(p.rows(t, g.old.table)), len(p.view(t, g.old.table)); rows != 2*perLoad || seen != rows {
-					t.Fatalf("after %s %d the table has %d rows, and readers see %d", statement, nth, rows, seen)
-				}
-				if _, err := g.succeed(t.Context()); err != nil {
-					t.Fatalf("after %s %d: %v", statement, nth, err)
-				}
-				g.old.head.Load = 3
-			}
-			g.check(t)
+		})
+	}
+}
+
+func keepWithFault(t *testing.T, statement string, nth int) bool {
+	t.Helper()
+	p := newProject(t)
+	_, table := fixture(schemas.ModeAppend)
+	c := &consumer{p: p, table: table}
+	if err := p.w.Ensure(t.Context(), table); err != nil {
+		t.Fatal(err)
+	}
+	c.acquire(t)
+	for range 2 {
+		if err := c.load(t, time.Minute); err != nil {
+			t.Fatal(err)
 		}
 	}
+	next := table
+	next.Key = []string{"note"}
+	next.Columns = append([]schemas.Column{}, table.Columns...)
+	next.Columns[0].Type = kindOf(schemas.String) // what the table is kept by
+	step := func() error {
+		_, err := p.w.Succeed(t.Context(), &warehouse.Succession{
+			Table: next, Epoch: c.head.Epoch, Load: 3, Generation: 2, Topic: "topic.g2", TopicID: "id-2", StartedAt: time.Now(),
+		})
+		return err
+	}
+	p.fake.On("statement "+statement, nth, bigqueryfake.Refuse(400, "invalid", "no"))
+	err := step()
+	if len(p.fake.Fired()) == 0 {
+		if err != nil || nth == 1 {
+			t.Fatalf("%s %d: %v", statement, nth, err)
+		}
+		return false
+	}
+	if err == nil {
+		t.Fatalf("%s %d failed, and the succession did not", statement, nth)
+	}
+	p.crash(t)
+	c.acquire(t)
+	if c.head.Load == 2 {
+		if got := len(p.view(t, table)); got != 2*perLoad {
+			t.Fatalf("after %s %d readers see %d rows", statement, nth, got)
+		}
+		if err := step(); err != nil {
+			t.Fatalf("after %s %d: %v", statement, nth, err)
+		}
+		c.acquire(t)
+	}
+	if c.head.Topic != "topic.g2" || len(c.head.Offsets) > 0 {
+		t.Fatalf("head %+v", c.head)
+	}
+	next.Columns = append(next.Columns, schemas.Column{Name: "id__g1", Type: kindOf(schemas.Int)})
+	kept := map[int64]bool{}
+	for _, row := range p.view(t, next) {
+		kept[row[len(row)-1].Int] = row[0].Kind == schemas.Null
+	}
+	if len(kept) != 2*perLoad || !kept[100] || !kept[203] {
+		t.Fatalf("after %s %d: kept %v", statement, nth, kept)
+	}
+	return true
 }
 
 func TestFaultsOfASuccession(t *testing.T) {

@@ -106,12 +106,9 @@ func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable,
 	if err != nil {
 		return out, err
 	}
-	out.Mode = def.Mode
+	out.Mode, out.Key = def.Mode, def.Key
 	for _, c := range def.Columns {
 		out.Columns = append(out.Columns, schemas.Column{Name: c.Name, Type: c.Type, Unsettable: c.Unsettable})
-		if c.Key {
-			out.Key = append(out.Key, c.Name)
-		}
 	}
 	return out, nil
 }
@@ -190,7 +187,7 @@ func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def core
 	if head.Name != n.String() {
 		return def, false, fmt.Errorf("the warehouse does not tell its name from that of %s", head.Name)
 	}
-	def.Mode, def.Unsettable, def.Generation = head.Mode, head.Unsettable, head.Generation
+	def.Mode, def.Unsettable, def.Generation, def.Key = head.Mode, head.Unsettable, head.Generation, head.Key
 	for i, name := range names {
 		if sqlgen.IsReserved(name) {
 			continue

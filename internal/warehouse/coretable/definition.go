@@ -19,6 +19,7 @@ type Definition struct {
 	Mode       schemas.Mode
 	Generation int
 	Columns    []sqlgen.Column // Staged is not set
+	Key        []string        // in the key's order
 	Needs      []Need
 	Images     []string // the columns of the table of images, nil if there is none
 	Unsettable []string

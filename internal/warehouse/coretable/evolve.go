@@ -17,7 +17,7 @@ type Step struct {
 
 // New is the definition of a table that is not there yet.
 func New(d *sqlgen.Dialect, want warehouse.CoreTable) Definition {
-	def := Definition{Mode: want.Mode, Generation: 1}
+	def := Definition{Mode: want.Mode, Generation: 1, Key: want.Key}
 	for _, col := range want.Columns {
 		key := slices.Contains(want.Key, col.Name)
 		def.Columns = append(def.Columns, sqlgen.Column{

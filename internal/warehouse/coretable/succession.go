@@ -13,7 +13,7 @@ import (
 // The first columns of the new definition are those of the old, in their order.
 func (def Definition) Stay(d *sqlgen.Dialect, s *warehouse.Succession) (Definition, error) {
 	next := def
-	next.Generation = s.Generation
+	next.Generation, next.Key = s.Generation, s.Table.Key
 	next.Columns = slices.Clone(def.Columns)
 	for i := range next.Columns {
 		next.Columns[i].Key = false
