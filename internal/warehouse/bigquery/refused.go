@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
 )
@@ -71,7 +73,7 @@ func (w *Warehouse) findRefused(ctx context.Context, c *sqlgen.Core, b *warehous
 			return errors.Join(cause, fmt.Errorf("look for refused values: %w", err))
 		}
 		if n := len(row) + rowFrame; n > w.opts.RequestBytes {
-			e.refuse(e.sink.largest, fmt.Sprintf("the row has %d bytes, and a request takes %d", n, w.opts.RequestBytes))
+			e.refuse(e.largest(row), fmt.Sprintf("the row has %d bytes, and a request takes %d", n, w.opts.RequestBytes))
 		}
 		if said, ok := named[e.row-1]; ok && len(e.found) == known {
 			e.refuse(e.columnOf(c, said), "BigQuery does not take it: "+said)
@@ -82,6 +84,31 @@ func (w *Warehouse) findRefused(ctx context.Context, c *sqlgen.Core, b *warehous
 		return cause
 	}
 	return &warehouse.RowsError{Rows: e.found}
+}
+
+// largest is the column of the row's largest value, or -1.
+func (e *encoder) largest(row []byte) int {
+	most, field := 0, protowire.Number(0)
+	for len(row) > 0 {
+		number, kind, n := protowire.ConsumeTag(row)
+		if n < 0 {
+			return -1
+		}
+		size := protowire.ConsumeFieldValue(number, kind, row[n:])
+		if size < 0 {
+			return -1
+		}
+		if size > most {
+			most, field = size, number
+		}
+		row = row[n+size:]
+	}
+	for _, c := range e.sink.cols {
+		if c.number == int(field) {
+			return c.col
+		}
+	}
+	return -1
 }
 
 // columnOf is the column of the batch of which the service speaks, or -1.

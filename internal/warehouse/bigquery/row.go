@@ -23,12 +23,9 @@ type rowSink struct {
 	err  error
 	wide big.Int
 	// refused are the current row's values that BigQuery does not take. A search
-	// for them also looks at what otherwise the service alone looks at, and notes
-	// the row's largest value.
+	// for them also looks at what otherwise the service alone looks at.
 	refused []refusedValue
 	search  bool
-	largest int // the column of the row's largest value, which has size bytes
-	size    int
 	// keys are the current row's key fields in buf: all that a delete keeps.
 	keys []span
 	// unkeyed says that the current row has a value beside them.
@@ -48,9 +45,11 @@ type rowColumn struct {
 	name string
 	col  int // the batch's ordinal
 	key  bool
-	t    schemas.Type
-	held schemas.Kind // a decimal that is too wide is held as text
-	tag  field
+	// number is that of its field in the messages.
+	number int
+	t      schemas.Type
+	held   schemas.Kind // a decimal that is too wide is held as text
+	tag    field
 
 	small int64    // the decimal's limit, if it has 64 bits
 	limit *big.Int // and if it has not
@@ -89,7 +88,7 @@ func newField(number, wire int) field {
 const smallDigits = 18
 
 func newRowColumn(col int, name string, key bool, t schemas.Type, held schemas.Kind, number int) rowColumn {
-	c := rowColumn{name: name, col: col, key: key, t: t, held: held, tag: newField(number, wireOf(held))}
+	c := rowColumn{name: name, col: col, number: number, key: key, t: t, held: held, tag: newField(number, wireOf(held))}
 	if t.Kind == schemas.Decimal {
 		c.limit = new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(t.Precision)), nil)
 		if t.Precision <= smallDigits {
@@ -118,7 +117,7 @@ func wireOf(k schemas.Kind) int {
 // begin starts a row behind those that buf holds.
 func (s *rowSink) begin() {
 	s.row, s.keys, s.unkeyed, s.err = len(s.buf), s.keys[:0], false, nil
-	s.refused, s.size = s.refused[:0], 0
+	s.refused = s.refused[:0]
 }
 
 // dropValues leaves the key's values alone.
@@ -147,9 +146,6 @@ func (s *rowSink) refuse(c *rowColumn, format string, args ...any) {
 
 // wrote notes a field of the column that begins at from.
 func (s *rowSink) wrote(c *rowColumn, from int) {
-	if size := len(s.buf) - from; s.search && size > s.size {
-		s.size, s.largest = size, c.col
-	}
 	if c.key {
 		s.keys = append(s.keys, span{from, len(s.buf)})
 	} else {
