@@ -45,6 +45,14 @@ func (c *consumer) acquire(t *testing.T) {
 
 func (c *consumer) load(t *testing.T, within time.Duration) error {
 	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), within)
+	defer stop()
+	return c.loadUntil(ctx, t)
+}
+
+// loadUntil is load until the context ends.
+func (c *consumer) loadUntil(ctx context.Context, t *testing.T) error {
+	t.Helper()
 	n := c.head.Load + 1
 	rows := &listed{}
 	for i := range int64(perLoad) {
@@ -52,8 +60,6 @@ func (c *consumer) load(t *testing.T, within time.Duration) error {
 		rows.folds = append(rows.folds, warehouse.Folded{Op: schemas.Create, Pos: at(uint64(key))}) //nolint:gosec // small
 		rows.write = append(rows.write, func(s warehouse.Sink) { s.Int(0, key); s.Bytes(1, []byte("x")) })
 	}
-	ctx, stop := context.WithTimeout(t.Context(), within)
-	defer stop()
 	done, err := c.p.w.Load(ctx, &warehouse.Batch{
 		Table: c.table, Epoch: c.head.Epoch, Load: n, Partitions: 1, Rows: rows, Counts: schemas.RowCounts{Read: perLoad}, StartedAt: time.Now(),
 		Ranges: []schemas.Range{{Topic: "topic", From: (n - 1) * perLoad, To: n * perLoad}},
@@ -94,6 +100,24 @@ func (c *consumer) check(t *testing.T, loads int64) {
 	if int64(len(events)) != loads {
 		t.Errorf("%d events, want %d", len(events), loads)
 	}
+}
+
+var errGivenUp = errors.New("given up")
+
+// givesUpWhenFired ends when a fault of the fake has happened.
+func givesUpWhenFired(t *testing.T, fake *bigqueryfake.Fake) context.Context {
+	t.Helper()
+	ctx, give := context.WithCancelCause(t.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for ctx.Err() == nil && len(fake.Fired()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		give(errGivenUp)
+	}()
+	t.Cleanup(func() { give(nil); <-watched })
+	return ctx
 }
 
 // Whatever the service does at one of the calls or statements of a load, every
@@ -158,7 +182,7 @@ func TestHangingJobIsFenced(t *testing.T) {
 	c := newConsumer(t, p)
 	release := make(chan struct{})
 	p.fake.On("statement COMMIT", 1, bigqueryfake.Hang(release))
-	if err := c.load(t, 300*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+	if err := c.loadUntil(givesUpWhenFired(t, p.fake), t); !errors.Is(err, errGivenUp) {
 		t.Fatalf("got %v", err)
 	}
 	close(release)

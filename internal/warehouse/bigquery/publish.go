@@ -141,7 +141,7 @@ func (x *run) putMarks(ctx context.Context) error {
 	x.tables = append(x.tables, x.Marks())
 	n := 0
 	for marks := range chunks(rows, marksInText, maxText) {
-		if _, err := x.job(ctx, fmt.Sprintf("marks_%d", n), "", x.PutMarks(marks)); err != nil {
+		if _, err := x.job(ctx, "marks", "", x.PutMarks(marks), n); err != nil {
 			return fmt.Errorf("write what becomes dirty: %w", err)
 		}
 		n++

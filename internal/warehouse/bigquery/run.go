@@ -162,13 +162,14 @@ func (x *run) makeImages(ctx context.Context, known *knownRun) error {
 	return nil
 }
 
-// job runs a statement of the run. Its id says which run it is of.
-func (x *run) job(ctx context.Context, what, into, text string) (result, error) {
+// job runs a statement of the run. Its id says which run it is of, and which of
+// several of a kind.
+func (x *run) job(ctx context.Context, what, into, text string, of ...int) (result, error) {
 	if into != "" {
 		x.tables = append(x.tables, into)
 	}
 	return x.Warehouse.run(ctx, task{
-		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number),
+		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number, of),
 		text: func(string) string { return text }, into: into, batch: x.conf.Batch, maxBytes: x.conf.MaxBytesBilled,
 	})
 }
