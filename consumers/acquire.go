@@ -96,11 +96,31 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 			st.Snapshot.Running = st.Snapshot.Running || g.staged
 		})
 	}
-	t.letters, err = deadletter.Open(ctx, s.opts.Cluster, s.opts.Names, s.client, conf.Topic)
-	if err != nil {
-		return nil, fmt.Errorf("read dead letters of %s: %w", conf.Topic, err)
+	first, n := kafka.Generation(conf.Topic)
+	for _, name := range s.known[first] {
+		if _, of := kafka.Generation(name); of > n || of < n && conf.History == "" {
+			continue
+		}
+		letters, err := deadletter.Open(ctx, s.opts.Cluster, s.opts.Names, s.client, name)
+		if err != nil {
+			return nil, fmt.Errorf("read dead letters of %s: %w", name, err)
+		}
+		if name == conf.Topic {
+			t.letters = letters
+		} else {
+			t.earlier += letters.Len()
+		}
 	}
 	return t, nil
+}
+
+// lettersOf is how many dead letters the target lacks. A copy's next generation
+// was read whole; a history keeps the rows of all, and lacks what they lacked.
+func (t *topic) lettersOf(g *target) int {
+	if g.of == t.conf.History {
+		return t.letters.Len() + t.earlier
+	}
+	return t.letters.Len()
 }
 
 // announceLast announces the table's last load, if it has one, and returns when

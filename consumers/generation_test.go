@@ -22,6 +22,7 @@ type lineage struct {
 	s       *sourceTable
 	rows    map[int64]string
 	changes int
+	spoil   int64 // the row whose snapshot cannot be read
 }
 
 func newLineage(r *rig, name string) *lineage {
@@ -94,7 +95,11 @@ func (l *lineage) next(partitions int32, key ...int) {
 			l.random(1)
 		}
 		l.changes++
-		l.produce(l.record(l.s, schemas.Change{Op: schemas.Read, Position: at, After: schemas.Row{schemas.IntCell(id), schemas.BytesCell([]byte(x))}}))
+		row := l.record(l.s, schemas.Change{Op: schemas.Read, Position: at, After: schemas.Row{schemas.IntCell(id), schemas.BytesCell([]byte(x))}})
+		if id == l.spoil && id > 0 {
+			row.Value = row.Value[:7]
+		}
+		l.produce(row)
 	}
 	l.produce(l.control(l.s, schemas.SnapshotDone, at, 0)...)
 	l.produce(l.control(l.s, schemas.Watermark, l.s.pos(), int64(l.s.n))...)
@@ -268,4 +273,65 @@ func TestGenerationAfterALostBeginning(t *testing.T) {
 	}
 	r.start()
 	r.await("the table equals its source", func() bool { return maps.Equal(r.mem.live("core.orders"), l.want()) })
+}
+
+// TestGenerationsOfATableWithSuchAName: a table may be called what generations
+// are.
+func TestGenerationsOfATableWithSuchAName(t *testing.T) {
+	r := newRig(t)
+	l := newLineage(r, "g2")
+	l.random(10)
+	r.start()
+	l.awaitAll()
+	l.next(2, 0, 1)
+	l.random(10)
+	l.awaitAll()
+}
+
+// TestLetterInTheNextGeneration: a change of the next generation that cannot be
+// loaded keeps no other from readers, who would see what was for ever.
+func TestLetterInTheNextGeneration(t *testing.T) {
+	r := newRig(t)
+	l := newLineage(r, "orders")
+	l.random(10)
+	c, _ := r.start()
+	l.awaitAll()
+	lost := int64(500)
+	l.rows[lost] = "cannot be loaded"
+	l.spoil = lost
+	l.next(2, 0, 1)
+	delete(l.rows, lost)
+	l.changes--
+	l.random(30)
+	l.awaitAll()
+	if st := status(c, "core.orders"); st.Letters != 1 {
+		t.Fatalf("status %+v", st)
+	}
+}
+
+// TestHistoryRemembersLetters: the next generation's snapshot brings a copy what
+// a dead letter kept from it, and a history nothing.
+func TestHistoryRemembersLetters(t *testing.T) {
+	r := newRig(t)
+	l := newLineage(r, "orders")
+	l.random(10)
+	c, _ := r.start()
+	l.awaitAll()
+	lost := l.row(schemas.Create, 500, "cannot be loaded")
+	lost.Value = lost.Value[:7]
+	l.changes--
+	l.produce(lost)
+	r.await("a letter", func() bool { return status(c, "core.orders").Letters == 1 })
+	before := status(c, "core.orders_history").Complete
+	l.next(2, 0, 1)
+	l.random(10)
+	l.produce(l.control(l.s, schemas.Watermark, l.s.pos(), int64(l.s.n))...)
+	l.awaitAll()
+	r.await("the copy is complete", func() bool { return before.Pos.Less(status(c, "core.orders").Complete.Pos) })
+	if st := status(c, "core.orders"); st.Letters != 0 {
+		t.Errorf("the copy has status %+v", st)
+	}
+	if st := status(c, "core.orders_history"); st.Letters != 1 || st.Complete != before {
+		t.Errorf("the history has status %+v, was complete through %+v", st, before)
+	}
 }

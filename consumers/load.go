@@ -108,7 +108,7 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 	return &warehouse.Batch{
 		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.log.partitions,
 		Rows: l.Rows, Counts: l.Counts, PosMin: l.PosMin, PosMax: l.PosMax, Truncate: l.Truncate, Snapshotting: l.Snapshotting,
-		Blocked: t.letters.Len() > 0, SchemaVersion: t.schemaVersion(), StartedAt: started,
+		Blocked: t.lettersOf(g) > 0, SchemaVersion: t.schemaVersion(), StartedAt: started,
 	}, nil
 }
 
@@ -257,7 +257,7 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 	g.head.Complete, g.head.Snapshot = e.CompleteThrough, e.Snapshot
 	g.shown = e.CompleteThrough
 	t.status.update(g.of, func(s *TableStatus) {
-		if s.Letters = t.letters.Len(); g.staged {
+		if s.Letters = t.lettersOf(g); g.staged {
 			s.Snapshot.Running = true
 		} else {
 			s.Load, s.LoadedAt, s.Complete, s.Snapshot = b.Load, e.CommittedAt, e.CompleteThrough, e.Snapshot
@@ -284,11 +284,8 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 // further than its last load said. Nothing is written to the warehouse: the
 // watermarks are read again after a crash.
 func (t *topic) progress(ctx context.Context) error {
-	if t.letters.Len() > 0 {
-		return nil
-	}
 	for _, g := range t.targets {
-		if g.head.Load == 0 || g.staged || g.renew {
+		if t.lettersOf(g) > 0 || g.head.Load == 0 || g.staged || g.renew {
 			continue
 		}
 		if err := t.learnKey(ctx); err != nil { // the mode hangs on it

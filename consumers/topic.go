@@ -64,6 +64,7 @@ type topic struct {
 	log     *topicLog
 	targets []*target
 	letters *deadletter.Queue
+	earlier int // dead letters of the generations before, which a history has kept
 	schemas map[uint32]*batch.Schema
 	keys    map[uint32]*avro.KeyDecoder
 	batch   *batch.Batch

@@ -196,7 +196,7 @@ query: SELECT customer + 1 AS customer, id FROM core.orders
 	p.want("SELECT count(*) FROM analytics.shifted", "0")
 	p.want("SELECT count(*) FROM analytics.stray", "0")
 	for _, name := range []string{"analytics.shifted", "analytics.stray"} {
-		if s := p.derived[name].Status(); len(s.Held) == 0 || !strings.Contains(s.Held[0].Error, "inside the owned part") {
+		if s := p.derived[name].Status(); len(s.Held) == 0 || !strings.Contains(s.Held[0].Error, "of other windows or keys") {
 			t.Errorf("status %+v", s)
 		}
 	}

@@ -67,11 +67,11 @@ func newLog(errs io.Writer, level string) (*slog.Logger, error) {
 
 // running finds the process that runs on the configuration's data folder.
 func running(path string) (*page.Client, error) {
-	conf, err := loadConfig(path)
+	data, err := config.DataFolder(path, os.LookupEnv)
 	if err != nil {
 		return nil, err
 	}
-	f, err := up.Find(conf.Data)
+	f, err := up.Find(data)
 	if err != nil {
 		return nil, err
 	}

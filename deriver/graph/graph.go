@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -117,18 +118,24 @@ type builder struct {
 	nodes   map[string]*Node
 	faults  invalid.Faults
 	graph   Graph
+	// unmapped are inputs whose mapping has a fault: what goes through them is not
+	// to be blamed for it.
+	unmapped map[*Input]bool
 }
 
 // Build joins specs with the tables that the platform captures. All faults of
 // all specs are found at once; the graph holds the tables that have none and
 // read none that has. An error is about the dialect, not about the specs.
 func Build(ctx context.Context, dialect warehouse.Dialect, specs []*spec.Spec, tables []Table) (*Graph, invalid.Faults, error) {
-	b := &builder{dialect: dialect, tables: make(map[string]*Table), nodes: make(map[string]*Node)}
+	b := &builder{dialect: dialect, tables: make(map[string]*Table), nodes: make(map[string]*Node), unmapped: make(map[*Input]bool)}
 	for i := range tables {
 		b.tables[tables[i].Name] = &tables[i]
 	}
 	sound := make(map[*Node]bool)
 	for _, s := range slices.SortedFunc(slices.Values(specs), func(x, y *spec.Spec) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.File, y.File)) }) {
+		if s.Name == "" {
+			continue // which is a fault that the file has
+		}
 		if other := b.nodes[s.Name]; other != nil {
 			b.fault(s, "name", fmt.Sprintf("%s is also written by %s", s.Name, other.Spec.File), "rename one of them: a table has one writer")
 			continue
@@ -139,7 +146,7 @@ func Build(ctx context.Context, dialect warehouse.Dialect, specs []*spec.Spec, t
 		if err != nil {
 			return nil, nil, err
 		}
-		sound[n] = ok
+		sound[n] = ok && !s.Faulty
 	}
 	for _, n := range b.sorted() {
 		sound[n] = b.tablesOf(n) && sound[n]
@@ -191,11 +198,16 @@ func (b *builder) sorted() []*Node {
 // compile parses the query of n.
 func (b *builder) compile(ctx context.Context, n *Node) (ok bool, err error) {
 	s := n.Spec
+	if s.Faulty && s.Query == "" {
+		return false, nil
+	}
 	var params, relations []string
-	switch s.Scope {
-	case spec.ScopeWindow:
+	switch {
+	case s.Faulty: // whatever its scope was to be
+		params, relations = []string{query.WindowStart, query.WindowEnd}, []string{DirtyRelation}
+	case s.Scope == spec.ScopeWindow:
 		params = []string{query.WindowStart, query.WindowEnd}
-	case spec.ScopeKeys:
+	case s.Scope == spec.ScopeKeys:
 		relations = []string{DirtyRelation}
 	}
 	q, problems, err := b.parse(ctx, s.Query, params, relations)
@@ -237,6 +249,7 @@ func (b *builder) tablesOf(n *Node) bool {
 	}
 	before := len(b.faults)
 	seen := make(map[string]bool)
+	var missing []string
 	for _, t := range n.Query.Tables() {
 		if t.Dataset == "" || seen[t.ID()] {
 			continue
@@ -248,7 +261,8 @@ func (b *builder) tablesOf(n *Node) bool {
 		case b.tables[t.ID()] != nil || b.nodes[t.ID()] != nil:
 			n.Inputs = append(n.Inputs, &Input{Table: t.ID(), Derived: b.nodes[t.ID()] != nil})
 		default:
-			b.queryFault(n.Spec, t.Offset, fmt.Sprintf("there is no table %s", t.ID()), b.suggest(t.ID()))
+			missing = append(missing, t.ID())
+			b.queryFault(n.Spec, t.Offset, fmt.Sprintf("there is no table %s", t.ID()), b.suggest(n, t.ID()))
 		}
 	}
 	if len(seen) == 0 {
@@ -256,22 +270,26 @@ func (b *builder) tablesOf(n *Node) bool {
 	}
 	slices.SortFunc(n.Inputs, func(x, y *Input) int { return cmp.Compare(x.Table, y.Table) })
 	for _, in := range n.Spec.Inputs {
-		if n.Input(in.Table) == nil && !seen[in.Table] {
-			b.fault(n.Spec, in.Field, "is not read by the query", "leave it out, or read it")
+		mistyped := invalid.Nearest(in.Table, missing) != ""
+		if n.Input(in.Table) == nil && !seen[in.Table] && !mistyped {
+			cure := "leave it out, or read it"
+			if near := invalid.Nearest(in.Table, slices.Sorted(maps.Keys(seen))); near != "" {
+				cure = "did you mean " + near + "?"
+			}
+			b.fault(n.Spec, in.Field, "is not read by the query", cure)
 		}
 	}
 	return len(b.faults) == before
 }
 
-func (b *builder) suggest(id string) string {
-	var known []string
-	for name := range b.tables {
-		known = append(known, name)
+// suggest names tables that the node may have meant: captured ones first.
+func (b *builder) suggest(n *Node, id string) string {
+	known := slices.Sorted(maps.Keys(b.tables))
+	for _, name := range slices.Sorted(maps.Keys(b.nodes)) {
+		if name != n.Spec.Name {
+			known = append(known, name)
+		}
 	}
-	for name := range b.nodes {
-		known = append(known, name)
-	}
-	slices.Sort(known)
 	for _, name := range known {
 		if strings.EqualFold(name, id) {
 			return "write " + name
@@ -282,6 +300,9 @@ func (b *builder) suggest(id string) string {
 		if strings.HasSuffix(name, "."+table) {
 			return "did you mean " + name + "?"
 		}
+	}
+	if near := invalid.Nearest(id, known); near != "" {
+		return "did you mean " + near + "?"
 	}
 	if len(known) == 0 {
 		return "configure a source that captures it"

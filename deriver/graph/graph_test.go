@@ -82,11 +82,16 @@ func golden(t *testing.T, path, got string) {
 // Every folder is a set of specs, with all its faults beside it.
 func TestFaults(t *testing.T) {
 	d := dialect(t)
-	for _, name := range []string{"bad", "cycle"} {
-		_, faults, err := graph.Build(t.Context(), d, load(t, filepath.Join("testdata", name)), shop())
+	for _, name := range []string{"bad", "cycle", "faulty"} {
+		specs, faults, err := spec.Load(os.DirFS(filepath.Join("testdata", name)))
+		if err != nil || (len(faults) > 0) != (name == "faulty") {
+			t.Fatal(err, faults)
+		}
+		_, more, err := graph.Build(t.Context(), d, specs, shop())
 		if err != nil {
 			t.Fatal(err)
 		}
+		faults = append(faults, more...)
 		golden(t, filepath.Join("testdata", name+".txt"), faults.Err().Error()+"\n")
 	}
 }

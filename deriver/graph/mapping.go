@@ -58,6 +58,7 @@ func (b *builder) input(ctx context.Context, n *Node, in *Input, direct bool) {
 		if c, ok := b.defaultEventTime(in); ok {
 			in.Mappings = []Mapping{{Kind: Partitions, EventTime: c}}
 		} else {
+			b.unmapped[in] = true
 			b.fault(n.Spec, field, "has no event time", "write "+in.Table+": its DATE, TIMESTAMP or DATETIME column, via, or on_change: rebuild")
 		}
 	}
@@ -85,10 +86,12 @@ func (b *builder) entry(ctx context.Context, n *Node, in *Input, e spec.Input) {
 		if e.EventTime == "" {
 			m.EventTime, ok = b.defaultEventTime(in)
 			if !ok {
+				b.unmapped[in] = true
 				b.fault(s, e.Field, "has no event time", "write event_time")
 				return
 			}
 		} else if m.EventTime, ok = b.eventTime(s, e.Field, in, e.EventTime); !ok {
+			b.unmapped[in] = true
 			return
 		}
 		in.Mappings = append(in.Mappings, m)
@@ -129,7 +132,7 @@ func (b *builder) via(n *Node, in *Input, e spec.Input) {
 			})
 		}
 	}
-	if found == 0 {
+	if found == 0 && !b.unmapped[hop] {
 		b.fault(n.Spec, field, hop.Table+" does not map by its own changes; chains of via are not supported yet", "go through an input with an event time or key, or write dirty:")
 	}
 }

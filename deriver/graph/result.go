@@ -39,10 +39,13 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 	// The parameters have the type of the window's column, which may in turn be a
 	// parameter: twice is enough.
 	for range 2 {
-		columns, err := b.dialect.Columns(ctx, b.sample(n, kind), over)
+		text := b.sample(n, kind)
+		columns, err := b.dialect.Columns(ctx, text, over)
 		var refused *warehouse.QueryError
 		if errors.As(err, &refused) {
-			b.queryFault(n.Spec, 0, refused.Message, columnCure(refused.Message, over))
+			// The sample has the query's lines, and other bytes.
+			line := strings.Count(text[:max(refused.Offset, 0)], "\n")
+			b.faults.Add(n.Spec.QueryFile, n.Spec.QueryLine+line, "query", refused.Message, columnCure(refused.Message, over))
 			return nil
 		}
 		if err != nil {
@@ -55,6 +58,7 @@ func (b *builder) result(ctx context.Context, n *Node) error {
 		kind = n.Window.Kind
 	}
 	b.resultColumns(n)
+	b.keyTypes(n)
 	b.contract(n)
 	return b.askedColumns(ctx, n, over)
 }
@@ -67,13 +71,7 @@ func (b *builder) askedColumns(ctx context.Context, n *Node, over []warehouse.Re
 			if m.Kind != Asked {
 				continue
 			}
-			text := m.Dirty.Render(nil, func(t query.Table) string {
-				if t.Dataset == "" {
-					return b.all(in.Table)
-				}
-				return b.all(t.ID())
-			})
-			columns, err := b.dialect.Columns(ctx, text, over)
+			columns, err := b.dialect.Columns(ctx, b.askedOver(in, m), over)
 			var refused *warehouse.QueryError
 			field := "inputs." + in.Table + ".dirty"
 			switch want := n.Spec.KeyWidth(); {
@@ -89,6 +87,24 @@ func (b *builder) askedColumns(ctx context.Context, n *Node, over []warehouse.Re
 		}
 	}
 	return nil
+}
+
+// askedOver is a dirty query over whole tables.
+func (b *builder) askedOver(in *Input, m Mapping) string {
+	return m.Dirty.Render(nil, func(t query.Table) string {
+		if t.Dataset == "" {
+			return b.all(in.Table)
+		}
+		return b.all(t.ID())
+	})
+}
+
+func (b *builder) idents(columns []string) []string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = b.dialect.Ident(c)
+	}
+	return out
 }
 
 // all is the whole of a table.
@@ -113,6 +129,9 @@ func (b *builder) sample(n *Node, kind schemas.Kind) string {
 func (b *builder) sampleKeys(n *Node) string {
 	for _, in := range n.Inputs {
 		for _, m := range in.Mappings {
+			if m.Kind == Asked {
+				return "(SELECT * FROM (\n" + b.askedOver(in, m) + "\n) AS q(" + strings.Join(b.idents(n.OwningKey()), ", ") + "))"
+			}
 			if m.Kind != Keys {
 				continue
 			}
@@ -184,6 +203,29 @@ func (b *builder) resultColumns(n *Node) {
 		b.fault(s, "window.column", fmt.Sprintf("%s is not a DATE, TIMESTAMP or DATETIME", n.Window.Name), "cast it in the query, or name another column")
 	case s.Window.Grid.Size == "hour" && n.Window.Kind == schemas.Date:
 		b.fault(s, "window", fmt.Sprintf("the window's column %s is a DATE, which has no hours", n.Window.Name), "use a longer window, or name another column")
+	}
+}
+
+// keyTypes checks that the keys which changes dirty can be compared with those of
+// the result.
+func (b *builder) keyTypes(n *Node) {
+	numeric := []schemas.Kind{schemas.Int, schemas.Float, schemas.Decimal}
+	for _, in := range n.Inputs {
+		for _, m := range in.Mappings {
+			if m.Kind != Keys {
+				continue
+			}
+			for i, name := range m.Key {
+				have, ok := find(in.Columns, name)
+				want, there := find(n.Columns, n.Spec.UniqueKey[i])
+				if !ok || !there || have.SQLType == want.SQLType || have.Type.Kind == want.Type.Kind && have.Type.Kind != 0 ||
+					slices.Contains(numeric, have.Type.Kind) && slices.Contains(numeric, want.Type.Kind) {
+					continue
+				}
+				b.fault(n.Spec, "inputs."+in.Table+".key", fmt.Sprintf("%s is a %s, and the key %s that it dirties is a %s", name, have.SQLType, want.Name, want.SQLType),
+					"let the query give the key as the input has it, or write dirty: with a query that gives it as the result has it")
+			}
+		}
 	}
 }
 

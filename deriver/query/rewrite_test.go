@@ -110,9 +110,9 @@ func TestRefusedForms(t *testing.T) {
 		"SELECT now() FROM core.a":                          "now gives another result each time",
 		"SELECT * FROM core.a WHERE ts > CURRENT_TIMESTAMP": "gives another result each time",
 		"SELECT random()":                                   "random gives another result",
-		"INSERT INTO core.a VALUES (1)":                     "Only SELECT statements",
+		"INSERT INTO core.a VALUES (1)":                     "only a SELECT can define a table",
 		"SELECT FROM WHERE":                                 "syntax error",
-		"PIVOT core.a ON x USING sum(y)":                    "Only SELECT statements",
+		"PIVOT core.a ON x USING sum(y)":                    "only a SELECT can define a table",
 	} {
 		got, _, err := rewrite(t, d, in)
 		if err == nil {

@@ -28,6 +28,8 @@ func resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
+const unknownField = "is not a known field"
+
 // entries calls visit for every key of a mapping, and notes unknown and
 // repeated keys. An empty known takes any key.
 func (r *reader) entries(n *yaml.Node, field string, known []string, visit func(key string, at int, value *yaml.Node)) {
@@ -46,7 +48,7 @@ func (r *reader) entries(n *yaml.Node, field string, known []string, visit func(
 		case seen[key.Value]:
 			r.fault(key.Line, name, "is given twice", "keep one of them")
 		case len(known) > 0 && !slices.Contains(known, key.Value):
-			r.fault(key.Line, name, "is not a known field", nearest(key.Value, known))
+			r.fault(key.Line, name, unknownField, nearest(key.Value, known))
 		default:
 			seen[key.Value] = true
 			r.lines[name] = key.Line

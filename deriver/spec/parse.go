@@ -16,8 +16,8 @@ import (
 )
 
 // Load reads every *.yaml and *.yml file below the root of fsys, and the SQL
-// files beside them. It returns the specs that are free of faults and all
-// faults of the others.
+// files beside them. It returns the specs with all their faults; one that has
+// any is marked as Faulty.
 func Load(fsys fs.FS) ([]*Spec, invalid.Faults, error) {
 	var specs []*Spec
 	var faults invalid.Faults
@@ -32,9 +32,8 @@ func Load(fsys fs.FS) ([]*Spec, invalid.Faults, error) {
 		s, found := Parse(name, data, func(file string) ([]byte, error) {
 			return fs.ReadFile(fsys, path.Join(path.Dir(name), file))
 		})
-		if len(found) == 0 {
-			specs = append(specs, s)
-		}
+		s.Faulty = len(found) > 0
+		specs = append(specs, s)
 		faults = append(faults, found...)
 		return nil
 	})
@@ -149,7 +148,12 @@ func (p *parser) document(root *yaml.Node) {
 	if s.Query == "" && p.lines["query"] == 0 {
 		p.fault(root.Line, "query", "is missing", "write the SQL, or the name of a .sql file beside the spec")
 	}
-	p.combine()
+	// A word that is not known may be the one that the rest depends on.
+	if !slices.ContainsFunc(p.faults, func(f invalid.Fault) bool {
+		return f.Problem == unknownField && !strings.Contains(f.Field, ".") || slices.Contains([]string{"strategy", "scope", "unique_key"}, f.Field)
+	}) {
+		p.combine()
+	}
 }
 
 // notYet refuses what a later version will take.

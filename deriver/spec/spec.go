@@ -51,6 +51,9 @@ type Spec struct {
 	Labels      map[string]string
 	Access      map[string][]string
 	Pod         map[string]string
+	// Faulty says that the file has faults: the spec is not to be run, and serves
+	// to find what else is wrong.
+	Faulty bool `json:"-"`
 
 	lines map[string]int
 }
@@ -66,14 +69,19 @@ func (s *Spec) Line(field string) int {
 	return 1
 }
 
-// KeyWidth is how many columns of UniqueKey own rows in scope keys.
+// KeyWidth is how many columns of UniqueKey own rows in scope keys; 0: no input
+// says which keys a change dirties.
 func (s *Spec) KeyWidth() int {
+	width := 0
 	for _, in := range s.Inputs {
-		if len(in.Key) > 0 {
+		switch {
+		case len(in.Key) > 0:
 			return len(in.Key)
+		case in.Dirty != "":
+			width = len(s.UniqueKey)
 		}
 	}
-	return 0
+	return width
 }
 
 // Column is a column of the contract.

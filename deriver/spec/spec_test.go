@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -91,8 +92,9 @@ func TestLoadFindsAllSpecsAndAllFaults(t *testing.T) {
 	for _, f := range faults {
 		files[f.File] = true
 	}
-	if len(specs) != len(good) || len(files) != len(bad) {
-		t.Errorf("%d specs, faults in %d files; want %d and %d", len(specs), len(files), len(good), len(bad))
+	sound := slices.DeleteFunc(specs, func(s *Spec) bool { return s.Faulty })
+	if len(sound) != len(good) || len(files) != len(bad) {
+		t.Errorf("%d specs, faults in %d files; want %d and %d", len(sound), len(files), len(good), len(bad))
 	}
 }
 

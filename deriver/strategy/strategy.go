@@ -6,6 +6,7 @@ package strategy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"millrace/deriver/graph"
@@ -37,7 +38,7 @@ func (s *Strategy) Table() warehouse.DerivedTable {
 		t.Owning = s.node.OwningKey()
 	}
 	if s.node.Window.Name != "" {
-		t.EventTimes = []string{s.node.Window.Name}
+		t.EventTimes, t.Window = []string{s.node.Window.Name}, s.node.Window.Name
 	}
 	return t
 }
@@ -78,7 +79,18 @@ func (s *Strategy) Keys() warehouse.Part {
 		}
 		return s.whole(in.Table)
 	})
+	if s.asked() && !slices.ContainsFunc(s.node.Query.Tables(), func(t query.Table) bool { return t.Dataset == "" }) {
+		text = fmt.Sprintf("SELECT * FROM (\n%s\n) AS q WHERE (%s) IN (SELECT (%s) FROM %s)", text, keys, keys, s.DirtyKeys())
+	}
 	return warehouse.Part{Query: text}
+}
+
+// asked reports whether a query of the team's own says which keys are dirty: then
+// an input may be read whole, and rows of other keys come with it.
+func (s *Strategy) asked() bool {
+	return slices.ContainsFunc(s.node.Inputs, func(in *graph.Input) bool {
+		return slices.ContainsFunc(in.Mappings, func(m graph.Mapping) bool { return m.Kind == graph.Asked })
+	})
 }
 
 // Whole is the part that computes the table.
@@ -120,8 +132,16 @@ func (s *Strategy) AllKeys() []string {
 	out := []string{fmt.Sprintf("SELECT %s FROM %s", s.idents(s.node.OwningKey()), s.Name(s.node.Spec.Name))}
 	for _, in := range s.node.Inputs {
 		for _, m := range in.Mappings {
-			if m.Kind == graph.Keys {
+			switch m.Kind {
+			case graph.Keys:
 				out = append(out, fmt.Sprintf("SELECT %s FROM %s", s.idents(m.Key), s.Name(in.Table)))
+			case graph.Asked: // as if every row had changed
+				out = append(out, m.Dirty.Render(nil, func(t query.Table) string {
+					if t.Dataset == "" {
+						return s.whole(in.Table)
+					}
+					return s.whole(t.ID())
+				}))
 			}
 		}
 	}

@@ -30,6 +30,8 @@ const (
 	KindDuckDB   = "duckdb"
 )
 
+const defaultData = "data"
+
 // Config is the platform's configuration.
 type Config struct {
 	Prefix    string            // of topics, slots and publications
@@ -118,6 +120,25 @@ func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	return c, nil
 }
 
+// DataFolder reads no more of the file than where its data folder is: for those
+// who ask the running process, and need none of the secrets.
+func DataFolder(path string, env func(string) (string, bool)) (string, error) {
+	r := &reader{file: path, env: env, lines: map[string]int{}}
+	f, err := os.Open(path)
+	if err != nil {
+		r.faults.Add(path, 0, "", reason(err), "name a file that can be read")
+		return "", r.faults.Err()
+	}
+	defer f.Close()
+	data := defaultData
+	for _, e := range r.entries(r.document(f)) {
+		if e.name == "data" {
+			data = r.text(e.value)
+		}
+	}
+	return r.resolve(data), r.faults.Err()
+}
+
 // document is the one YAML document of a file.
 func (r *reader) document(in io.Reader) value {
 	var doc, more yaml.Node
@@ -143,7 +164,7 @@ func (r *reader) document(in io.Reader) value {
 func (r *reader) config(top value) *Config {
 	c := &Config{
 		Prefix:    "millrace",
-		Data:      "data",
+		Data:      defaultData,
 		Warehouse: Warehouse{Kind: KindDuckDB},
 		HTTP:      "127.0.0.1:8080",
 	}

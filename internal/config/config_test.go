@@ -152,6 +152,29 @@ func TestFaultHasItsLine(t *testing.T) {
 	}
 }
 
+func TestDataFolderNeedsNoSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	unset := func(string) (string, bool) { return "", false }
+	for text, want := range map[string]string{
+		"sources: {a: {dsn: \"${SECRET}\"}}":                  "data",
+		"data: elsewhere\nsources: {a: {dsn: \"${SECRET}\"}}": "elsewhere",
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := config.DataFolder(path, unset)
+		if err != nil || got != filepath.Join(filepath.Dir(path), want) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+	if err := os.WriteFile(path, []byte("data: ${NONE}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.DataFolder(path, unset); err == nil || !strings.Contains(err.Error(), "NONE") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMissingFile(t *testing.T) {
 	_, err := config.Load(filepath.Join(t.TempDir(), "none.yaml"), env)
 	var faults invalid.Faults

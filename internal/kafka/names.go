@@ -70,9 +70,10 @@ func (n Names) ParseTable(topic string) (TopicName, bool) {
 }
 
 // Generation splits the name of a table's topic into that of the table's first
-// generation and the number.
+// generation and the number. The first has four parts: a table may itself be
+// called g2.
 func Generation(topic string) (first string, n int) {
-	if at := strings.LastIndex(topic, ".g"); at > 0 {
+	if at := strings.LastIndex(topic, ".g"); at > 0 && strings.Count(topic[:at], ".") >= 3 {
 		if n, err := strconv.Atoi(topic[at+2:]); err == nil && n > 1 && topic[at+2:] == strconv.Itoa(n) {
 			return topic[:at], n
 		}

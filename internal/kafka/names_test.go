@@ -76,7 +76,7 @@ func second(_ string, err error) error { return err }
 
 func TestNamesAreReversible(t *testing.T) {
 	legal := regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-	part := rapid.OneOf(rapid.StringN(1, 12, 20), rapid.StringOfN(rapid.RuneFrom([]rune("_x25EF.g")), 1, 8, -1))
+	part := rapid.OneOf(rapid.StringN(1, 12, 20), rapid.StringOfN(rapid.RuneFrom([]rune("_x25EF.g")), 1, 8, -1), rapid.SampledFrom([]string{"g2", "g10"}))
 	rapid.Check(t, func(t *rapid.T) {
 		n := Names{Prefix: part.Draw(t, "prefix")}
 		in := TopicName{part.Draw(t, "source"), part.Draw(t, "schema"), part.Draw(t, "table"), rapid.IntRange(1, 12).Draw(t, "generation")}
@@ -92,6 +92,15 @@ func TestNamesAreReversible(t *testing.T) {
 		}
 		if back, ok := n.ParseTable(topic); !ok || back != in {
 			t.Fatalf("ParseTable(%q) = %v, %v; want %v", topic, back, ok, in)
+		}
+		begin := in
+		begin.Generation = 1
+		want, err := n.Table(begin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, generation := Generation(topic); first != want || generation != in.Generation {
+			t.Fatalf("Generation(%q) = %q, %d; want %q, %d", topic, first, generation, want, in.Generation)
 		}
 	})
 }

@@ -45,6 +45,9 @@ func count(n int64) string {
 
 // shortPosition is a position without the zeros that make it sort.
 func shortPosition(position string) string {
+	if position == "" {
+		return "-"
+	}
 	parts := strings.Split(position, "/")
 	for i, part := range parts {
 		if parts[i] = strings.TrimLeft(part, "0"); parts[i] == "" && part != "" {

@@ -7,7 +7,7 @@ import (
 
 func TestPositionsAreShown(t *testing.T) {
 	for position, want := range map[string]string{
-		"": "",
+		"": "-",
 		"00000001/00000000016B3748/0000000000000000/00000000": "1/16B3748/0/0",
 		"00000002/FFFFFFFFFFFFFFF0/0000000000000010/0000000A": "2/FFFFFFFFFFFFFFF0/10/A",
 	} {

@@ -36,8 +36,8 @@ type derivers struct {
 	loadsID uint32 // of their schema
 	metrics *deriver.Metrics
 
-	changed chan struct{}  // a core table may have other columns
-	schemas map[string]int // the newest version of each table's columns; the listener's
+	changed  chan struct{}  // a core table may have other columns
+	versions map[string]int // the newest version of each table's columns; the listener's
 
 	mu      sync.Mutex
 	running []*running
@@ -54,7 +54,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, schemas: map[string]int{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
 	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {
@@ -303,10 +303,10 @@ func (d *derivers) listen(ctx context.Context) error {
 // noteSchema has the graph built again when a table's loads have columns that
 // the ones before them had not, or the table may be in its next generation.
 func (d *derivers) noteSchema(e *schemas.LoadComplete) {
-	if !e.All && (e.SchemaVersion == 0 || d.schemas[e.Table] == e.SchemaVersion) {
+	if !e.All && (e.SchemaVersion == 0 || d.versions[e.Table] == e.SchemaVersion) {
 		return
 	}
-	d.schemas[e.Table] = e.SchemaVersion
+	d.versions[e.Table] = e.SchemaVersion
 	select {
 	case d.changed <- struct{}{}:
 	default:

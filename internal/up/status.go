@@ -87,6 +87,9 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error
 			}
+			if why := broken[s.Name]; why != "" { // it says what to cure; the runs say only that they fail
+				t.Error = why
+			}
 		}
 		out = append(out, t)
 	}

@@ -17,6 +17,10 @@ import (
 // enough to be compared.
 var ErrBusy = errors.New("the table and its inputs kept changing: try again when less is written")
 
+// ErrHeld is the reason when windows or keys of the table wait after a failure:
+// its rows there are those of an earlier run.
+var ErrHeld = errors.New("a part of the table could not be computed: mend the cause, and verify it when nothing is held any more")
+
 // Derived compares a derived table with what its query gives, each window
 // alone, over what the warehouse holds of its inputs. The inputs are copied
 // into the replica; if a load or a run comes in between, all of it is repeated.
@@ -42,6 +46,9 @@ func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times Even
 				return report, nil
 			}
 			before.why = "a load or a run came while it was compared"
+		}
+		if before.held {
+			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrHeld, before.why)
 		}
 		if time.Now().After(deadline) {
 			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrBusy, before.why)
@@ -92,6 +99,7 @@ type moment struct {
 	loads    map[string]int64 // of the table and its inputs
 	calendar Calendar
 	why      string // the table does not hold all of its inputs; empty if it does
+	held     bool   // and what is missing waits after a failure
 }
 
 func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
@@ -134,7 +142,10 @@ func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
 	case len(absorbed) == 0:
 		m.why = "it has absorbed nothing yet"
 	case state.Dirty > 0 || state.Held > 0:
-		m.why = fmt.Sprintf("%d windows or keys are still to be computed, %d are held: %s", state.Dirty, state.Held, state.Error)
+		m.why = fmt.Sprintf("%d windows or keys are still to be computed", state.Dirty)
+		if m.held = state.Held > 0 && state.Dirty == int64(state.Held); m.held {
+			m.why = fmt.Sprintf("%d are held: %s", state.Held, state.Error)
+		}
 	}
 	if s.Window != nil && m.why == "" {
 		m.calendar, err = calendar(ctx, p, head)

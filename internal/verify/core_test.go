@@ -160,6 +160,7 @@ type settledWorld struct {
 	load int64 // of the input
 	asks int
 	busy int // how many loads come while the table is compared
+	held int // windows
 }
 
 func (w *settledWorld) Status(context.Context) (*page.Status, error) {
@@ -170,7 +171,7 @@ func (w *settledWorld) Status(context.Context) (*page.Status, error) {
 	}
 	return &page.Status{
 		Core:    []page.Core{{Table: "core.payments", Load: w.load}},
-		Derived: []page.Derived{{Table: "analytics.daily", Load: 1}},
+		Derived: []page.Derived{{Table: "analytics.daily", Load: 1, Dirty: int64(w.held), Held: w.held, Error: "no such column"}},
 	}, nil
 }
 
@@ -211,6 +212,14 @@ func TestDerivedIsRepeatedWhenALoadComesBetween(t *testing.T) {
 		if len(report.Differences) != 1 || report.Differences[0].Kind != Differs || w.asks != 2+2*busy {
 			t.Errorf("busy %d: %v after %d questions", busy, report.Differences, w.asks)
 		}
+	}
+}
+
+func TestHeldWindowsAreNotWaitedFor(t *testing.T) {
+	w := &settledWorld{world: newWorld(t), load: 3, held: 2}
+	_, err := Derived(t.Context(), w, newReplica(t), readText(t, daily), EventTimes{}, nil)
+	if !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), "2 are held: no such column") || w.asks != 1 {
+		t.Errorf("%v after %d questions", err, w.asks)
 	}
 }
 

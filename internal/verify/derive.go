@@ -54,9 +54,24 @@ func (r *Replica) deriveWhole(ctx context.Context, s *Spec) (*page.Table, error)
 
 // showDirty makes every key dirty.
 func (r *Replica) showDirty(ctx context.Context, s *Spec) error {
+	owning := make([]string, len(s.UniqueKey))
+	for i, name := range s.UniqueKey {
+		owning[i] = ident(name)
+	}
+	for _, entries := range s.Inputs {
+		for _, in := range entries {
+			if len(in.Key) > 0 {
+				owning = owning[:len(in.Key)]
+			}
+		}
+	}
 	var parts []string
 	for _, table := range slices.Sorted(maps.Keys(s.Inputs)) {
 		for _, in := range s.Inputs[table] {
+			if in.Dirty != "" { // as if every row had changed
+				parts = append(parts, fmt.Sprintf("SELECT * FROM (WITH changes AS (SELECT * FROM %s) SELECT * FROM (\n%s\n)) AS q(%s) WHERE COLUMNS(*) IS NOT NULL",
+					r.table(table), in.Dirty, strings.Join(owning, ", ")))
+			}
 			if len(in.Key) == 0 {
 				continue
 			}

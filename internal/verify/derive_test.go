@@ -168,6 +168,17 @@ query: SELECT customer_id, count(*) AS n FROM core.orders JOIN dirty USING (cust
 `), "1 1", "2 1")
 }
 
+func TestKeysOfADirtyQueryAreAllDirty(t *testing.T) {
+	equal(t, derive(t, newWorld(t), `
+name: analytics.totals
+strategy: merge
+unique_key: who
+inputs:
+  core.orders: {dirty: "WITH c AS (FROM changes) SELECT 'c' || customer_id FROM c"}
+query: SELECT 'c' || customer_id AS who, count(*) AS n FROM core.orders JOIN dirty ON 'c' || customer_id = who GROUP BY 1 ORDER BY 1
+`), "c1 1", "c2 1")
+}
+
 func TestCompareDerivedFindsWhatIsWrong(t *testing.T) {
 	w := newWorld(t)
 	spec, calendar := readText(t, daily), Calendar{day(1), day(4)}

@@ -25,7 +25,14 @@ type ViolationError struct {
 	Rows  int64  // how many rows, or groups of rows, violate it
 }
 
+// CheckOwned is the check that every run makes: its rows lie in the windows, or
+// have the keys, that it computes (G8).
+const CheckOwned = "inside the owned part"
+
 func (e *ViolationError) Error() string {
+	if e.Check == CheckOwned {
+		return "the query gave " + plural(e.Rows) + " of other windows or keys than it was asked for: compute each window, or key, from its own rows"
+	}
 	return "audit " + e.Check + " found " + plural(e.Rows)
 }
 
@@ -39,6 +46,8 @@ type DerivedTable struct {
 	// is the prefix of it by which dirty keys own rows; empty in other scopes.
 	Key    []string
 	Owning []string
+	// Window is the column whose windows own rows; empty in other scopes.
+	Window string
 	// EventTimes names the columns whose touched ranges every run lists.
 	EventTimes []string
 }
@@ -116,7 +125,9 @@ type Step struct {
 	// WasHash is the code hash that the head must have.
 	WasHash string
 
-	// Forget empties the dirt first: new code makes everything dirty.
+	// Forget empties the dirt first: new code makes everything dirty. Rows without
+	// a value in a column that owns rows, which Acquire may have made anew, go; if
+	// there were any, the event touches everything.
 	Forget bool
 	// Mark is written into the dirt, over what is there for the same window.
 	Mark []Dirt

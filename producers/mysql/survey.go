@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -72,7 +73,8 @@ func mayReadBinlog(ctx context.Context, q querier) (bool, error) {
 	for _, g := range grants {
 		privileges, _, onSomething := strings.Cut(g, " ON ")
 		everywhere := strings.Contains(g, " ON *.* ")
-		if !onSomething || everywhere && (strings.Contains(privileges, "REPLICATION SLAVE") || strings.Contains(privileges, "ALL PRIVILEGES")) {
+		list := strings.Split(strings.TrimPrefix(privileges, "GRANT "), ", ")
+		if !onSomething || everywhere && (slices.Contains(list, "REPLICATION SLAVE") || slices.Contains(list, "ALL PRIVILEGES")) {
 			return true, nil
 		}
 	}

@@ -46,6 +46,7 @@ WHERE o.customer IN (SELECT customer FROM (SELECT "customer" FROM temp.millrace_
 
 -- all keys
 SELECT "customer" FROM "a"."customers"
+SELECT o.customer FROM (SELECT * FROM "core"."orders") o JOIN (SELECT * FROM "core"."history") c ON c.id = o.id
 SELECT "customer" FROM "core"."orders"
 
 -- the keys that changes of core.history dirty

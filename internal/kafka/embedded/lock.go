@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // RunningError is the reason when another process uses the folder.
@@ -26,6 +27,10 @@ func (e *RunningError) Error() string {
 // there is no such thing as a stale one.
 type lock struct{ file *os.File }
 
+// patience is how long the lock is asked for: a process that was killed holds it
+// until the kernel has freed its memory.
+const patience = time.Second
+
 func acquire(dir string) (*lock, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("make data folder: %w", err)
@@ -34,7 +39,12 @@ func acquire(dir string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock of data folder: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+	for deadline := time.Now().Add(patience); ; time.Sleep(patience / 50) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor fits
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
+		}
+	}
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		running := &RunningError{Dir: dir}
 		if said, err := io.ReadAll(f); err == nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,9 @@ func (d *Dialect) Parse(ctx context.Context, query string) (warehouse.Parsed, er
 		at := -1
 		if tree.Position != "" {
 			_, _ = fmt.Sscan(tree.Position, &at)
+		}
+		if strings.HasPrefix(tree.Message, "Only SELECT statements") {
+			tree.Message = "only a SELECT can define a table"
 		}
 		return warehouse.Parsed{}, &warehouse.QueryError{Offset: at, Message: tree.Message}
 	}
@@ -238,7 +242,7 @@ func describe(ctx context.Context, q queryer, query string) ([]warehouse.ResultC
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, &warehouse.QueryError{Offset: -1, Message: firstLine(err.Error())}
+		return nil, &warehouse.QueryError{Offset: lineOffset(query, err.Error()), Message: firstLine(err.Error())}
 	}
 	defer rows.Close()
 	var cols []warehouse.ResultColumn
@@ -255,6 +259,28 @@ func describe(ctx context.Context, q queryer, query string) ([]warehouse.ResultC
 		return nil, fmt.Errorf("describe query: %w", err)
 	}
 	return cols, nil
+}
+
+var messageLine = regexp.MustCompile(`\nLINE (\d+): `)
+
+// lineOffset is where the line begins that a message about the query names, or
+// -1. The first line is DESCRIBE's.
+func lineOffset(query, message string) int {
+	m := messageLine.FindStringSubmatch(message)
+	if m == nil {
+		return -1
+	}
+	var line int
+	_, _ = fmt.Sscan(m[1], &line)
+	at := 0
+	for ; line > 2; line-- {
+		next := strings.IndexByte(query[at:], '\n')
+		if next < 0 {
+			return -1
+		}
+		at += next + 1
+	}
+	return at
 }
 
 func firstLine(s string) string {

@@ -76,6 +76,7 @@ type run struct {
 	times   []string // event-time columns whose touched ranges are listed
 	changed []bool   // by part
 	rows    schemas.RowCounts
+	orphans int64 // of Deleted: rows that the old code has left
 	event   schemas.LoadComplete
 }
 
@@ -127,6 +128,7 @@ func (x *run) do(ctx context.Context) error {
 		point string
 	}{
 		{x.takeKeys, ""},
+		{x.sweepOrphans, ""},
 		{x.stage, PointRunStaged},
 		{x.advance, PointRunHead},
 		{x.publish, PointRunPublished},
@@ -163,6 +165,21 @@ func (x *run) takeKeys(ctx context.Context) error {
 	return nil
 }
 
+// sweepOrphans deletes what the new code's parts do not own.
+func (x *run) sweepOrphans(ctx context.Context) error {
+	statement := x.d.Orphans()
+	if !x.step.Forget || statement == "" {
+		return nil
+	}
+	result, err := x.conn.ExecContext(ctx, statement)
+	if err != nil {
+		return fmt.Errorf("delete rows that nothing owns: %w", err)
+	}
+	x.orphans, err = result.RowsAffected()
+	x.rows.Deleted += x.orphans
+	return err
+}
+
 // stage computes and checks every part, and compares it with what is published.
 func (x *run) stage(ctx context.Context) error {
 	x.changed = make([]bool, len(x.step.Parts))
@@ -195,7 +212,7 @@ func (x *run) stage(ctx context.Context) error {
 	}
 	x.rows.Read = x.rows.Inserted + x.rows.Deleted
 	x.rows.Applied = x.rows.Read
-	if slices.Contains(x.changed, true) {
+	if x.orphans > 0 || slices.Contains(x.changed, true) {
 		x.load++
 	}
 	return nil
@@ -206,7 +223,7 @@ func (x *run) stage(ctx context.Context) error {
 // fit (G12).
 func (x *run) sameColumns(ctx context.Context, query string) error {
 	types := map[string]string{}
-	err := each(ctx, x.conn, "SELECT column_name, column_type FROM (DESCRIBE "+query+"\n)", func(rows *sql.Rows) error {
+	err := each(ctx, x.conn, "SELECT column_name, column_type FROM (DESCRIBE (\n"+query+"\n))", func(rows *sql.Rows) error {
 		var name, sqlType string
 		err := rows.Scan(&name, &sqlType)
 		types[name] = sqlType
@@ -234,7 +251,7 @@ func (x *run) check(ctx context.Context, part int, owned string) error {
 	type check struct{ name, count string }
 	var checks []check
 	if !x.d.Append {
-		checks = append(checks, check{"inside the owned part", x.d.Outside(part, owned)})
+		checks = append(checks, check{warehouse.CheckOwned, x.d.Outside(part, owned)})
 	}
 	for _, c := range x.step.Checks {
 		count := x.d.Violating(part, c.Violated)
@@ -378,11 +395,13 @@ func (x *run) announce(ctx context.Context) error {
 		return nil
 	}
 	x.event.Load, x.event.Rows = x.load, x.rows
-	x.event.Covers = schemas.Covers{EventTimes: x.times}
-	if x.d.KeepImages {
-		x.event.Covers.Changes = append(slices.Clone(x.d.Key), x.d.Changed...)
+	if x.event.All = x.orphans > 0; !x.event.All {
+		x.event.Covers = schemas.Covers{EventTimes: x.times}
+		if x.d.KeepImages {
+			x.event.Covers.Changes = append(slices.Clone(x.d.Key), x.d.Changed...)
+		}
 	}
-	for _, column := range x.times {
+	for _, column := range x.event.Covers.EventTimes {
 		touched, all, err := x.touched(ctx, column)
 		if err != nil {
 			return fmt.Errorf("list what was touched by %q: %w", column, err)

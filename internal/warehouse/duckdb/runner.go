@@ -38,7 +38,7 @@ func (r *Runner) derived(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &sqlgen.Derived{Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Append: t.Append}
+	d := &sqlgen.Derived{Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Window: t.Window, Append: t.Append}
 	for _, c := range t.Columns {
 		d.Columns, d.Types = append(d.Columns, c.Name), append(d.Types, c.SQLType)
 	}
@@ -146,17 +146,22 @@ func (r *Runner) evolve(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 }
 
 // redirt drops a dirty table that holds something else than it is to hold: the
-// scope has changed, and with it the code hash, which dirties everything.
+// scope or the key has changed, and with it the code hash, which dirties
+// everything.
 func (r *Runner) redirt(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
-	have, _, err := columnsOf(ctx, conn, sqlgen.Schema, d.Name.Own("dirty"))
+	have, types, err := columnsOf(ctx, conn, sqlgen.Schema, d.Name.Own("dirty"))
 	if err != nil || len(have) == 0 {
 		return err
 	}
-	want := d.Owning
-	if len(want) == 0 {
-		want = []string{"window_start"}
+	want, wantTypes := []string{"window_start"}, []string{"TIMESTAMP"}
+	if len(d.Owning) > 0 {
+		want, wantTypes = d.Owning, nil
+		for _, c := range d.Owning {
+			wantTypes = append(wantTypes, d.Types[slices.Index(d.Columns, c)])
+		}
 	}
-	if slices.Equal(have[:min(len(want), len(have))], want) && have[min(len(want), len(have)-1)] == "mark" {
+	n := slices.Index(have, "mark")
+	if slices.Equal(have[:n], want) && slices.Equal(types[:n], wantTypes) {
 		return nil
 	}
 	return execAll(ctx, conn, "DROP TABLE "+r.dialect.Dirty(d.Name), d.CreateDirty())

@@ -17,22 +17,26 @@ import (
 // of loads change in one transaction, for which no load of the table or of the
 // one that is taken in can be under way.
 func (w *Warehouse) Succeed(ctx context.Context, s *warehouse.Succession) (done schemas.LoadComplete, err error) {
+	var from *table
 	if s.From != "" {
-		from, err := w.entry(s.From)
-		if err != nil {
-			return done, fmt.Errorf("succeed %s: %w", s.Table.Name, err)
+		if from, err = w.entry(s.From); err == nil {
+			err = w.renumber(ctx, from, s)
 		}
-		from.mu.Lock()
-		defer from.mu.Unlock()
-		from.def = definition{} // it is read again, if it is still there
-		if err := w.renumber(ctx, from.name, s); err != nil {
+		if err != nil {
 			return done, fmt.Errorf("succeed %s: %w", s.Table.Name, err)
 		}
 	}
 	if err := w.opts.Fault.At(ctx, PointSucceedBegin); err != nil {
 		return done, err
 	}
+	unlock := func() {}
+	defer func() { unlock() }() // after the commit
 	err = w.define(ctx, s.Table.Name, func(conn *sql.Conn, n sqlgen.Name, def *definition) error {
+		if from != nil {
+			from.mu.Lock()
+			unlock = from.mu.Unlock
+			from.def = definition{} // it is read again, if it is still there
+		}
 		u := &succession{Warehouse: w, s: s, conn: conn, name: n, def: def}
 		if err := u.run(ctx); err != nil {
 			return err
@@ -52,7 +56,7 @@ func (w *Warehouse) Succeed(ctx context.Context, s *warehouse.Succession) (done 
 // renumber gives the rows of an append table the number that they will have
 // arrived with. Nobody reads them yet; and it cannot be in the transaction that
 // drops or alters what it writes.
-func (w *Warehouse) renumber(ctx context.Context, from sqlgen.Name, s *warehouse.Succession) error {
+func (w *Warehouse) renumber(ctx context.Context, from *table, s *warehouse.Succession) error {
 	if s.Table.Mode != schemas.ModeAppend {
 		return nil
 	}
@@ -61,8 +65,33 @@ func (w *Warehouse) renumber(ctx context.Context, from sqlgen.Name, s *warehouse
 		return err
 	}
 	defer leave()
-	if _, err := conn.ExecContext(ctx, "UPDATE "+w.dialect.Base(from)+" SET "+sqlgen.ColLoad+" = $1", s.Load); err != nil {
-		return fmt.Errorf("number the rows of %s: %w", from, err)
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	n, err := w.dialect.ParseName(s.Table.Name)
+	if err != nil {
+		return err
+	}
+	return tx(ctx, conn, func() error {
+		// Once the step was taken these are the rows that readers see: an old owner
+		// must not come as far as the UPDATE (G5).
+		h, err := w.readHead(ctx, conn, n)
+		if err != nil {
+			return err
+		}
+		if err := follows(s, h); err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, "UPDATE "+w.dialect.Base(from.name)+" SET "+sqlgen.ColLoad+" = $1", s.Load); err != nil {
+			return fmt.Errorf("number the rows of %s: %w", from.name, err)
+		}
+		return nil
+	})
+}
+
+// follows is ErrFenced if the head is not the one that the step was made for.
+func follows(s *warehouse.Succession, h head) error {
+	if h.Epoch != s.Epoch || h.Load != s.Load-1 {
+		return fmt.Errorf("the head is at load %d of epoch %d: %w", h.Load, h.Epoch, warehouse.ErrFenced)
 	}
 	return nil
 }
@@ -82,8 +111,8 @@ func (u *succession) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if was.Epoch != u.s.Epoch || was.Load != u.s.Load-1 {
-		return fmt.Errorf("the head is at load %d of epoch %d: %w", was.Load, was.Epoch, warehouse.ErrFenced)
+	if err := follows(u.s, was); err != nil {
+		return err
 	}
 	var next head
 	if u.s.From == "" {
@@ -178,6 +207,9 @@ func (u *succession) move(ctx context.Context, was head) (next head, err error) 
 	}
 	next.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, next.Complete.Pos)
 	next.Complete.Time = later(was.Complete.Time, next.Complete.Time)
+	// A dead letter of the next generation keeps its snapshot open; what reads the
+	// table has begun long ago.
+	next.Snapshot.Done = was.Snapshot.Done || next.Snapshot.Done
 	old := u.dialect.Base(u.named())
 	*u.def = definition{
 		mode: from.mode, columns: from.columns, needs: u.def.needs, unsettable: from.unsettable, generation: u.s.Generation,

@@ -133,7 +133,7 @@ func (w *Warehouse) readDefinition(ctx context.Context, conn *sql.Conn, n sqlgen
 		return def, err
 	}
 	made, _, err := columnsOf(ctx, conn, sqlgen.Schema, n.Own("head"))
-	if err != nil || !slices.Contains(made, "generation") { // a derived table has another head
+	if err != nil || len(made) == 0 || slices.Contains(made, "ready") { // a derived table has another head
 		return def, err
 	}
 	head, err := w.readHead(ctx, conn, n)

@@ -132,6 +132,8 @@ func (w *Warehouse) initConn(ex driver.ExecerContext) error {
 	settings := []string{
 		"SET autoinstall_known_extensions = false",
 		"SET autoload_known_extensions = false",
+		// Nor files: whoever may ask the warehouse may not read the machine's disk.
+		"SET enable_external_access = false",
 		"SET TimeZone = 'UTC'",
 		// A checkpoint writes every group of rows that was updated anew, in large
 		// tables all of them: one for every 16 MB, the default, is most of the

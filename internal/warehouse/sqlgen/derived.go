@@ -29,6 +29,7 @@ type Derived struct {
 	Types   []string // in the warehouse's own words
 	Key     []string // identify a row; may be empty
 	Owning  []string // a prefix of Key; empty unless dirty keys own rows
+	Window  string   // the column whose windows own rows; empty: none do
 	Append  bool
 	Window  string // the column of the windows; empty: there are none
 	// Changed are the columns beside Key of which runs keep old and new values;
@@ -121,6 +122,24 @@ func tempTable(name string) string { return strings.TrimPrefix(name, "temp.") }
 // StagePart runs the query of a part.
 func (d *Derived) StagePart(part int, query string) string {
 	return fmt.Sprintf("INSERT INTO %s\nSELECT %s, %d FROM (\n%s\n)", RunStage, d.list(d.Columns), part, query)
+}
+
+// Orphans deletes the rows that nothing owns: a row of what the table was before
+// has no value in a column that owns rows now. No run publishes such a row.
+// Empty: the table is owned as a whole, or only added to.
+func (d *Derived) Orphans() string {
+	owners := d.Owning
+	if d.Window != "" {
+		owners = []string{d.Window}
+	}
+	if len(owners) == 0 {
+		return ""
+	}
+	absent := make([]string, len(owners))
+	for i, c := range owners {
+		absent[i] = d.Ident(c) + " IS NULL"
+	}
+	return fmt.Sprintf("DELETE FROM %s WHERE %s", d.table(), strings.Join(absent, " OR "))
 }
 
 // Outside counts the staged rows of a part that it does not own (G8).
