@@ -19,15 +19,39 @@ import (
 func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
-		f := newFile(t)
-		points, committed := LoadPoints()
-		return &warehousetest.Harness{
-			Loader: func() warehouse.Loader { return f.w }, Crash: f.crash,
-			Faults: &f.faults, Points: points, Committed: committed,
-			Succession: []string{PointSucceedBegin, PointDefineCommit, PointSucceedCommitted},
-			Rows:       f.rows, View: f.view, Images: f.images,
+		return newFile(t).harness()
+	})
+}
+
+func TestRunnerConformance(t *testing.T) {
+	dialect, err := OpenDialect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := dialect.Close(); err != nil {
+			t.Error(err)
 		}
 	})
+	warehousetest.RunRunner(t, func(t *testing.T) *warehousetest.RunnerHarness {
+		t.Parallel()
+		f := newFile(t)
+		return &warehousetest.RunnerHarness{
+			Harness: f.harness(), Runner: func() warehouse.Runner { return f.w.Runner() }, Spelling: dialect, SQLType: SQLType,
+			RunPoints:    []string{PointRunBegin, PointRunStaged, PointRunHead, PointRunPublished, PointRunLogged, PointRunCommitted},
+			RunCommitted: PointRunCommitted,
+		}
+	})
+}
+
+func (f *file) harness() *warehousetest.Harness {
+	points, committed := LoadPoints()
+	return &warehousetest.Harness{
+		Loader: func() warehouse.Loader { return f.w }, Crash: f.crash,
+		Faults: &f.faults, Points: points, Committed: committed,
+		Succession: []string{PointSucceedBegin, PointDefineCommit, PointSucceedCommitted},
+		Rows:       f.rows, View: f.view, Images: f.images,
+	}
 }
 
 // file is a warehouse that can be lost and found.

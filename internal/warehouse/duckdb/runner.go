@@ -286,7 +286,7 @@ func (r *Runner) Touched(ctx context.Context, query string) (schemas.Touched, er
 		return schemas.Touched{}, &warehouse.QueryError{Offset: -1, Message: "the query does not give one DATE, TIMESTAMP or DATETIME column"}
 	}
 	c := columns[0]
-	rows, err := r.Query(ctx, r.dialect.QueryBuckets(query, c.Type.Kind))
+	rows, err := r.Query(ctx, r.dialect.QueryBuckets(query, c.Name, c.Type.Kind))
 	if err != nil {
 		return schemas.Touched{}, fmt.Errorf("read event times: %w", err)
 	}

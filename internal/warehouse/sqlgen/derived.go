@@ -31,6 +31,7 @@ type Derived struct {
 	Owning  []string // a prefix of Key; empty unless dirty keys own rows
 	Window  string   // the column whose windows own rows; empty: none do
 	Append  bool
+	Window  string // the column of the windows; empty: there are none
 	// Changed are the columns beside Key of which runs keep old and new values;
 	// KeepImages says that they keep any.
 	Changed    []string
@@ -54,9 +55,35 @@ func (d *Derived) CreateTable() string {
 		defs = append(defs, "  "+d.Ident(c)+" "+d.Types[i])
 	}
 	if d.Append {
-		defs = append(defs, "  "+ColLoad+" BIGINT")
+		defs = append(defs, "  "+ColLoad+" "+d.kind(schemas.Int))
 	}
-	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (\n%s\n)", d.table(), strings.Join(defs, ",\n"))
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (\n%s\n)%s", d.table(), strings.Join(defs, ",\n"), d.layout(d.tableLayout()))
+}
+
+// tableLayout is how the table is kept: by its windows, and together what has
+// near keys.
+func (d *Derived) tableLayout() layout {
+	l := layout{kind: "derived"}
+	for i, c := range d.Columns {
+		if t, ok := d.parseType(d.Types[i]); ok && c == d.Window && t.Kind.IsEventTime() {
+			l.partition, l.partKind = d.Ident(c), t.Kind
+		}
+	}
+	for _, c := range d.Key {
+		t, ok := d.parseType(d.typeOf(c))
+		if ok && clusters(t.Kind) && len(l.cluster) < maxCluster && d.Ident(c) != l.partition {
+			l.cluster = append(l.cluster, d.Ident(c))
+		}
+	}
+	return l
+}
+
+// Partition is the column by which the table is partitioned; empty: none.
+func (d *Derived) Partition() string {
+	if d.tableLayout().partition == "" {
+		return ""
+	}
+	return d.Window
 }
 
 // AddColumn and DropColumn change the table's columns.
@@ -180,17 +207,17 @@ func (d *Derived) RunBuckets(column string, kind schemas.Kind) string {
 }
 
 // QueryBuckets gives the hours, or days, of the one column of a query.
-func (d *Dialect) QueryBuckets(query string, kind schemas.Kind) string {
-	return fmt.Sprintf("SELECT DISTINCT %s AS b FROM (\n%s\n) AS q(v) ORDER BY b NULLS FIRST", d.bucket(kind, "v"), query)
+func (d *Dialect) QueryBuckets(query, column string, kind schemas.Kind) string {
+	return fmt.Sprintf("SELECT DISTINCT %s AS b FROM (\n%s\n) AS q ORDER BY b NULLS FIRST", d.bucket(kind, d.Ident(column)), query)
 }
 
 // CreateRunChanges makes the table of images.
 func (d *Derived) CreateRunChanges() string {
-	defs := []string{ColLoad + " BIGINT", ColImage + " VARCHAR"}
+	defs := []string{ColLoad + " " + d.kind(schemas.Int), ColImage + " " + d.kind(schemas.String)}
 	for _, c := range d.imageColumns() {
 		defs = append(defs, d.Ident(c)+" "+d.typeOf(c))
 	}
-	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s)", d.Changes(d.Name), strings.Join(defs, ", "))
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s)%s", d.Changes(d.Name), strings.Join(defs, ", "), d.layout(layout{kind: "changes", cluster: []string{ColLoad}}))
 }
 
 // AddRunImage adds a column to the table of images.
@@ -215,5 +242,8 @@ func (d *Derived) typeOf(column string) string {
 			return d.Types[i]
 		}
 	}
-	return "VARCHAR"
+	if column == ColLoad {
+		return d.kind(schemas.Int)
+	}
+	return d.kind(schemas.String)
 }

@@ -32,7 +32,7 @@ func TestDerivedSQL(t *testing.T) {
 	add(table.Replace(1, owned)...)
 	add(table.Merge(1)...)
 	add(table.AppendRows(5)...)
-	add(table.RunBuckets("day", schemas.Date), d.QueryBuckets("SELECT ts FROM x", schemas.Timestamp))
+	add(table.RunBuckets("day", schemas.Date), d.QueryBuckets("SELECT ts FROM x", "ts", schemas.Timestamp))
 	add(table.CreateRunChanges(), table.AddRunImage("odd \"name"), table.KeepRunChanges(5))
 	add(table.ClearKeys(), table.HoldKeys(), table.SumDirty())
 	add(table.DropRun()...)

@@ -14,21 +14,29 @@ func (d *Dialect) Dirty(n Name) string { return d.Qualified(Schema, n.Own("dirty
 // CreateDerivedHead makes the head's table of a derived table; its one row is
 // made by InsertDerivedHead.
 func (d *Dialect) CreateDerivedHead(n Name) string {
-	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s (
-  epoch BIGINT, fence BIGINT, load BIGINT, revision BIGINT, code_hash VARCHAR, absorbed JSON,
-  window_begin TIMESTAMP, window_frontier TIMESTAMP, complete_time %s, ready BOOLEAN
-)`, d.Head(n), d.Type(schemas.Type{Kind: schemas.Timestamp}))
+	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %[1]s (
+  epoch %[2]s, fence %[2]s, load %[2]s, revision %[2]s, code_hash %[3]s, absorbed %[4]s,
+  window_begin %[5]s, window_frontier %[5]s, complete_time %[6]s, ready %[7]s
+)%[8]s`, d.Head(n), d.kind(schemas.Int), d.kind(schemas.String), d.kind(schemas.JSON), d.kind(schemas.DateTime), d.kind(schemas.Timestamp),
+		d.kind(schemas.Bool), d.layout(layout{kind: "head"}))
 }
 
 // InsertDerivedHead makes the head of a table that no run has touched, unless
 // there is one.
 func (d *Dialect) InsertDerivedHead(n Name) string {
-	return fmt.Sprintf("INSERT INTO %s\nSELECT 0, 0, 0, 0, '', 'null', NULL, NULL, NULL, FALSE\nWHERE NOT EXISTS (SELECT 1 FROM %s)", d.Head(n), d.Head(n))
+	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nWHERE NOT EXISTS (SELECT 1 FROM %s)", d.Head(n), d.newDerivedHead(), d.Head(n))
+}
+
+// newDerivedHead is the row of a head that no run has touched.
+func (d *Dialect) newDerivedHead() string {
+	civil, instant := d.null(schemas.Type{Kind: schemas.DateTime}), d.null(schemas.Type{Kind: schemas.Timestamp})
+	return fmt.Sprintf(`0 AS epoch, 0 AS fence, 0 AS load, 0 AS revision, '' AS code_hash, %s AS absorbed,
+  %s AS window_begin, %s AS window_frontier, %s AS complete_time, FALSE AS ready`, d.toJSON("'null'"), civil, civil, instant)
 }
 
 // ReadDerivedHead reads the head's row.
 func (d *Dialect) ReadDerivedHead(n Name) string {
-	return fmt.Sprintf("SELECT epoch, load, revision, code_hash, CAST(absorbed AS VARCHAR), window_begin, window_frontier, complete_time, ready\nFROM %s", d.Head(n))
+	return fmt.Sprintf("SELECT epoch, load, revision, code_hash, %s AS absorbed, window_begin, window_frontier, complete_time, ready\nFROM %s", d.jsonText("absorbed"), d.Head(n))
 }
 
 // ReadInput reads how far a table is, for those that read it: its last load, up
@@ -39,7 +47,8 @@ func (d *Dialect) ReadInput(n Name, derived bool) string {
 	if derived {
 		ready = "ready"
 	}
-	return fmt.Sprintf("SELECT load, complete_time, %s,\n  (SELECT coalesce(max(CAST(column_name AS BIGINT)), 0) FROM %s WHERE kind = '%s')\nFROM %s", ready, d.Needs(n), KindSwept, d.Head(n))
+	return fmt.Sprintf("SELECT load, complete_time, %s AS ready,\n  (SELECT COALESCE(MAX(CAST(column_name AS %s)), 0) FROM %s WHERE kind = '%s') AS swept\nFROM %s",
+		ready, d.kind(schemas.Int), d.Needs(n), KindSwept, d.Head(n))
 }
 
 // KindSwept is the kind of the row of needs that names, in place of a column,
@@ -57,33 +66,37 @@ func (d *Dialect) SweepChanges(n Name, through int64) []string {
 	return []string{
 		fmt.Sprintf("DELETE FROM %s WHERE %s <= %d", d.Changes(n), ColLoad, through),
 		fmt.Sprintf("DELETE FROM %s WHERE kind = '%s'", d.Needs(n), KindSwept),
-		fmt.Sprintf("INSERT INTO %s VALUES ('', '%s', '%d', now())", d.Needs(n), KindSwept, through),
+		fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '%d', %s)", d.Needs(n), KindSwept, through, d.now),
 	}
 }
 
 // TakeOverDerived raises the epoch and sets the revision, unless the head's is
 // later. Parameter: the revision, negative to keep the head's.
 func (d *Dialect) TakeOverDerived(n Name) string {
-	return fmt.Sprintf(`UPDATE %s SET epoch = epoch + 1, fence = fence + 1, revision = greatest(revision, CAST($1 AS BIGINT))
-WHERE CAST($1 AS BIGINT) < 0 OR revision <= CAST($1 AS BIGINT)`, d.Head(n))
+	return d.put(1, `UPDATE %[2]s SET epoch = epoch + 1, fence = fence + 1, revision = GREATEST(revision, CAST(%[1]s AS %[3]s))
+WHERE CAST(%[1]s AS %[3]s) < 0 OR revision <= CAST(%[1]s AS %[3]s)`, d.Head(n), d.kind(schemas.Int))
 }
 
 // AdvanceDerived moves the head, if the writer still owns it and knows it (G5).
 // See Advance for fence. Parameters: load, code hash, absorbed, begin,
 // frontier, complete time, ready, epoch, the load before, the hash before.
 func (d *Dialect) AdvanceDerived(n Name) string {
-	return fmt.Sprintf(`UPDATE %s SET load = $1, fence = fence + 1, code_hash = $2, absorbed = CAST($3 AS VARCHAR),
-  window_begin = CAST($4 AS TIMESTAMP), window_frontier = CAST($5 AS TIMESTAMP), complete_time = CAST($6 AS TIMESTAMPTZ), ready = $7
-WHERE epoch = $8 AND load = $9 AND code_hash = $10`, d.Head(n))
+	return d.put(10, `UPDATE %[11]s SET load = %[1]s, fence = fence + 1, code_hash = %[2]s, absorbed = %[12]s,
+  window_begin = CAST(%[4]s AS %[13]s), window_frontier = CAST(%[5]s AS %[13]s), complete_time = CAST(%[6]s AS %[14]s), ready = %[7]s
+WHERE epoch = %[8]s AND load = %[9]s AND code_hash = %[10]s`, d.Head(n), d.toJSON(d.param(3)), d.kind(schemas.DateTime), d.kind(schemas.Timestamp))
 }
 
 // dirtColumns stand behind what is dirty, a window or a key.
-const dirtColumns = "mark BIGINT, backfill BOOLEAN, since TIMESTAMPTZ, cause JSON, error VARCHAR, failures INTEGER, retry_at TIMESTAMPTZ"
+func (d *Dialect) dirtColumns() string {
+	integer, text, instant := d.kind(schemas.Int), d.kind(schemas.String), d.kind(schemas.Timestamp)
+	return fmt.Sprintf("mark %[1]s, backfill %[2]s, since %[3]s, cause %[4]s, error %[5]s, failures %[1]s, retry_at %[3]s",
+		integer, d.kind(schemas.Bool), instant, d.kind(schemas.JSON), text)
+}
 
 // CreateDirty makes the table of what has to be computed: of windows, or of the
 // owning keys.
 func (d *Derived) CreateDirty() string {
-	what := "window_start TIMESTAMP"
+	what := "window_start " + d.kind(schemas.DateTime)
 	if len(d.Owning) > 0 {
 		defs := make([]string, len(d.Owning))
 		for i, c := range d.Owning {
@@ -91,25 +104,26 @@ func (d *Derived) CreateDirty() string {
 		}
 		what = strings.Join(defs, ", ")
 	}
-	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s, %s)", d.Dirty(d.Name), what, dirtColumns)
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s, %s)%s", d.Dirty(d.Name), what, d.dirtColumns(), d.layout(layout{kind: "dirty"}))
 }
 
 // ReadDirty reads the dirty windows.
 func (d *Derived) ReadDirty() string {
-	return fmt.Sprintf(`SELECT window_start, mark, backfill, since, CAST(cause AS VARCHAR), error, failures, retry_at
-FROM %s ORDER BY window_start`, d.Dirty(d.Name))
+	return fmt.Sprintf(`SELECT window_start, mark, backfill, since, %s AS cause, error, failures, retry_at
+FROM %s ORDER BY window_start`, d.jsonText("cause"), d.Dirty(d.Name))
 }
 
 // SumDirty sums up the dirty keys: how many, the greatest mark, whether any is
 // due at once, the least time of a retry, the oldest, and why one is held.
 func (d *Derived) SumDirty() string {
-	return fmt.Sprintf("SELECT count(*), coalesce(max(mark), 0), coalesce(bool_or(retry_at IS NULL), FALSE), min(retry_at), min(since), coalesce(max(error), '') FROM %s", d.Dirty(d.Name))
+	return fmt.Sprintf("SELECT COUNT(*) AS n, COALESCE(MAX(mark), 0) AS mark, %s > 0 AS due, MIN(retry_at) AS retry_at, MIN(since) AS since, COALESCE(MAX(error), '') AS error\nFROM %s",
+		d.countIf("retry_at IS NULL"), d.Dirty(d.Name))
 }
 
 // ClearWindow takes a window out of the dirt, unless its mark has risen.
 // Parameters: the window, the mark.
 func (d *Derived) ClearWindow() string {
-	return fmt.Sprintf("DELETE FROM %s WHERE window_start = CAST($1 AS TIMESTAMP) AND mark <= $2", d.Dirty(d.Name))
+	return fmt.Sprintf("DELETE FROM %s WHERE window_start = CAST(%s AS %s) AND mark <= %s", d.Dirty(d.Name), d.param(1), d.kind(schemas.DateTime), d.param(2))
 }
 
 // DirtyWindow is a row of the dirt, as literals of the warehouse's text.
@@ -126,24 +140,32 @@ type DirtyWindow struct {
 func (d *Derived) MarkWindows(dirt []DirtyWindow) []string {
 	windows, rows := make([]string, len(dirt)), make([]string, len(dirt))
 	for i, w := range dirt {
-		windows[i] = "TIMESTAMP " + d.Text(w.Window.Format(civilLayout))
-		retry := "NULL"
-		if !w.RetryAt.IsZero() {
-			retry = d.instant(w.RetryAt.UnixMicro())
-		}
-		rows[i] = fmt.Sprintf("(%s, %d, %t, %s, %s, %s, %d, %s)", windows[i], w.Mark, w.Backfill, d.instant(w.Since.UnixMicro()),
-			d.Text(w.Cause), d.Text(w.Error), w.Failures, retry)
+		windows[i], rows[i] = d.civil(w.Window), d.dirtRow(w, d.toJSON(d.Text(w.Cause)))
 	}
 	return []string{
 		fmt.Sprintf("DELETE FROM %s WHERE window_start IN (%s)", d.Dirty(d.Name), strings.Join(windows, ", ")),
-		fmt.Sprintf("INSERT INTO %s VALUES\n%s", d.Dirty(d.Name), strings.Join(rows, ",\n")),
+		fmt.Sprintf("INSERT INTO %s (window_start, %s) VALUES\n%s", d.Dirty(d.Name), dirtNames, strings.Join(rows, ",\n")),
 	}
 }
 
-// ForgetAll empties the dirt.
-func (d *Derived) ForgetAll() string { return "DELETE FROM " + d.Dirty(d.Name) }
+// dirtRow is a window of the dirt as a row of VALUES.
+func (d *Dialect) dirtRow(w DirtyWindow, cause string) string {
+	retry := "NULL"
+	if !w.RetryAt.IsZero() {
+		retry = d.instant(w.RetryAt.UnixMicro())
+	}
+	return fmt.Sprintf("(%s, %d, %t, %s, %s, %s, %d, %s)", d.civil(w.Window), w.Mark, w.Backfill, d.instant(w.Since.UnixMicro()), cause, d.Text(w.Error), w.Failures, retry)
+}
 
-const civilLayout = "2006-01-02 15:04:05"
+const dirtNames = "mark, backfill, since, cause, error, failures, retry_at"
+
+// civil is a literal of a civil time.
+func (d *Dialect) civil(t time.Time) string {
+	return d.kind(schemas.DateTime) + " " + d.Text(t.Format("2006-01-02 15:04:05"))
+}
+
+// ForgetAll empties the dirt.
+func (d *Derived) ForgetAll() string { return "DELETE FROM " + d.Dirty(d.Name) + " WHERE TRUE" }
 
 // MarkKeys puts the rows of a query, which are owning keys, into the dirt. A
 // key with a null in it owns nothing.
@@ -162,11 +184,14 @@ func (d *Derived) MarkKeys(query string, mark int64) []string {
 	}
 }
 
+// isDue is the condition that a key of the dirt is not held.
+func (d *Dialect) isDue() string { return "(retry_at IS NULL OR retry_at <= " + d.now + ")" }
+
 // CaptureKeys notes the keys that are due: what the run owns.
 func (d *Derived) CaptureKeys() []string {
 	return []string{
 		"DELETE FROM " + RunKeys,
-		fmt.Sprintf("INSERT INTO %s SELECT %s, mark FROM %s WHERE retry_at IS NULL OR retry_at <= now()", RunKeys, d.list(d.Owning), d.Dirty(d.Name)),
+		fmt.Sprintf("INSERT INTO %s SELECT %s, mark FROM %s WHERE %s", RunKeys, d.list(d.Owning), d.Dirty(d.Name), d.isDue()),
 	}
 }
 
@@ -181,7 +206,8 @@ func (d *Derived) ClearKeys() string {
 
 // HoldKeys holds the keys that are due. Parameters: error, failures, retry_at.
 func (d *Derived) HoldKeys() string {
-	return fmt.Sprintf("UPDATE %s SET error = $1, failures = $2, retry_at = CAST($3 AS TIMESTAMPTZ) WHERE retry_at IS NULL OR retry_at <= now()", d.Dirty(d.Name))
+	return fmt.Sprintf("UPDATE %s SET error = %s, failures = %s, retry_at = CAST(%s AS %s) WHERE %s",
+		d.Dirty(d.Name), d.param(1), d.param(2), d.param(3), d.kind(schemas.Timestamp), d.isDue())
 }
 
 // OwnedByKeys is the condition that the run's dirty keys own a row.

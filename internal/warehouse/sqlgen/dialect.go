@@ -15,36 +15,73 @@ import (
 
 // Dialect is how a warehouse spells what the statements need.
 type Dialect struct {
-	quote     byte
+	ident     func(name string) string
+	text      func(s string) string
 	types     func(schemas.Type) string
 	parseType func(string) (schemas.Type, bool)
-	nullSafe  string // the operator that is true for two nulls
-	rowID     string // the pseudo-column that numbers a table's rows; empty if there is none
-	instant   func(us int64) string
-	bucket    func(kind schemas.Kind, expr string) string
-	reserved  []string // datasets that cannot be made
+	// same is true for two equal values of the type and for two nulls. equal and
+	// sameKey are conditions of a join, which the warehouse must be able to take
+	// for equalities: of keys that hold no null, and of those that may.
+	same     func(t schemas.Type, a, b string) string
+	equal    func(t schemas.Type, a, b string) string
+	sameKey  func(t schemas.Type, a, b string) string
+	null     func(t schemas.Type) string // a null where its type is not seen
+	param    func(i int) string          // a parameter, counted from 1
+	jsonText func(expr string) string    // a JSON value as text
+	toJSON   func(text string) string    // and back
+	countIf  func(cond string) string
+	now      string
+	instant  func(us int64) string
+	bucket   func(kind schemas.Kind, expr string) string
+	layout   func(table layout) string // stands behind the columns of CREATE TABLE
+	// declareKey stands among them; empty if the warehouse is told of no key.
+	declareKey func(columns []string) string
+	remark     func(text string) string // stands behind a column's type: what it means
+	temp       string                   // the schema of temporary tables, with its dot
+	rowID      string                   // the pseudo-column that numbers a table's rows; empty if there is none
+	reserved   []string                 // datasets that cannot be made
+}
+
+// layout is how a table is kept, for warehouses that ask.
+type layout struct {
+	partition   string // a column of type partKind; empty: none
+	partKind    schemas.Kind
+	cluster     []string
+	description string
+	kind        string // a label: base, head, log
+	generation  int    // another, of a view: that of the rows that it shows
 }
 
 // DuckDB is the dialect of DuckDB.
 func DuckDB() *Dialect {
 	return &Dialect{
-		quote:     '"',
-		types:     duckType,
-		parseType: duckParseType,
-		nullSafe:  "IS NOT DISTINCT FROM",
-		rowID:     "rowid",
-		instant:   func(us int64) string { return fmt.Sprintf("make_timestamptz(%d)", us) },
-		bucket:    duckBucket,
+		ident:      func(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` },
+		text:       func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" },
+		types:      duckType,
+		parseType:  duckParseType,
+		same:       func(_ schemas.Type, a, b string) string { return a + " IS NOT DISTINCT FROM " + b },
+		equal:      func(_ schemas.Type, a, b string) string { return a + " = " + b },
+		sameKey:    func(_ schemas.Type, a, b string) string { return a + " IS NOT DISTINCT FROM " + b },
+		null:       func(schemas.Type) string { return "NULL" },
+		param:      func(i int) string { return fmt.Sprintf("$%d", i) },
+		jsonText:   func(expr string) string { return "CAST(" + expr + " AS VARCHAR)" },
+		toJSON:     func(text string) string { return "CAST(" + text + " AS VARCHAR)" },
+		countIf:    func(cond string) string { return "count(*) FILTER (" + cond + ")" },
+		now:        "now()",
+		instant:    func(us int64) string { return fmt.Sprintf("make_timestamptz(%d)", us) },
+		bucket:     duckBucket,
+		layout:     func(layout) string { return "" },
+		declareKey: func([]string) string { return "" },
+		remark:     func(string) string { return "" },
+		temp:       "temp.",
+		rowID:      "rowid",
 		// A schema named like the file is ambiguous; the others are DuckDB's own.
 		reserved: []string{"warehouse", Schema, "main", "temp", "system", "pg_catalog", "information_schema"},
 	}
 }
 
 // Ident quotes an identifier: names may be any text.
-func (d *Dialect) Ident(name string) string {
-	q := string(d.quote)
-	return q + strings.ReplaceAll(name, q, q+q) + q
-}
+func (d *Dialect) Ident(name string) string { return d.ident(name) }
 
 // Type is the column type that holds values of t.
 func (d *Dialect) Type(t schemas.Type) string { return d.types(t) }
@@ -87,9 +124,11 @@ func (d *Dialect) Fit(have, want schemas.Type) (to schemas.Type, ok bool) {
 // intDigits is how many decimal digits an INT64 may have.
 const intDigits = 19
 
-// Text is a string literal. It is for text that this package or schemas made
-// (positions, escaped names), and is right for any text without a backslash.
-func (d *Dialect) Text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+// Text is a string literal.
+func (d *Dialect) Text(s string) string { return d.text(s) }
+
+// kind is the column type of a kind that has no parameters.
+func (d *Dialect) kind(k schemas.Kind) string { return d.types(schemas.Type{Kind: k}) }
 
 const maxDuckDecimal = 38
 

@@ -19,13 +19,13 @@ func (c *Core) Removed(horizon schemas.Position) string {
 		}
 	}
 	for _, i := range c.watched() {
-		cols = append(cols, "t."+c.col(i), "NULL")
+		cols = append(cols, "t."+c.col(i), c.null(c.Columns[i].Type))
 	}
 	where := fmt.Sprintf("t.%s < %s", ColPos, c.Text(horizon.String()))
 	if c.Mode != schemas.ModeAppend {
 		where += " AND NOT t." + ColDeleted
 	}
-	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nFROM %s AS t\nWHERE %s", Effect, strings.Join(cols, ", "), c.Base(c.Name), where)
+	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nFROM %s AS t\nWHERE %s", c.Effect(), strings.Join(cols, ", "), c.Base(c.Name), where)
 }
 
 // Write puts what Merge or Append will do into the effect. It stands behind
@@ -50,7 +50,7 @@ func (c *Core) Write(horizon schemas.Position) string {
 		same := []string{was, live}
 		for i, col := range c.Columns {
 			if !col.Key {
-				same = append(same, fmt.Sprintf("%s %s t.%s", c.merged(i), c.nullSafe, c.col(i)))
+				same = append(same, c.same(col.Type, c.merged(i), "t."+c.col(i)))
 			}
 		}
 		diff = fmt.Sprintf("(%s OR %s) AND NOT (%s)", was, live, strings.Join(same, "\n    AND "))
@@ -71,20 +71,19 @@ func (c *Core) Write(horizon schemas.Position) string {
 	for _, i := range c.watched() {
 		old := "t." + c.col(i)
 		if c.Mode == schemas.ModeAppend {
-			old = "NULL"
+			old = c.null(c.Columns[i].Type)
 		}
 		cols = append(cols, old, next(i))
 	}
 	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nFROM %s AS s LEFT JOIN %s AS t ON %s\nWHERE %s",
-		Effect, strings.Join(cols, ",\n  "), Stage, c.Base(c.Name), c.joinKeys(), where)
+		c.Effect(), strings.Join(cols, ",\n  "), c.Stage(), c.Base(c.Name), c.joinKeys(), where)
 }
 
 // Counts gives, of the rows that the effect writes: all, inserted, updated,
 // deleted, and those that a snapshot read.
 func (c *Core) Counts() string {
-	return fmt.Sprintf(`SELECT count(*), count(*) FILTER (live AND NOT was), count(*) FILTER (live AND was),
-  count(*) FILTER (was AND NOT live), count(*) FILTER (op = 'r')
-FROM %s WHERE NOT removed`, Effect)
+	return fmt.Sprintf("SELECT count(*), %s, %s,\n  %s, %s\nFROM %s WHERE NOT removed", c.countIf("live AND NOT was"), c.countIf("live AND was"),
+		c.countIf("was AND NOT live"), c.countIf("op = 'r'"), c.Effect())
 }
 
 // Buckets gives the hours, or days, of column i that the effect touches: those
@@ -95,7 +94,7 @@ func (c *Core) Buckets(i int) string {
   SELECT %s AS b FROM %s WHERE was AND diff
   UNION ALL
   SELECT %s FROM %s WHERE live AND diff
-) ORDER BY b NULLS FIRST`, c.bucket(kind, fmt.Sprintf("o%d", i)), Effect, c.bucket(kind, fmt.Sprintf("n%d", i)), Effect)
+) ORDER BY b NULLS FIRST`, c.bucket(kind, fmt.Sprintf("o%d", i)), c.Effect(), c.bucket(kind, fmt.Sprintf("n%d", i)), c.Effect())
 }
 
 // KeepChanges writes the old and new images of the rows that changed.
@@ -114,5 +113,5 @@ func (c *Core) KeepChanges(load int64) string {
 		newVals = append(newVals, fmt.Sprintf("n%d", i))
 	}
 	return fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s FROM %s WHERE was AND diff\nUNION ALL\nSELECT %s FROM %s WHERE live AND diff",
-		c.Changes(c.Name), strings.Join(names, ", "), strings.Join(oldVals, ", "), Effect, strings.Join(newVals, ", "), Effect)
+		c.Changes(c.Name), strings.Join(names, ", "), strings.Join(oldVals, ", "), c.Effect(), strings.Join(newVals, ", "), c.Effect())
 }

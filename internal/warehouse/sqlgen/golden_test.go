@@ -2,19 +2,20 @@ package sqlgen
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"millrace/schemas"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func tables(t *testing.T) map[string]*Core {
+func tables(t *testing.T, d *Dialect) map[string]*Core {
 	t.Helper()
-	d := DuckDB()
 	kind := func(k schemas.Kind) schemas.Type { return schemas.Type{Kind: k} }
 	name := func(s string) Name {
 		n, err := d.ParseName(s)
@@ -69,6 +70,9 @@ func statements(c *Core) string {
 	if c.Mode == schemas.ModeAppend {
 		write = c.Append
 	}
+	if c.layout(layout{}) != "" {
+		return scripts(c, h)
+	}
 	refused, _ := c.Refused("f")
 	list := []string{
 		"-- the table", c.CreateBase(), c.CreateView(), c.AddColumn(0), c.AlterType(c.Base(c.Name), 0), c.CreateChanges(),
@@ -86,6 +90,28 @@ func statements(c *Core) string {
 	return terminated(append(list, c.DropTemp()...))
 }
 
+// scripts are the statements of a warehouse that runs a load as one script.
+func scripts(c *Core, h schemas.Position) string {
+	list := []string{"-- the table", c.CreateDatasets(Schema, c.Name.Dataset, c.Name.BaseDataset()), c.CreateBase(), c.CreateView(), c.CreateHeadRow(c.Name, c.Mode, `["id"]`, `["a\\b"]`), c.CreateLoads(c.Name), c.CreateNeeds(c.Name), c.CreateStaging()}
+	if c.KeepImages {
+		list = append(list, c.CreateChanges())
+	}
+	l := LoadScript{
+		Batch: "b-7", StagedAtUs: 1_700_000_000_000_000, Staged: 3, Load: 7, CommittedUs: 1_700_000_000_000_000, Horizon: h,
+		Head:    []string{c.Text(`{"0":12}`), c.Text(`{}`), c.Text(h.String()), "''", "NULL", "''", "FALSE", "TRUE", "7", "2"},
+		Removes: c.Mode == schemas.ModeMerge, MayRun: c.Mode == schemas.ModeMerge,
+		Event: [4]string{`{"rows":{"read":3,`, `},"snapshot":{"done":true,"running":`, `},"buckets":[`, `],"table":"it's"}`},
+	}
+	list = append(list, "-- a load", strings.TrimSuffix(c.Script(l), ";\n"))
+	l.Staged, l.Removes, l.MayRun = 0, false, false
+	list = append(list, "-- a load without rows", strings.TrimSuffix(c.Script(l), ";\n"))
+	list = append(list, "-- its columns change", c.AddColumns([]int{0}), c.AlterType(c.Base(c.Name), 0))
+	if c.KeepImages {
+		list = append(list, c.AddImageColumns([]int{2, 3}), c.AlterType(c.Changes(c.Name), 2))
+	}
+	return terminated(list)
+}
+
 func terminated(list []string) string {
 	var b strings.Builder
 	for _, s := range list {
@@ -99,7 +125,7 @@ func terminated(list []string) string {
 }
 
 func TestGolden(t *testing.T) {
-	for name, c := range tables(t) {
+	for name, c := range tables(t, DuckDB()) {
 		golden(t, name, statements(c))
 	}
 	d := DuckDB()
@@ -110,10 +136,81 @@ func TestGolden(t *testing.T) {
 	}))
 }
 
+// What BigQuery is told is analyzed by the module analyze, file by file.
+func TestGoldenBigQuery(t *testing.T) {
+	d := BigQuery()
+	for name, c := range tables(t, d) {
+		golden(t, "bigquery/"+name, statements(c))
+	}
+	golden(t, "bigquery/every_type", statements(everyType(d)))
+	golden(t, "bigquery/succession", successions(t, d))
+	n := Name{Dataset: "core", Table: "payments"}
+	golden(t, "bigquery/head", terminated([]string{
+		d.CreateHeadRow(n, schemas.ModeMerge, `["id"]`, "[]"), d.CreateLoads(n), d.CreateNeeds(n), d.ReadHead(n),
+		strings.TrimSuffix(d.TakeOverScript(n, "shop.public.payments", "id-1"), ";\n"),
+		strings.TrimSuffix(d.MoveOffsetsScript(n, `{"0":0}`, 3), ";\n"),
+		Bind(d.SetUnsettable(n), d.Text(`["a\\b"]`)), Bind(d.ReadLoads(n), "6", "10"), d.ReadNeeds(n),
+		strings.TrimSuffix(d.NeedsScript(n, "analytics.x", [][2]string{{"change", "it's"}, {"event_time", "a\\b"}}), ";\n"),
+		strings.TrimSuffix(d.NeedsScript(n, "analytics.x", nil), ";\n"),
+	}))
+}
+
+// successions are those of a copy that takes another in, and of a history.
+func successions(t *testing.T, d *Dialect) string {
+	head := []string{
+		"'{}'", "'{}'", "''", "''", "NULL", "''", "FALSE", "TRUE", "7", "2", "'merge'", `'["id"]'`, "'topic'", "'id-2'", "'[]'", "2",
+	}
+	all := tables(t, d)
+	s := SuccessionScript{Epoch: 2, Load: 7, Head: head, CommittedUs: 1_700_000_000_000_000, Event: `{"table":"it's"}`}
+	next, from := *all["merge_plain"], *all["merge_plain"]
+	next.Name.Generation, from.Name.Table = 2, "payments__g2"
+	s.Old, s.From, s.FromEpoch, s.FromLoad, s.Images = all["merge_plain"], &from, 1, 3, true
+	list := []string{"-- what is taken in", from.CreateHeadRow(from.Name, from.Mode, `["id"]`, "[]"), from.CreateLoads(from.Name), from.CreateNeeds(from.Name), from.CreateBase(), from.CreateView()}
+	list = append(list, "-- the table", s.Old.CreateHeadRow(s.Old.Name, s.Old.Mode, `["id"]`, "[]"), s.Old.CreateLoads(s.Old.Name), s.Old.CreateBase(), s.Old.CreateChanges(), s.Old.CreateView())
+	list = append(list, "-- a copy", strings.TrimSuffix(next.Succession(s), ";\n"), strings.TrimSuffix(next.Finish(time.UnixMicro(s.CommittedUs)), ";\n"))
+	old, history := all["append"], *all["append"]
+	history.Name.Generation = 2
+	history.Columns = append([]Column{}, old.Columns...)
+	history.Columns[0] = Column{Name: "id__g1", Type: old.Columns[0].Type}
+	history.Columns = append(history.Columns, Column{Name: "id", Type: schemas.Type{Kind: schemas.String}, Key: true})
+	s.Old, s.From, s.Images = old, nil, false
+	list = append(list, "-- a history", old.CreateHeadRow(old.Name, old.Mode, `["id"]`, "[]"), old.CreateLoads(old.Name), old.CreateBase(), strings.TrimSuffix(history.Succession(s), ";\n"))
+	return terminated(list)
+}
+
+// everyType has a column of each type, all of which may lack their value, and
+// bounds of the key.
+func everyType(d *Dialect) *Core {
+	c := &Core{
+		Dialect: d, Name: Name{Dataset: "core", Table: "every"}, Mode: schemas.ModeMerge, KeepImages: true, Description: "it's a\ntable",
+		Columns: []Column{
+			{Name: "id", Type: schemas.Type{Kind: schemas.Int}, Key: true, Staged: true, Description: "the \\ key"},
+			{Name: "at", Type: schemas.Type{Kind: schemas.Timestamp}, Key: true, Staged: true},
+		},
+		EventTimes: []int{1}, Bounds: map[int][2]string{0: {"1", "99"}},
+	}
+	add := func(name string, t schemas.Type) {
+		c.Columns = append(c.Columns, Column{Name: name, Type: d.Held(t), Unsettable: true, Staged: true})
+		c.Changed = append(c.Changed, len(c.Columns)-1)
+	}
+	for k := schemas.Bool; k <= schemas.JSON; k++ {
+		if k != schemas.Decimal {
+			add("c_"+strings.ToLower(k.String()), schemas.Type{Kind: k})
+		}
+	}
+	for _, t := range []schemas.Type{decimal(38, 9), decimal(20, 0), decimal(39, 10), decimal(76, 38), decimal(77, 0)} {
+		add(fmt.Sprintf("c_%d_%d", t.Precision, t.Scale), t)
+	}
+	return c
+}
+
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name+".sql")
 	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // a source folder
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(path, []byte(got), 0o644); err != nil { //nolint:gosec // a source file
 			t.Fatal(err)
 		}

@@ -29,7 +29,7 @@ func (c *Core) staged(i int) string {
 	if c.Columns[i].Staged {
 		return val(i)
 	}
-	return "NULL"
+	return c.null(c.Columns[i].Type)
 }
 
 // unsettable are the columns that a stored row may not know.
@@ -117,10 +117,10 @@ func (c *Core) unset(deleted string, unknown func(i int) string) string {
 // whichever side of the join DuckDB reads through.
 func (c *Core) pairs() (from, on string) {
 	if !c.byRow() {
-		return Stage, c.joinKeys()
+		return c.Stage(), c.joinKeys()
 	}
 	return fmt.Sprintf("(\n  SELECT s.*, e.t_row FROM %s AS e JOIN %s AS s ON s.%s = e.s_row\n  WHERE NOT e.removed ORDER BY e.t_row\n)",
-		Effect, Stage, c.rowID), fmt.Sprintf("t.%s = s.t_row", c.rowID)
+		c.Effect(), c.Stage(), c.rowID), fmt.Sprintf("t.%s = s.t_row", c.rowID)
 }
 
 // Merge joins the stage with the table (G2). It stands behind Write.
@@ -163,7 +163,7 @@ func (c *Core) Append(horizon schemas.Position, load, nowUs int64) string {
 	names = append(names, ColOp, ColPos, ColTs, ColUnset, ColLoad, ColLoadedAt)
 	values = append(values, "s.op", "s.pos", "s.ts", "s.unset", fmt.Sprint(load), c.instant(nowUs))
 	return fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s\nFROM %s AS s LEFT JOIN %s AS t ON %s\nWHERE %s",
-		c.Base(c.Name), strings.Join(names, ", "), strings.Join(values, ", "), Stage, c.Base(c.Name), c.joinKeys(), c.fresh(horizon))
+		c.Base(c.Name), strings.Join(names, ", "), strings.Join(values, ", "), c.Stage(), c.Base(c.Name), c.joinKeys(), c.fresh(horizon))
 }
 
 // fresh says that a change is not yet in the history.

@@ -97,7 +97,7 @@ func TestReservedNames(t *testing.T) {
 // A column of the table that bears the name of DuckDB's row number hides it:
 // rows are found by their keys then.
 func TestMergeBesideAColumnRowID(t *testing.T) {
-	c := tables(t)["merge_plain"]
+	c := tables(t, DuckDB())["merge_plain"]
 	if got := c.Merge(schemas.Position{}, 1, 0); !strings.Contains(got, "ON t.rowid = s.t_row") {
 		t.Errorf("the merge does not go by row numbers:\n%s", got)
 	}

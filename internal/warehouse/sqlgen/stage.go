@@ -7,11 +7,18 @@ import (
 	"millrace/schemas"
 )
 
-// Names of the temporary tables of a load. They live on its connection.
+// Names of the temporary tables of a load. They live on its connection, or in
+// its script.
 const (
-	Stage  = "temp.millrace_stage"
-	Effect = "temp.millrace_effect"
+	stageName  = "millrace_stage"
+	effectName = "millrace_effect"
 )
+
+// Stage holds the rows of a load.
+func (d *Dialect) Stage() string { return d.temp + stageName }
+
+// Effect holds what a load does to the table.
+func (d *Dialect) Effect() string { return d.temp + effectName }
 
 // StageColumns are the names of the stage's columns in order: the values of the
 // staged columns by the base table's order, the positions at which unsettable
@@ -51,13 +58,13 @@ func (c *Core) CreateStage() string {
 	for i := range names {
 		names[i] += " " + c.Type(types[i])
 	}
-	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s (%s)", tempName(Stage), strings.Join(names, ", "))
+	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s (%s)", stageName, strings.Join(names, ", "))
 }
 
 // FillStage fills the stage from the table function, whose columns are the
 // stage's.
 func (c *Core) FillStage(function string) string {
-	return fmt.Sprintf("INSERT INTO %s SELECT * FROM %s()", Stage, function)
+	return fmt.Sprintf("INSERT INTO %s SELECT * FROM %s()", c.Stage(), function)
 }
 
 // RowNumber is a column of the table function beside the stage's, when it is
@@ -86,15 +93,13 @@ func (c *Core) Refused(function string) (query string, staged []int) {
 		RowNumber, strings.Join(at, ",\n  "), function, strings.Join(refused, "\n  OR ")), staged
 }
 
-// tempName is the name without its schema, as CREATE TEMP TABLE wants it.
-func tempName(name string) string { return strings.TrimPrefix(name, "temp.") }
-
 // CreateEffect makes an empty effect: one row for every row that the load
 // removes, writes or inserts, with what it was and what it becomes.
 func (c *Core) CreateEffect() string {
-	cols := []string{"removed BOOLEAN", "was BOOLEAN", "live BOOLEAN", "diff BOOLEAN", "op VARCHAR"}
+	boolean := c.kind(schemas.Bool)
+	cols := []string{"removed " + boolean, "was " + boolean, "live " + boolean, "diff " + boolean, "op " + c.kind(schemas.String)}
 	if c.byRow() {
-		cols = append(cols, "s_row BIGINT", "t_row BIGINT")
+		cols = append(cols, "s_row "+c.kind(schemas.Int), "t_row "+c.kind(schemas.Int))
 	}
 	if c.KeepImages {
 		for _, i := range c.keys() {
@@ -104,12 +109,12 @@ func (c *Core) CreateEffect() string {
 	for _, i := range c.watched() {
 		cols = append(cols, fmt.Sprintf("o%d %s, n%d %s", i, c.Type(c.Columns[i].Type), i, c.Type(c.Columns[i].Type)))
 	}
-	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s (%s)", tempName(Effect), strings.Join(cols, ", "))
+	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s (%s)", effectName, strings.Join(cols, ", "))
 }
 
 // DropTemp frees what the load held.
 func (c *Core) DropTemp() []string {
-	return []string{"DROP TABLE IF EXISTS " + Stage, "DROP TABLE IF EXISTS " + Effect}
+	return []string{"DROP TABLE IF EXISTS " + c.Stage(), "DROP TABLE IF EXISTS " + c.Effect()}
 }
 
 // watched are the columns whose old and new values the effect holds.
@@ -136,5 +141,5 @@ func (c *Core) DuplicateKey() string {
 	if c.Mode == schemas.ModeAppend {
 		by = append(by, "pos")
 	}
-	return fmt.Sprintf("SELECT max(pos) FROM %s GROUP BY %s HAVING count(*) > 1 LIMIT 1", Stage, strings.Join(by, ", "))
+	return fmt.Sprintf("SELECT max(pos) FROM %s GROUP BY %s HAVING count(*) > 1 LIMIT 1", c.Stage(), strings.Join(by, ", "))
 }

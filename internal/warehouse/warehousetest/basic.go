@@ -41,7 +41,7 @@ const hourUs = 3_600_000_000
 func payment(id int, name string, hour int) schemas.Row {
 	return schemas.Row{
 		schemas.IntCell(int64(id)), schemas.BytesCell([]byte(name)), schemas.BytesCell([]byte("big " + name)),
-		schemas.IntCell(int64(hour)*hourUs + 17), schemas.BytesCell([]byte(`{"n": "` + name + `"}`)), schemas.IntCell(int64(hour) / 24),
+		schemas.IntCell(int64(hour)*hourUs + 17), schemas.BytesCell([]byte(`{"n":"` + name + `"}`)), schemas.IntCell(int64(hour) / 24),
 	}
 }
 

@@ -1,4 +1,5 @@
-// Package warehousetest is the suite that every warehouse.Loader passes.
+// Package warehousetest is the suite that every warehouse.Loader passes, and the
+// one of every warehouse.Runner.
 //
 // Its oracle is package register: after every load the table, the counts, what
 // was touched and the images that were kept must be those that the algebra
@@ -32,12 +33,29 @@ type Harness struct {
 	Rows func(t *testing.T, table warehouse.CoreTable) []Stored
 	// View reads what readers see, in any order.
 	View func(t *testing.T, table warehouse.CoreTable) []schemas.Row
+	// Limits are those of the warehouse.
+	Limits Limits
 	// dying lets the process die at one point after the other, one a load.
 	dying bool
 	dies  int
 
 	// Images reads the images of changes that are kept of the named columns.
 	Images func(t *testing.T, table warehouse.CoreTable, columns []string) []Image
+}
+
+// Limits are what a warehouse does not hold as it came; the zero value has none.
+type Limits struct {
+	// JSONByMeaning: spaces, the order of members and those that come twice are
+	// lost, and numbers are those of a float64.
+	JSONByMeaning bool
+	// FourDigitYears: times lie in the years 1 to 9999.
+	FourDigitYears bool
+	// TellsCase: names in upper and in lower case are two.
+	TellsCase bool
+	// OddTable and OddColumns are the oddest names that it takes, in place of the
+	// suite's: 22 of them.
+	OddTable   string
+	OddColumns []string
 }
 
 // Stored is a row as the warehouse holds it. V holds Null where Unset names the

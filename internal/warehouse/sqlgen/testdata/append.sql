@@ -18,7 +18,7 @@ FROM "core__base"."payments_history";
 
 ALTER TABLE "core__base"."payments_history" ADD COLUMN "id" BIGINT;
 
-ALTER TABLE "core__base"."payments_history" ALTER COLUMN "id" TYPE BIGINT;
+ALTER TABLE "core__base"."payments_history" ALTER COLUMN "id" SET DATA TYPE BIGINT;
 
 CREATE TABLE IF NOT EXISTS "millrace"."core__payments_history__changes" (_load BIGINT, _image VARCHAR, "id" BIGINT);
 

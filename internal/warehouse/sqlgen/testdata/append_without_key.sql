@@ -16,7 +16,7 @@ FROM "core__base"."events";
 
 ALTER TABLE "core__base"."events" ADD COLUMN "line" VARCHAR;
 
-ALTER TABLE "core__base"."events" ALTER COLUMN "line" TYPE VARCHAR;
+ALTER TABLE "core__base"."events" ALTER COLUMN "line" SET DATA TYPE VARCHAR;
 
 CREATE TABLE IF NOT EXISTS "millrace"."core__events__changes" (_load BIGINT, _image VARCHAR);
 

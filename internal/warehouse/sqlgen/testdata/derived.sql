@@ -8,7 +8,7 @@ ALTER TABLE "analytics"."customers" ADD COLUMN "n" BIGINT;
 
 ALTER TABLE "analytics"."customers" DROP COLUMN "n";
 
-CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__dirty" ("customer" BIGINT, mark BIGINT, backfill BOOLEAN, since TIMESTAMPTZ, cause JSON, error VARCHAR, failures INTEGER, retry_at TIMESTAMPTZ);
+CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__dirty" ("customer" BIGINT, mark BIGINT, backfill BOOLEAN, since TIMESTAMP WITH TIME ZONE, cause JSON, error VARCHAR, failures BIGINT, retry_at TIMESTAMP WITH TIME ZONE);
 
 CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__head" (
   epoch BIGINT, fence BIGINT, load BIGINT, revision BIGINT, code_hash VARCHAR, absorbed JSON,
@@ -16,17 +16,18 @@ CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__head" (
 );
 
 INSERT INTO "millrace"."analytics__customers__head"
-SELECT 0, 0, 0, 0, '', 'null', NULL, NULL, NULL, FALSE
+SELECT 0 AS epoch, 0 AS fence, 0 AS load, 0 AS revision, '' AS code_hash, CAST('null' AS VARCHAR) AS absorbed,
+  NULL AS window_begin, NULL AS window_frontier, NULL AS complete_time, FALSE AS ready
 WHERE NOT EXISTS (SELECT 1 FROM "millrace"."analytics__customers__head");
 
-SELECT epoch, load, revision, code_hash, CAST(absorbed AS VARCHAR), window_begin, window_frontier, complete_time, ready
+SELECT epoch, load, revision, code_hash, CAST(absorbed AS VARCHAR) AS absorbed, window_begin, window_frontier, complete_time, ready
 FROM "millrace"."analytics__customers__head";
 
-UPDATE "millrace"."analytics__customers__head" SET epoch = epoch + 1, fence = fence + 1, revision = greatest(revision, CAST($1 AS BIGINT))
+UPDATE "millrace"."analytics__customers__head" SET epoch = epoch + 1, fence = fence + 1, revision = GREATEST(revision, CAST($1 AS BIGINT))
 WHERE CAST($1 AS BIGINT) < 0 OR revision <= CAST($1 AS BIGINT);
 
 UPDATE "millrace"."analytics__customers__head" SET load = $1, fence = fence + 1, code_hash = $2, absorbed = CAST($3 AS VARCHAR),
-  window_begin = CAST($4 AS TIMESTAMP), window_frontier = CAST($5 AS TIMESTAMP), complete_time = CAST($6 AS TIMESTAMPTZ), ready = $7
+  window_begin = CAST($4 AS TIMESTAMP), window_frontier = CAST($5 AS TIMESTAMP), complete_time = CAST($6 AS TIMESTAMP WITH TIME ZONE), ready = $7
 WHERE epoch = $8 AND load = $9 AND code_hash = $10;
 
 CREATE OR REPLACE TEMP TABLE millrace_run_stage AS SELECT "customer", "day", "odd ""name", 0 AS _part FROM "analytics"."customers" LIMIT 0;
@@ -49,7 +50,7 @@ INSERT INTO "millrace"."analytics__customers__dirty" SELECT "customer", mark, FA
 
 DELETE FROM temp.millrace_run_keys;
 
-INSERT INTO temp.millrace_run_keys SELECT "customer", mark FROM "millrace"."analytics__customers__dirty" WHERE retry_at IS NULL OR retry_at <= now();
+INSERT INTO temp.millrace_run_keys SELECT "customer", mark FROM "millrace"."analytics__customers__dirty" WHERE (retry_at IS NULL OR retry_at <= now());
 
 INSERT INTO temp.millrace_run_stage
 SELECT "customer", "day", "odd ""name", 1 FROM (
@@ -89,9 +90,9 @@ INSERT INTO temp.millrace_run_come SELECT * FROM temp.millrace_run_stage;
 
 SELECT DISTINCT b FROM (SELECT CAST("day" - DATE '1970-01-01' AS BIGINT) AS b FROM temp.millrace_run_gone UNION ALL SELECT CAST("day" - DATE '1970-01-01' AS BIGINT) FROM temp.millrace_run_come) ORDER BY b NULLS FIRST;
 
-SELECT DISTINCT (epoch_us(v) // 3600000000 - CASE WHEN epoch_us(v) % 3600000000 < 0 THEN 1 ELSE 0 END) AS b FROM (
+SELECT DISTINCT (epoch_us("ts") // 3600000000 - CASE WHEN epoch_us("ts") % 3600000000 < 0 THEN 1 ELSE 0 END) AS b FROM (
 SELECT ts FROM x
-) AS q(v) ORDER BY b NULLS FIRST;
+) AS q ORDER BY b NULLS FIRST;
 
 CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__changes" (_load BIGINT, _image VARCHAR, "customer" BIGINT, "day" DATE, "odd ""name" VARCHAR);
 
@@ -104,9 +105,10 @@ SELECT 5, 'new', "customer", "day", "odd ""name" FROM temp.millrace_run_come;
 
 DELETE FROM "millrace"."analytics__customers__dirty" AS t USING temp.millrace_run_keys AS k WHERE k."customer" = t."customer" AND t.mark <= k.mark;
 
-UPDATE "millrace"."analytics__customers__dirty" SET error = $1, failures = $2, retry_at = CAST($3 AS TIMESTAMPTZ) WHERE retry_at IS NULL OR retry_at <= now();
+UPDATE "millrace"."analytics__customers__dirty" SET error = $1, failures = $2, retry_at = CAST($3 AS TIMESTAMP WITH TIME ZONE) WHERE (retry_at IS NULL OR retry_at <= now());
 
-SELECT count(*), coalesce(max(mark), 0), coalesce(bool_or(retry_at IS NULL), FALSE), min(retry_at), min(since), coalesce(max(error), '') FROM "millrace"."analytics__customers__dirty";
+SELECT COUNT(*) AS n, COALESCE(MAX(mark), 0) AS mark, count(*) FILTER (retry_at IS NULL) > 0 AS due, MIN(retry_at) AS retry_at, MIN(since) AS since, COALESCE(MAX(error), '') AS error
+FROM "millrace"."analytics__customers__dirty";
 
 DROP TABLE IF EXISTS temp.millrace_run_stage;
 
@@ -121,17 +123,17 @@ CREATE TABLE IF NOT EXISTS "analytics"."customers" (
   _load BIGINT
 );
 
-CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__dirty" (window_start TIMESTAMP, mark BIGINT, backfill BOOLEAN, since TIMESTAMPTZ, cause JSON, error VARCHAR, failures INTEGER, retry_at TIMESTAMPTZ);
+CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__dirty" (window_start TIMESTAMP, mark BIGINT, backfill BOOLEAN, since TIMESTAMP WITH TIME ZONE, cause JSON, error VARCHAR, failures BIGINT, retry_at TIMESTAMP WITH TIME ZONE);
 
-SELECT window_start, mark, backfill, since, CAST(cause AS VARCHAR), error, failures, retry_at
+SELECT window_start, mark, backfill, since, CAST(cause AS VARCHAR) AS cause, error, failures, retry_at
 FROM "millrace"."analytics__customers__dirty" ORDER BY window_start;
 
 DELETE FROM "millrace"."analytics__customers__dirty" WHERE window_start = CAST($1 AS TIMESTAMP) AND mark <= $2;
 
-DELETE FROM "millrace"."analytics__customers__dirty";
+DELETE FROM "millrace"."analytics__customers__dirty" WHERE TRUE;
 
 DELETE FROM "millrace"."analytics__customers__dirty" WHERE window_start IN (TIMESTAMP '2024-03-01 00:00:00', TIMESTAMP '0001-01-01 00:00:00');
 
-INSERT INTO "millrace"."analytics__customers__dirty" VALUES
-(TIMESTAMP '2024-03-01 00:00:00', 3, false, make_timestamptz(1709251200000000), '[]', 'it''s no', 2, make_timestamptz(1709251200000000)),
-(TIMESTAMP '0001-01-01 00:00:00', 4, true, make_timestamptz(1709251200000000), '[]', '', 0, NULL);
+INSERT INTO "millrace"."analytics__customers__dirty" (window_start, mark, backfill, since, cause, error, failures, retry_at) VALUES
+(TIMESTAMP '2024-03-01 00:00:00', 3, false, make_timestamptz(1709251200000000), CAST('[]' AS VARCHAR), 'it''s no', 2, make_timestamptz(1709251200000000)),
+(TIMESTAMP '0001-01-01 00:00:00', 4, true, make_timestamptz(1709251200000000), CAST('[]' AS VARCHAR), '', 0, NULL);

@@ -19,7 +19,7 @@ WHERE NOT _deleted;
 
 ALTER TABLE "core__base"."payments" ADD COLUMN "id" BIGINT;
 
-ALTER TABLE "core__base"."payments" ALTER COLUMN "id" TYPE BIGINT;
+ALTER TABLE "core__base"."payments" ALTER COLUMN "id" SET DATA TYPE BIGINT;
 
 CREATE TABLE IF NOT EXISTS "millrace"."core__payments__changes" (_load BIGINT, _image VARCHAR, "id" BIGINT);
 

@@ -21,7 +21,7 @@ WHERE NOT _deleted;
 
 ALTER TABLE "core__base"."Odd ""x""" ADD COLUMN "tenant" VARCHAR;
 
-ALTER TABLE "core__base"."Odd ""x""" ALTER COLUMN "tenant" TYPE VARCHAR;
+ALTER TABLE "core__base"."Odd ""x""" ALTER COLUMN "tenant" SET DATA TYPE VARCHAR;
 
 CREATE TABLE IF NOT EXISTS "millrace"."core__Odd ""x""__changes" (_load BIGINT, _image VARCHAR, "tenant" VARCHAR, "select" BIGINT, "it's, big" VARCHAR);
 

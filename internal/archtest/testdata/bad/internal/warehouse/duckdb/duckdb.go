@@ -1,6 +1,7 @@
 package duckdb
 
 import (
+	_ "cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	_ "cloud.google.com/go/bigquery/storage/managedwriter"
 	_ "github.com/duckdb/duckdb-go/v2"
 	_ "github.com/go-sql-driver/mysql"

@@ -1,0 +1,8 @@
+module millrace/internal/warehouse/bigquery/analyze
+
+go 1.26.0
+
+require (
+	github.com/goccy/go-googlesql v0.4.0
+	github.com/goccy/googlesqlwasm2go v0.2.0 // indirect
+)

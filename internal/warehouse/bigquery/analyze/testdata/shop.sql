@@ -1,0 +1,4 @@
+-- the tables that the examples read, as BigQuery shows them
+CREATE TABLE core.orders (id INT64, customer_id INT64, item_id INT64, quantity INT64, created_at TIMESTAMP);
+
+CREATE TABLE core.payments (id INT64, order_id INT64, amount NUMERIC(12, 2), paid_at TIMESTAMP);

@@ -1,0 +1,192 @@
+package bigquery
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"cloud.google.com/go/auth"
+	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
+	"google.golang.org/api/googleapi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"millrace/internal/warehouse/sqlgen"
+)
+
+// class is what an error asks for.
+type class int
+
+const (
+	fatal    class = iota // a person
+	again                 // nothing happened: another attempt
+	unknown               // it may have happened: look it up
+	quota                 // another attempt, much later
+	lag                   // what was made is not seen yet: the same again, later
+	moved                 // the stream is of no use: another one
+	fenced                // another writer owns the table
+	conflict              // another transaction wrote the table first
+)
+
+// classOf tells errors apart. Those of a job that has ended come as *jobError,
+// those of a call as *googleapi.Error, those of the write path as a status.
+func classOf(err error) class {
+	var job *jobError
+	var call *googleapi.Error
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fatal
+	case errors.As(err, &job):
+		return classOfReason(job.reason, job.message)
+	case errors.As(err, &call):
+		return classOfCall(call)
+	case isCredentials(err):
+		return fatal
+	}
+	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
+		return classOfStatus(s)
+	}
+	// The connection broke, or the call took too long.
+	return unknown
+}
+
+func classOfCall(e *googleapi.Error) class {
+	reason := ""
+	if len(e.Errors) > 0 {
+		reason = e.Errors[0].Reason
+	}
+	c := classOfReason(reason, e.Message)
+	switch {
+	case c != fatal:
+		if c == again && e.Code >= http.StatusInternalServerError {
+			return unknown // a job may have been made nevertheless
+		}
+		return c
+	case e.Code == http.StatusTooManyRequests:
+		return quota
+	case e.Code >= http.StatusInternalServerError:
+		return unknown
+	}
+	return fatal
+}
+
+// classOfReason goes by the reason, and where it is the same for many things,
+// by the message.
+func classOfReason(reason, message string) class {
+	switch {
+	case strings.Contains(message, sqlgen.ReasonFenced), strings.Contains(message, sqlgen.ReasonRevision):
+		return fenced
+	case strings.Contains(message, sqlgen.ReasonLost):
+		return moved
+	case strings.Contains(message, "aborted due to concurrent update"), strings.Contains(message, "Could not serialize access"):
+		return conflict
+	}
+	switch reason {
+	case "backendError", "internalError", "jobBackendError", "jobInternalError", "stopped", "timeout", "tableUnavailable":
+		return again
+	case "rateLimitExceeded", "jobRateLimitExceeded", "quotaExceeded", "userRateLimitExceeded", "resourcesExceeded":
+		return quota
+	}
+	return fatal
+}
+
+func classOfStatus(s *status.Status) class {
+	for _, d := range s.Details() {
+		e, ok := d.(*storagepb.StorageError)
+		if !ok {
+			continue
+		}
+		switch e.GetCode() {
+		case storagepb.StorageError_TABLE_NOT_FOUND, storagepb.StorageError_SCHEMA_MISMATCH_EXTRA_FIELDS:
+			return lag
+		case storagepb.StorageError_STREAM_NOT_FOUND, storagepb.StorageError_STREAM_FINALIZED, storagepb.StorageError_INVALID_STREAM_STATE,
+			storagepb.StorageError_OFFSET_ALREADY_EXISTS, storagepb.StorageError_OFFSET_OUT_OF_RANGE:
+			return moved
+		}
+	}
+	switch s.Code() {
+	case codes.NotFound:
+		return lag
+	case codes.ResourceExhausted:
+		return quota
+	case codes.AlreadyExists, codes.OutOfRange, codes.Aborted, codes.Canceled, codes.Unavailable, codes.Internal, codes.DeadlineExceeded,
+		codes.FailedPrecondition, codes.Unknown:
+		return moved
+	}
+	return fatal
+}
+
+// isCredentials reports whether no token was had for the credentials.
+func isCredentials(err error) bool {
+	var e *auth.Error
+	return errors.As(err, &e) && !e.Temporary()
+}
+
+// isStatus reports whether the call was answered with the HTTP status.
+func isStatus(err error, code int) bool {
+	var e *googleapi.Error
+	return errors.As(err, &e) && e.Code == code
+}
+
+// cure adds what a person can do to an error that only a person can end.
+func cure(err error) error {
+	if hint := hintOf(err); hint != "" {
+		return &curedError{err, hint}
+	}
+	return err
+}
+
+func hintOf(err error) string {
+	var call *googleapi.Error
+	var job *jobError
+	switch {
+	case isCredentials(err):
+		return renew
+	case errors.As(err, &job):
+		return hintOfJob(job)
+	case !errors.As(err, &call):
+		return ""
+	}
+	switch call.Code {
+	case http.StatusForbidden:
+		if strings.Contains(call.Message, "bigquery.jobs.create") {
+			return "grant roles/bigquery.jobUser on the project"
+		}
+		return grant
+	case http.StatusUnauthorized:
+		return renew
+	case http.StatusNotFound:
+		return "check the project and the location"
+	}
+	return ""
+}
+
+func hintOfJob(e *jobError) string {
+	switch {
+	case e.reason == "accessDenied":
+		return grant
+	case e.reason == "bytesBilledLimitExceeded":
+		return "raise the cap on billed bytes, or load and run less often"
+	case strings.Contains(e.message, "Too many partitions"):
+		return "the batch has event times of thousands of days: load smaller batches"
+	}
+	return ""
+}
+
+const grant = "grant roles/bigquery.dataEditor on the datasets, or on the project if Millrace is to make them"
+
+const renew = "the credentials have expired or are of no use: renew them"
+
+// curedError is an error with what to do.
+type curedError struct {
+	err  error
+	hint string
+}
+
+func (e *curedError) Error() string { return e.err.Error() + ": " + e.hint }
+func (e *curedError) Unwrap() error { return e.err }
+
+// isEnd reports whether there is no more.
+func isEnd(err error) bool { return errors.Is(err, io.EOF) }

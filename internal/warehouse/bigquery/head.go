@@ -1,0 +1,176 @@
+package bigquery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
+	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
+)
+
+func (w *Warehouse) readHead(ctx context.Context, n sqlgen.Name) (coretable.Head, error) {
+	rows, err := w.query(ctx, n, w.dialect.ReadHead(n))
+	if err != nil {
+		return coretable.Head{}, fmt.Errorf("read the head of %s: %w", n, err)
+	}
+	return headOf(n, rows)
+}
+
+// headOf reads the columns of ReadHead.
+func headOf(n sqlgen.Name, rows [][]any) (h coretable.Head, err error) {
+	if len(rows) != 1 || len(rows[0]) != 17 {
+		return h, fmt.Errorf("read the head of %s: it has %d rows: the row was deleted or written by hand", n, len(rows))
+	}
+	r := rows[0]
+	h.Name, h.Mode, h.Topic, h.TopicID = str(r[0]), schemas.Mode(str(r[1])), str(r[5]), str(r[6])
+	h.Epoch, _ = r[3].(int64)
+	h.Load, _ = r[4].(int64)
+	generation, _ := r[16].(int64)
+	h.Generation = int(generation)
+	if at, ok := r[11].(time.Time); ok {
+		h.Complete.Time = at.UTC()
+	}
+	h.Snapshot.Running, _ = r[13].(bool)
+	h.Snapshot.Done, _ = r[14].(bool)
+	err = errors.Join(
+		json.Unmarshal([]byte(str(r[2])), &h.Key), json.Unmarshal([]byte(str(r[7])), &h.Offsets),
+		json.Unmarshal([]byte(str(r[8])), &h.Marks), json.Unmarshal([]byte(str(r[15])), &h.Unsettable),
+		h.Horizon.UnmarshalText([]byte(str(r[9]))), h.Complete.Pos.UnmarshalText([]byte(str(r[10]))),
+		h.Ended.UnmarshalText([]byte(str(r[12]))))
+	if err != nil {
+		return h, fmt.Errorf("decode the head of %s: %w", n, err)
+	}
+	return h, nil
+}
+
+// Acquire takes the table over. It waits for a load that is being committed: of
+// two transactions that write one head, the service cancels one.
+func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (warehouse.Head, error) {
+	t, err := w.entry(name)
+	if err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+	}
+	def, err := w.definition(ctx, t)
+	if err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+	}
+	res, err := w.run(ctx, task{
+		what: "acquire", table: name, id: w.jobID("acquire", name, randomID()), attempts: math.MaxInt,
+		text: func(string) string { return w.dialect.TakeOverScript(t.name, topic, topicID) },
+	})
+	if err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+	}
+	h, err := headOf(t.name, res.rows)
+	if err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+	}
+	t.learn(&h)
+	if h.Generation != def.Generation {
+		t.forget() // another writer has moved it on
+	}
+	if err := w.finish(ctx, t); err != nil {
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+	}
+	return copyOf(h.Head), nil
+}
+
+// copyOf shares no map with the head that is kept.
+func copyOf(h warehouse.Head) warehouse.Head {
+	moved := coretable.Head{Head: h}.Moved(nil)
+	h.Offsets = moved.Offsets
+	marks := make(map[int32]warehouse.Mark, len(h.Marks))
+	for p, m := range h.Marks {
+		marks[p] = m
+	}
+	h.Marks = marks
+	return h
+}
+
+// Rewind sets the offsets of the named partitions, under the epoch.
+func (w *Warehouse) Rewind(ctx context.Context, name string, epoch int64, offsets map[int32]int64) error {
+	if err := w.rewind(ctx, name, epoch, offsets); err != nil {
+		return fmt.Errorf("rewind %s: %w", name, err)
+	}
+	return nil
+}
+
+func (w *Warehouse) rewind(ctx context.Context, name string, epoch int64, offsets map[int32]int64) error {
+	t, err := w.entry(name)
+	if err != nil {
+		return err
+	}
+	h, err := w.owned(ctx, t, epoch)
+	if err != nil {
+		return err
+	}
+	h = h.Moved(offsets)
+	text, err := encode(h.Offsets)
+	if err != nil {
+		return fmt.Errorf("encode offsets: %w", err)
+	}
+	t.learn(nil) // until the outcome is known
+	_, err = w.run(ctx, task{
+		what: "rewind", table: name, id: w.jobID("rewind", name, randomID()),
+		text: func(string) string { return w.dialect.MoveOffsetsScript(t.name, text, epoch) },
+	})
+	if err != nil {
+		return asFenced(err)
+	}
+	t.learn(&h)
+	return nil
+}
+
+// owned is the head, if its epoch is the given one. The kept head is right as
+// long as it is: only an Acquire changes what its owner has not written.
+func (w *Warehouse) owned(ctx context.Context, t *table, epoch int64) (coretable.Head, error) {
+	h := t.known()
+	if h == nil || h.Epoch != epoch {
+		read, err := w.readHead(ctx, t.name)
+		if err != nil {
+			return read, err
+		}
+		h = &read
+		t.learn(h)
+	}
+	if h.Epoch != epoch {
+		return *h, fmt.Errorf("the head is at epoch %d: %w", h.Epoch, warehouse.ErrFenced)
+	}
+	return *h, nil
+}
+
+// asFenced gives an error its meaning for the caller.
+func asFenced(err error) error {
+	if classOf(err) == fenced {
+		return fmt.Errorf("%w: %w", warehouse.ErrFenced, err)
+	}
+	return err
+}
+
+// Loads returns the events of the loads above after, in order, at most limit.
+func (w *Warehouse) Loads(ctx context.Context, name string, after int64, limit int) ([]schemas.LoadComplete, error) {
+	n, err := w.dialect.ParseName(name)
+	if err != nil {
+		return nil, fmt.Errorf("read the loads of %s: %w", name, err)
+	}
+	rows, err := w.query(ctx, n, sqlgen.Bind(w.dialect.ReadLoads(n), strconv.FormatInt(after, 10), strconv.Itoa(limit)))
+	if err != nil {
+		return nil, fmt.Errorf("read the loads of %s: %w", name, err)
+	}
+	out := make([]schemas.LoadComplete, 0, len(rows))
+	for _, r := range rows {
+		e, err := parseEvent(str(r[0]))
+		if err != nil {
+			return nil, fmt.Errorf("decode a load of %s: %w", name, err)
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}

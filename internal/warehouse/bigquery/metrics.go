@@ -1,0 +1,52 @@
+package bigquery
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	calls       prometheus.Counter
+	adopted     prometheus.Counter
+	retries     *prometheus.CounterVec
+	jobSeconds  *prometheus.HistogramVec
+	billedBytes *prometheus.CounterVec
+	slotSeconds *prometheus.CounterVec
+	stagedRows  prometheus.Counter
+	stagedBytes prometheus.Counter
+	restaged    prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "millrace_bigquery_" + name, Help: help})
+	}
+	byKind := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_bigquery_" + name, Help: help}, []string{"kind"})
+	}
+	m := &metrics{
+		calls:   counter("calls_total", "Calls of the jobs and tables API, without the client's own repetitions."),
+		adopted: counter("adopted_jobs_total", "Jobs that were found made although the reply to their making was lost."),
+		retries: byKind("job_retries_total", "Jobs that were made again after one that ended in an error."),
+		jobSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "millrace_bigquery_job_duration_seconds", Help: "Time from the start to the end of a job, as the service says.",
+			Buckets: prometheus.ExponentialBuckets(0.25, 2, 12),
+		}, []string{"kind"}),
+		billedBytes: byKind("billed_bytes_total", "Bytes that jobs were billed for."),
+		slotSeconds: byKind("slot_seconds_total", "Slot time of jobs."),
+		stagedRows:  counter("staged_rows_total", "Rows written into the stages of loads."),
+		stagedBytes: counter("staged_bytes_total", "Bytes of those rows."),
+		restaged:    counter("restaged_batches_total", "Batches that were staged anew because their stream failed."),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{
+		m.calls, m.adopted, m.retries, m.jobSeconds, m.billedBytes, m.slotSeconds, m.stagedRows, m.stagedBytes, m.restaged,
+	} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}

@@ -1,0 +1,272 @@
+package bigquery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	api "google.golang.org/api/bigquery/v2"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+)
+
+// RunnerOptions are what a Runner can be told.
+type RunnerOptions struct {
+	// MaxBytesBilled fails a query of a run that would read more, before it costs
+	// anything. Zero: Options.MaxBytesBilled.
+	MaxBytesBilled int64
+	// Batch lets the queries of runs wait for idle slots.
+	Batch bool
+}
+
+// Runner keeps the derived tables of a Warehouse.
+type Runner struct {
+	*Warehouse
+	conf RunnerOptions
+	runs atomic.Int64 // numbers the runs of this process
+
+	mu      sync.Mutex // what follows, by table
+	derived map[string]bool
+	known   map[string]*knownRun
+}
+
+// knownRun is what this process knows of a derived table that it owns.
+type knownRun struct {
+	needs [][]string // pairs of kind and column behind the spec; nil: not known
+	// imaged are the columns that the table of images has for sure.
+	imaged []string
+}
+
+var _ warehouse.Runner = (*Runner)(nil)
+
+// Runner returns what keeps derived tables in w. It is closed with w.
+func (w *Warehouse) Runner(opts RunnerOptions) *Runner {
+	return &Runner{Warehouse: w, conf: opts, derived: map[string]bool{}, known: map[string]*knownRun{}}
+}
+
+// table is the table for the generator of SQL.
+func (r *Runner) table(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
+	n, err := r.dialect.ParseName(t.Name)
+	if err != nil {
+		return nil, err
+	}
+	d := &sqlgen.Derived{Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Append: t.Append}
+	if len(t.EventTimes) > 0 {
+		d.Window = t.EventTimes[0]
+	}
+	for _, c := range t.Columns {
+		d.Columns, d.Types = append(d.Columns, c.Name), append(d.Types, c.SQLType)
+	}
+	return d, nil
+}
+
+// Acquire is described at warehouse.Runner. The table is changed only after the
+// revision was found to be no earlier than the head's, and only as long as the
+// epoch is still this one.
+func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision int64) (h warehouse.DerivedHead, err error) {
+	d, err := r.table(t)
+	if err != nil {
+		return h, err
+	}
+	r.forgetRun(t.Name)
+	n := d.Name
+	err = r.ddl(ctx, n, r.dialect.CreateDatasets(sqlgen.Schema, n.Dataset), r.dialect.CreateScratch(), r.dialect.CreateDerivedHeadRow(n), r.dialect.CreateLoads(n),
+		r.dialect.CreateNeeds(n), d.CreateDirty())
+	if err != nil {
+		return h, fmt.Errorf("acquire %s: make its head: %w", t.Name, err)
+	}
+	res, err := r.Warehouse.run(ctx, task{
+		what: "acquire", table: t.Name, id: r.jobID("acquire", t.Name, randomID()), attempts: math.MaxInt,
+		text: func(string) string { return r.dialect.TakeOverDerivedScript(n, revision) },
+	})
+	if err != nil {
+		if classOf(err) == fenced {
+			err = fmt.Errorf("%w: %w", warehouse.ErrRevision, err)
+		}
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+	}
+	if h, err = derivedHeadOf(n, res.rows); err != nil {
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+	}
+	if err := r.shape(ctx, d, h.Epoch); err != nil {
+		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, asFenced(err))
+	}
+	return h, r.opts.Fault.At(ctx, PointRunAcquired)
+}
+
+// shape makes the table, or gives it the columns that it is to have.
+func (r *Runner) shape(ctx context.Context, d *sqlgen.Derived, epoch int64) error {
+	s := []string{r.dialect.Owner(d.Name, epoch)}
+	md, found, err := r.metadata(ctx, d.Name.Dataset, d.Name.Table)
+	if err != nil {
+		return err
+	}
+	if found {
+		s = append(s, reshape(d, md)...)
+	} else {
+		s = append(s, d.CreateTable())
+	}
+	names, types, err := r.columnsOf(ctx, sqlgen.Schema, d.Name.Own("dirty"))
+	if err != nil {
+		return err
+	}
+	if !holdsDirt(d, names, types) {
+		// The scope has changed, and with it the code hash, which dirties everything.
+		s = append(s, "DROP TABLE IF EXISTS "+r.dialect.Dirty(d.Name), d.CreateDirty())
+	}
+	if len(s) == 1 {
+		return nil
+	}
+	return r.ddl(ctx, d.Name, s...)
+}
+
+// holdsDirt reports whether a table of dirt is of windows, or of the owning keys.
+func holdsDirt(d *sqlgen.Derived, names, types []string) bool {
+	want := d.Owning
+	if len(want) == 0 {
+		want = []string{"window_start"}
+	}
+	if len(names) <= len(want) || !slices.Equal(names[:len(want)], want) || names[len(want)] != "mark" {
+		return false
+	}
+	for i, name := range d.Owning {
+		if sqlgen.BareType(types[i]) != sqlgen.BareType(d.Types[slices.Index(d.Columns, name)]) {
+			return false
+		}
+	}
+	return true
+}
+
+// reshape gives the table that is there its columns. Values of a column of
+// another type come with the runs that the new code causes.
+func reshape(d *sqlgen.Derived, md *api.Table) []string {
+	var have, types []string
+	for _, f := range md.Schema.Fields {
+		have, types = append(have, f.Name), append(types, typeName(f))
+	}
+	want := d.Columns
+	if d.Append {
+		want = append(slices.Clone(want), sqlgen.ColLoad)
+	}
+	kept := func(name string) bool {
+		i := slices.Index(have, name)
+		w := slices.Index(d.Columns, name)
+		return i >= 0 && (w < 0 || types[i] == d.Types[w])
+	}
+	var missing []string
+	remake := len(have) != len(want)
+	for _, name := range want {
+		if !slices.Contains(have, name) {
+			missing = append(missing, name)
+		} else if !kept(name) {
+			remake = true
+		}
+	}
+	window := ""
+	if md.TimePartitioning != nil {
+		window = md.TimePartitioning.Field
+	}
+	switch {
+	case !remake:
+		return nil
+	case len(missing) == len(want)-len(have) && !slices.ContainsFunc(have, func(name string) bool { return !slices.Contains(want, name) || !kept(name) }):
+		return []string{d.AddColumns(missing)}
+	case window != d.Partition() || window != "" && !kept(window):
+		// A table cannot be kept by another column than it was.
+		return []string{"DROP TABLE IF EXISTS " + d.View(d.Name), d.CreateTable()}
+	}
+	return []string{d.Remake(kept)}
+}
+
+func derivedHeadOf(n sqlgen.Name, rows [][]any) (h warehouse.DerivedHead, err error) {
+	if len(rows) != 1 || len(rows[0]) != 9 {
+		return h, fmt.Errorf("read the head of %s: it has %d rows: the row was deleted or written by hand", n, len(rows))
+	}
+	row := rows[0]
+	h.Epoch, h.Load, h.Revision = number(row[0]), number(row[1]), number(row[2])
+	h.CodeHash = str(row[3])
+	h.Complete = instant(row[7])
+	h.Ready, _ = row[8].(bool)
+	if h.Begin, err = civil(row[5]); err == nil {
+		h.Frontier, err = civil(row[6])
+	}
+	if err = errors.Join(err, json.Unmarshal([]byte(str(row[4])), &h.Absorbed)); err != nil {
+		return h, fmt.Errorf("decode the head of %s: %w", n, err)
+	}
+	return h, nil
+}
+
+func number(v any) int64 {
+	n, _ := v.(int64)
+	return n
+}
+
+func instant(v any) time.Time {
+	at, _ := v.(time.Time)
+	return at
+}
+
+// civil reads a DATETIME; a null is the zero time.
+func civil(v any) (time.Time, error) {
+	if v == nil {
+		return time.Time{}, nil
+	}
+	return time.Parse("2006-01-02T15:04:05", strings.Replace(str(v), " ", "T", 1))
+}
+
+// Dirt is described at warehouse.Runner.
+func (r *Runner) Dirt(ctx context.Context, t warehouse.DerivedTable) (dirt []warehouse.Dirt, keys warehouse.KeyDirt, err error) {
+	d, err := r.table(t)
+	if err != nil {
+		return nil, keys, err
+	}
+	if len(d.Owning) > 0 {
+		rows, err := r.query(ctx, d.Name, d.SumDirty())
+		if err != nil || len(rows) != 1 {
+			return nil, keys, fmt.Errorf("read the dirt of %s: %w", t.Name, err)
+		}
+		row := rows[0]
+		keys = warehouse.KeyDirt{Keys: number(row[0]), Mark: number(row[1]), Since: instant(row[4]), Error: str(row[5])}
+		if due, _ := row[2].(bool); !due {
+			keys.RetryAt = instant(row[3])
+		}
+		return nil, keys, nil
+	}
+	rows, err := r.query(ctx, d.Name, d.ReadDirty())
+	if err != nil {
+		return nil, keys, fmt.Errorf("read the dirt of %s: %w", t.Name, err)
+	}
+	for _, row := range rows {
+		w := warehouse.Dirt{Mark: number(row[1]), Since: instant(row[3]), Error: str(row[5]), Failures: int(number(row[6])), RetryAt: instant(row[7])}
+		w.Backfill, _ = row[2].(bool)
+		if w.Window, err = civil(row[0]); err == nil {
+			err = json.Unmarshal([]byte(str(row[4])), &w.Cause)
+		}
+		if err != nil {
+			return nil, keys, fmt.Errorf("read the dirt of %s: %w", t.Name, err)
+		}
+		dirt = append(dirt, w)
+	}
+	return dirt, keys, nil
+}
+
+// SetNeeds is described at warehouse.Runner.
+func (r *Runner) SetNeeds(ctx context.Context, table, spec string, k warehouse.Kept) error {
+	r.forgetRun(table)
+	return r.Warehouse.SetNeeds(ctx, table, spec, k)
+}
+
+// forgetRun makes the next run of the table read what it needs.
+func (r *Runner) forgetRun(table string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, table)
+}

@@ -1,0 +1,37 @@
+package bigquery
+
+import (
+	"fmt"
+	"strings"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
+)
+
+// Spelling is how BigQuery writes what the deriver puts into queries.
+type Spelling struct{ dialect *sqlgen.Dialect }
+
+var _ warehouse.Spelling = Spelling{}
+
+// NewSpelling returns it.
+func NewSpelling() Spelling { return Spelling{sqlgen.BigQuery()} }
+
+// Ident is described at warehouse.Spelling.
+func (s Spelling) Ident(name string) string { return s.dialect.Ident(name) }
+
+// Literal is described at warehouse.Spelling.
+func (s Spelling) Literal(kind schemas.Kind, text string) string {
+	return s.dialect.Type(schemas.Type{Kind: kind}) + " " + s.dialect.Text(text)
+}
+
+// DirtyKeys is described at warehouse.Spelling. The Runner puts the keys in its
+// place.
+func (s Spelling) DirtyKeys() string { return sqlgen.AnyDirtyKeys }
+
+// Changes is described at warehouse.Spelling.
+func (s Spelling) Changes(table string, after, through int64) string {
+	dataset, name, _ := strings.Cut(table, ".")
+	changes := s.dialect.Changes(sqlgen.Name{Dataset: dataset, Table: name})
+	return fmt.Sprintf("(SELECT * EXCEPT (_load, _image) FROM %s WHERE _load > %d AND _load <= %d)", changes, after, through)
+}

@@ -1,0 +1,263 @@
+package bigquery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cloud.google.com/go/bigquery/storage/managedwriter"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+)
+
+// A request may have 20 MB. maxRequest leaves room for what stands around the
+// rows; depth is how many requests wait for their replies. Together they bound
+// what a load holds (G13).
+const (
+	maxRequest = 18 << 20
+	depth      = 2
+	rowFrame   = 6 // bytes around a row in a request, at most
+)
+
+// staged is a batch in its staging table.
+type staged struct {
+	batch    string
+	atUs     int64
+	rows     int64
+	nullKeys bool
+	bounds   map[int][2]string
+}
+
+// rowError is a row that cannot be staged, whatever is tried.
+type rowError struct{ err error }
+
+func (e *rowError) Error() string { return e.err.Error() }
+func (e *rowError) Unwrap() error { return e.err }
+
+// stage writes the batch's rows under a name of their own. If the stream fails,
+// all of them are written again under another name: what is left under the
+// first one is never read, and expires.
+func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *warehouse.Batch) (staged, error) {
+	if b.Rows == nil {
+		return staged{batch: randomID()}, nil
+	}
+	pause, began := w.pauses(), time.Now()
+	for attempt := 1; ; attempt++ {
+		s := staged{batch: w.session + "-" + randomID(), atUs: time.Now().UnixMicro()}
+		out := t.takeStream()
+		err := w.append(ctx, &out, c, b, &s)
+		if err == nil {
+			t.giveStream(out)
+			return s, nil
+		}
+		out.close()
+		if named, ok := refuses(err); ok {
+			return s, fmt.Errorf("stage: %w", w.findRefused(ctx, c, b, named, err))
+		}
+		var row *rowError
+		if errors.As(err, &row) || ctx.Err() != nil {
+			return s, fmt.Errorf("stage: %w", err)
+		}
+		kind := classOf(err)
+		if kind == fatal || kind == lag && time.Since(began) > w.opts.SchemaWait || kind != lag && kind != quota && attempt >= w.opts.Attempts {
+			return s, fmt.Errorf("stage: %w", cure(err))
+		}
+		w.metrics.restaged.Inc()
+		w.opts.Logger.Warn("batch staged again", "table", b.Table.Name, "load", b.Load, "err", err)
+		if waitErr := pause.wait(ctx, kind); waitErr != nil {
+			return s, fmt.Errorf("stage: %w", errors.Join(waitErr, err))
+		}
+	}
+}
+
+// append writes the rows once.
+func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b *warehouse.Batch, s *staged) error {
+	b.Rows.Reset()
+	e, desc, err := newEncoder(c, b.Table, s.batch, s.atUs)
+	if err != nil {
+		return &rowError{err}
+	}
+	p := pipeline{ctx: ctx, limit: w.opts.RequestBytes}
+	for {
+		row, err := e.next(b.Rows)
+		if isEnd(err) {
+			break
+		}
+		if err != nil {
+			if errors.Is(err, errRefused) {
+				return err
+			}
+			return &rowError{fmt.Errorf("row %d: %w", s.rows, err)}
+		}
+		if len(row)+rowFrame > p.limit {
+			return errRefused
+		}
+		if p.size+len(row)+rowFrame > p.limit {
+			if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
+				return err
+			}
+			// The row is the first of the next request.
+			e.sink.buf = append(p.buffer(), row...)
+			row = e.sink.buf
+		}
+		p.add(row)
+		s.rows++
+	}
+	if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
+		return err
+	}
+	for len(p.waiting) > 0 {
+		if err := p.receive(); err != nil {
+			return err
+		}
+	}
+	w.metrics.stagedRows.Add(float64(s.rows))
+	s.nullKeys, s.bounds = e.nullKeys, e.bounds(c)
+	return nil
+}
+
+// send hands the rows of a request over, and waits for the oldest reply if too
+// many are out.
+func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.DescriptorProto, p *pipeline, buf []byte) error {
+	if len(p.rows) == 0 {
+		return nil
+	}
+	if err := w.open(p.ctx, out, c, desc); err != nil {
+		return err
+	}
+	to := *out
+	result, err := to.AppendRows(p.ctx, p.rows, managedwriter.WithOffset(to.offset))
+	if err != nil {
+		return fmt.Errorf("append rows at offset %d: %w", to.offset, err)
+	}
+	to.offset += int64(len(p.rows))
+	w.metrics.stagedBytes.Add(float64(p.size))
+	p.waiting = append(p.waiting, waiting{result, buf, p.sent})
+	p.sent += int64(len(p.rows))
+	p.rows, p.size = nil, 0
+	if len(p.waiting) >= depth {
+		return p.receive()
+	}
+	return nil
+}
+
+// pipeline is what is on its way of one batch.
+type pipeline struct {
+	ctx     context.Context
+	limit   int
+	size    int
+	rows    [][]byte
+	sent    int64 // rows of the requests before
+	waiting []waiting
+	free    [][]byte
+}
+
+// waiting is a request without its reply. Until that comes, its rows are the
+// writer's.
+type waiting struct {
+	*managedwriter.AppendResult
+	buf   []byte
+	first int64 // its first row, counted over the batch
+}
+
+func (p *pipeline) add(row []byte) {
+	p.rows = append(p.rows, row)
+	p.size += len(row) + rowFrame
+}
+
+// buffer is an empty buffer for the rows of the next request. At most depth + 1
+// are made.
+func (p *pipeline) buffer() []byte {
+	if n := len(p.free); n > 0 {
+		b := p.free[n-1]
+		p.free = p.free[:n-1]
+		return b[:0]
+	}
+	return make([]byte, 0, p.limit)
+}
+
+// receive waits for the oldest reply.
+func (p *pipeline) receive() error {
+	oldest := p.waiting[0]
+	reply, err := oldest.FullResponse(p.ctx)
+	p.waiting = p.waiting[1:]
+	if err == nil {
+		p.free = append(p.free, oldest.buf)
+		return nil
+	}
+	if said := reply.GetRowErrors(); len(said) > 0 {
+		named := refusedRows{}
+		for _, row := range said {
+			named[oldest.first+row.GetIndex()] = row.GetMessage()
+		}
+		return named
+	}
+	return fmt.Errorf("append rows: %w", err)
+}
+
+// stream is an open stream into a staging table. What one batch leaves behind in
+// it, another one does not read.
+type stream struct {
+	*managedwriter.ManagedStream
+	table  string
+	offset int64 // of the next row
+	cancel context.CancelFunc
+}
+
+// open makes a stream into the batch's staging table, unless it is open. One
+// stream serves many loads: the service makes few in an hour.
+func (w *Warehouse) open(ctx context.Context, out **stream, c *sqlgen.Core, desc *descriptorpb.DescriptorProto) error {
+	name := c.Staging()
+	if *out != nil && (*out).table == name {
+		return nil
+	}
+	(*out).close()
+	*out = nil
+	// The stream outlives the load that opens it, but its making does not.
+	steady, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	ms, err := w.writes.NewManagedStream(steady,
+		managedwriter.WithDestinationTable(managedwriter.TableParentFromParts(w.opts.Project, sqlgen.Schema, name)),
+		managedwriter.WithType(managedwriter.CommittedStream), managedwriter.WithSchemaDescriptor(desc),
+		managedwriter.WithTraceID("Millrace:load"))
+	if !stop() && err == nil {
+		err = errors.Join(context.Cause(ctx), ms.Close())
+	}
+	if err != nil {
+		cancel()
+		return fmt.Errorf("open a stream into %s: %w", name, err)
+	}
+	*out = &stream{ManagedStream: ms, table: name, cancel: cancel}
+	return nil
+}
+
+// takeStream gives the table's stream to a load, which has it alone.
+func (t *table) takeStream() *stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.stream
+	t.stream = nil
+	return s
+}
+
+// giveStream takes it back, unless there is another one by now.
+func (t *table) giveStream(s *stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stream != nil {
+		s.close()
+		return
+	}
+	t.stream = s
+}
+
+// close gives the stream up. Its error says no more than that it is closed.
+func (s *stream) close() {
+	if s != nil {
+		_ = s.Close()
+		s.cancel()
+	}
+}

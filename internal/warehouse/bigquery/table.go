@@ -1,0 +1,237 @@
+package bigquery
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+
+	api "google.golang.org/api/bigquery/v2"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
+	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
+)
+
+// table is what this process knows of a core table. Nobody else changes a
+// definition but by Ensure, and nobody else moves a head whose epoch is ours.
+type table struct {
+	name sqlgen.Name
+
+	ddl    sync.Mutex           // def, imaged; held while they are read and changed in the service
+	def    coretable.Definition // without columns: not read
+	imaged bool                 // the table of images fits the needs
+
+	mu     sync.Mutex      // head, stream; never held over a call
+	head   *coretable.Head // nil: not known
+	stream *stream         // nil: none, or a load has it
+}
+
+// known is the head, if it is known.
+func (t *table) known() *coretable.Head {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.head
+}
+
+// learn notes a head that was read or written; nil says that it is not known
+// any more. What is older than what is known is of no interest.
+func (t *table) learn(h *coretable.Head) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h != nil && t.head != nil && (t.head.Epoch > h.Epoch || t.head.Epoch == h.Epoch && t.head.Load > h.Load) {
+		return
+	}
+	t.head = h
+}
+
+// entry is the state of the named table, read or not.
+func (w *Warehouse) entry(name string) (*table, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t := w.tables[name]; t != nil {
+		return t, nil
+	}
+	n, err := w.dialect.ParseName(name)
+	if err != nil {
+		return nil, err
+	}
+	t := &table{name: n}
+	w.tables[name] = t
+	return t, nil
+}
+
+// forget makes the next use of the table read its definition.
+func (t *table) forget() {
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
+	t.def = coretable.Definition{}
+}
+
+// definition is the definition of a table that Ensure has made, with the table
+// of images that its needs want.
+func (w *Warehouse) definition(ctx context.Context, t *table) (coretable.Definition, error) {
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
+	if len(t.def.Columns) == 0 {
+		def, found, err := w.readDefinition(ctx, t.name)
+		if err == nil && !found {
+			err = warehouse.ErrNoTable
+		}
+		if err != nil {
+			return def, fmt.Errorf("read the definition of %s: %w", t.name, err)
+		}
+		t.def, t.imaged = def, false
+	}
+	if !t.imaged {
+		if err := w.keepImages(ctx, t); err != nil {
+			return t.def, err
+		}
+	}
+	return t.def, nil
+}
+
+// Core returns a core table as it is: its columns in their order, or ErrNoTable.
+// It knows no descriptions and no event times.
+func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable, error) {
+	out := warehouse.CoreTable{Name: name}
+	t, err := w.entry(name)
+	if err != nil {
+		return out, err
+	}
+	def, err := w.definition(ctx, t)
+	if err != nil {
+		return out, err
+	}
+	out.Mode, out.Key = def.Mode, def.Key
+	for _, c := range def.Columns {
+		out.Columns = append(out.Columns, schemas.Column{Name: c.Name, Type: c.Type, Unsettable: c.Unsettable})
+	}
+	return out, nil
+}
+
+// metadata describes a table, if it is there. It costs nothing and is no job.
+func (w *Warehouse) metadata(ctx context.Context, dataset, name string) (md *api.Table, found bool, err error) {
+	pause := w.pauses()
+	for {
+		err = w.call(ctx, func(ctx context.Context) (err error) {
+			md, err = w.jobs.Tables.Get(w.opts.Project, dataset, name).Context(ctx).Do()
+			return err
+		})
+		switch {
+		case err == nil:
+			return md, true, nil
+		case isStatus(err, http.StatusNotFound):
+			return nil, false, nil
+		case classOf(err) == fatal:
+			return nil, false, cure(fmt.Errorf("describe %s.%s: %w", dataset, name, err))
+		}
+		if waitErr := pause.wait(ctx, classOf(err)); waitErr != nil {
+			return nil, false, fmt.Errorf("describe %s.%s: %w", dataset, name, err)
+		}
+	}
+}
+
+// columnsOf lists a table's columns in order; none if it does not exist.
+func (w *Warehouse) columnsOf(ctx context.Context, dataset, name string) (names, types []string, err error) {
+	md, found, err := w.metadata(ctx, dataset, name)
+	if err != nil || !found {
+		return nil, nil, err
+	}
+	if md.Schema == nil {
+		return nil, nil, nil
+	}
+	for _, f := range md.Schema.Fields {
+		names, types = append(names, f.Name), append(types, typeName(f))
+	}
+	return names, types, nil
+}
+
+// typeName is a field's type as SQL writes it: the API has older names.
+func typeName(f *api.TableFieldSchema) string {
+	switch {
+	case f.Mode == "REPEATED":
+		return "ARRAY"
+	case f.Precision > 0:
+		return fmt.Sprintf("%s(%d, %d)", f.Type, f.Precision, f.Scale)
+	}
+	switch f.Type {
+	case "INTEGER":
+		return "INT64"
+	case "FLOAT":
+		return "FLOAT64"
+	case "BOOLEAN":
+		return "BOOL"
+	}
+	return f.Type
+}
+
+// readDefinition reads the table's definition, if it is there.
+func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def coretable.Definition, found bool, err error) {
+	made, _, err := w.columnsOf(ctx, sqlgen.Schema, n.Own("head"))
+	if err != nil || !slices.Contains(made, "generation") { // a derived table has another head
+		return def, false, err
+	}
+	head, err := w.readHead(ctx, n)
+	if err != nil {
+		return def, false, err
+	}
+	n.Generation = head.Generation
+	names, types, err := w.columnsOf(ctx, n.BaseDataset(), n.BaseTable())
+	if err != nil || len(names) == 0 {
+		return def, false, err
+	}
+	if head.Name != n.String() {
+		return def, false, fmt.Errorf("the warehouse does not tell its name from that of %s", head.Name)
+	}
+	def.Mode, def.Unsettable, def.Generation, def.Key = head.Mode, head.Unsettable, head.Generation, head.Key
+	for i, name := range names {
+		if sqlgen.IsReserved(name) {
+			continue
+		}
+		t, ok := w.dialect.ParseType(types[i])
+		if !ok {
+			return def, false, fmt.Errorf("column %q has type %s, which no load writes: was it changed by hand?", name, types[i])
+		}
+		def.Columns = append(def.Columns, sqlgen.Column{
+			Name: name, Type: t, Key: slices.Contains(head.Key, name), Unsettable: slices.Contains(head.Unsettable, name),
+		})
+	}
+	for _, key := range head.Key {
+		if coretable.ColumnIndex(def.Columns, key) < 0 {
+			return def, false, fmt.Errorf("key column %q is gone: it was dropped by hand", key)
+		}
+	}
+	if def.Needs, err = w.readNeeds(ctx, n); err != nil {
+		return def, false, err
+	}
+	def.Images, _, err = w.columnsOf(ctx, sqlgen.Schema, n.Own("changes"))
+	return def, true, err
+}
+
+func (w *Warehouse) readNeeds(ctx context.Context, n sqlgen.Name) (needs []coretable.Need, err error) {
+	rows, err := w.query(ctx, n, w.dialect.ReadNeeds(n))
+	if err != nil {
+		return nil, fmt.Errorf("read the needs of %s: %w", n, err)
+	}
+	for _, r := range rows {
+		needs = append(needs, coretable.Need{Spec: str(r[0]), Kind: str(r[1]), Column: str(r[2])})
+	}
+	return needs, nil
+}
+
+// query runs a statement that reads.
+func (w *Warehouse) query(ctx context.Context, n sqlgen.Name, text string) ([][]any, error) {
+	res, err := w.run(ctx, task{
+		what: "read", table: n.String(), id: w.jobID("read", randomID()), text: func(string) string { return text },
+	})
+	return res.rows, err
+}
+
+func encode(v any) (string, error) {
+	b, err := json.Marshal(v)
+	return string(b), err
+}

@@ -1,0 +1,128 @@
+package bigquery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/bigquery/storage/managedwriter"
+	"github.com/prometheus/client_golang/prometheus"
+	api "google.golang.org/api/bigquery/v2"
+	"google.golang.org/api/option"
+
+	"millrace/internal/fault"
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+)
+
+var _ warehouse.Loader = (*Warehouse)(nil)
+
+// Options are what Open can be told. Project and Location are required: a job
+// whose reply is lost can be found again only where it was made.
+type Options struct {
+	Project  string
+	Location string // of the datasets and of every job, such as EU
+	// MaxBytesBilled fails a job that would read more, before it costs anything.
+	// Zero: no cap.
+	MaxBytesBilled int64
+	// Attempts is how many jobs are made for one load, each after the one
+	// before was seen to have ended. Zero: 6.
+	Attempts int
+	// CallTimeout bounds one call. Zero: 30 s.
+	CallTimeout time.Duration
+	// SchemaWait is how long a staging table that was just made may be unknown
+	// to the write path. Zero: 10 min.
+	SchemaWait time.Duration
+	// RetryWait is the first pause before something is tried again; it doubles up
+	// to a hundredfold. Zero: 500 ms.
+	RetryWait time.Duration
+
+	// RequestBytes bounds a request of the write path. Zero: 18 MiB, which is
+	// near to what the service takes.
+	RequestBytes int
+
+	// Jobs and Writes configure the clients of the two APIs.
+	Jobs   []option.ClientOption
+	Writes []option.ClientOption
+
+	Registerer prometheus.Registerer // nil: no metrics
+	Logger     *slog.Logger          // nil: silent
+	Fault      fault.Hook            // for tests
+}
+
+func (o Options) withDefaults() Options {
+	if o.Attempts <= 0 {
+		o.Attempts = 6
+	}
+	if o.CallTimeout <= 0 {
+		o.CallTimeout = 30 * time.Second
+	}
+	if o.SchemaWait <= 0 {
+		o.SchemaWait = 10 * time.Minute
+	}
+	if o.RetryWait <= 0 {
+		o.RetryWait = 500 * time.Millisecond
+	}
+	if o.RequestBytes <= 0 {
+		o.RequestBytes = maxRequest
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Warehouse is a project's datasets. Its methods may be called at the same time.
+type Warehouse struct {
+	opts    Options
+	dialect *sqlgen.Dialect
+	jobs    *api.Service // without the retries of the client above it, which know no end
+	writes  *managedwriter.Client
+	metrics *metrics
+	session string // makes the ids of this process's jobs its own
+
+	mu     sync.Mutex // tables
+	tables map[string]*table
+}
+
+// Open makes the clients. It reads nothing: a wrong project or a missing role
+// is seen by the first call that needs it.
+func Open(ctx context.Context, opts Options) (*Warehouse, error) {
+	opts = opts.withDefaults()
+	if opts.Project == "" {
+		return nil, errors.New("open BigQuery: no project is given")
+	}
+	if opts.Location == "" {
+		return nil, errors.New("open BigQuery: no location is given: say where its datasets are or are to be, such as EU or europe-west1")
+	}
+	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), tables: map[string]*table{}}
+	var err error
+	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
+		return nil, fmt.Errorf("register metrics of project %s: %w", opts.Project, err)
+	}
+	if w.jobs, err = api.NewService(ctx, append([]option.ClientOption{option.WithScopes(api.BigqueryScope)}, opts.Jobs...)...); err != nil {
+		return nil, fmt.Errorf("open BigQuery in project %s: %w", opts.Project, err)
+	}
+	// The writer's connections live as long as the warehouse, not as long as the
+	// call that opened it.
+	if w.writes, err = managedwriter.NewClient(context.WithoutCancel(ctx), opts.Project, opts.Writes...); err != nil {
+		return nil, fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err)
+	}
+	return w, nil
+}
+
+// Close ends the streams. Loads must have ended.
+func (w *Warehouse) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range w.tables {
+		t.takeStream().close()
+	}
+	if err := w.writes.Close(); err != nil {
+		return fmt.Errorf("close BigQuery in project %s: %w", w.opts.Project, err)
+	}
+	return nil
+}
