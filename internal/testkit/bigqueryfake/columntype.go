@@ -194,7 +194,9 @@ func typeOfDuck(duck string) (columnType, error) {
 		precision, err1 := strconv.ParseInt(p, 10, 64)
 		scale, err2 := strconv.ParseInt(s, 10, 64)
 		if err1 == nil && err2 == nil {
-			if precision-scale <= 29 && scale <= 9 {
+			// The sum of any decimals is one of 38 digits in DuckDB, and of the
+			// summands' own type in the service.
+			if scale <= 9 && (precision-scale <= 29 || precision == duckDigits) {
 				return columnType{name: "NUMERIC"}, nil
 			}
 			return columnType{name: "BIGNUMERIC"}, nil

@@ -13,9 +13,10 @@ import (
 // stand in GoogleSQL (behind FROM, JOIN and the commas of FROM), which names WITH
 // defines there, and which names are arrays of a table in the same FROM; whether
 // the text is valid otherwise is for a dry run to say. A reference that it did
-// not see would be one in that run.
-func parse(sql string) (warehouse.Parsed, error) {
-	r := &reader{sql: sql}
+// not see would be one in that run. ends says where the name ends that starts at
+// an offset.
+func parse(sql string) (parsed warehouse.Parsed, ends map[int]int, err error) {
+	r := &reader{sql: sql, ends: map[int]int{}}
 	for _, t := range sqltoken.Google(sql) {
 		if t.Kind != sqltoken.Space {
 			r.tokens = append(r.tokens, t)
@@ -29,23 +30,23 @@ func parse(sql string) (warehouse.Parsed, error) {
 			break
 		}
 		if !r.is("SELECT") && !r.is("WITH") && !r.is("FROM") && !r.is("(") {
-			return r.out, r.refuse("only a SELECT can define a table")
+			return r.out, nil, r.refuse("only a SELECT can define a table")
 		}
 		r.out.Statements++
 		r.group(nil, nil)
 		if r.is(")") {
-			return r.out, r.refuse("syntax error: a parenthesis is closed that was not opened")
+			return r.out, nil, r.refuse("syntax error: a parenthesis is closed that was not opened")
 		}
 	}
 	if r.depth > 0 {
 		r.at = r.open
-		return r.out, r.refuse("syntax error: a parenthesis is not closed")
+		return r.out, nil, r.refuse("syntax error: a parenthesis is not closed")
 	}
 	if n := len(r.tokens); n > 0 && !r.closed(r.tokens[n-1]) {
 		r.at = n - 1
-		return r.out, r.refuse("syntax error: a text or a name in quotes is not closed")
+		return r.out, nil, r.refuse("syntax error: a text or a name in quotes is not closed")
 	}
-	return r.out, nil
+	return r.out, r.ends, nil
 }
 
 // reader walks the tokens, one group between parentheses inside the other.
@@ -56,6 +57,7 @@ type reader struct {
 	depth  int
 	open   int // the last parenthesis that was opened
 	out    warehouse.Parsed
+	ends   map[int]int
 }
 
 func (r *reader) refuse(message string) error {
@@ -207,7 +209,7 @@ func (r *reader) tables(ctes, ranges []string) []string {
 	if len(names) == 0 {
 		return ranges
 	}
-	offset := r.tokens[first].Start
+	offset, end := r.tokens[first].Start, r.tokens[r.at-1].End
 	if r.is("(") {
 		r.out.Functions = append(r.out.Functions, warehouse.FunctionRef{Name: strings.Join(names, "."), Table: true, Offset: offset})
 		r.nested(ctes, ranges)
@@ -226,6 +228,7 @@ func (r *reader) tables(ctes, ranges []string) []string {
 	case len(names) == 1 && among(names[0], ctes): // as WITH defines it
 	case len(names) > 1 && among(names[0], ranges): // an array of a table beside it
 	default:
+		r.ends[offset] = end
 		r.out.Tables = append(r.out.Tables, ref)
 	}
 	return append(ranges, cmp.Or(ref.Alias, ref.Table))

@@ -34,7 +34,7 @@ func TestReferences(t *testing.T) {
 		{"SELECT @x, $y FROM core.a WHERE z = ?", "core.a", ""},
 		{"SELECT if(a, b, c), x[OFFSET(0)] FROM core.a", "core.a", "if OFFSET"},
 	} {
-		got, err := parse(c.sql)
+		got, _, err := parse(c.sql)
 		if err != nil {
 			t.Errorf("%s: %v", c.sql, err)
 			continue
@@ -84,13 +84,13 @@ func TestReferencesAreRefused(t *testing.T) {
 		"DECLARE x INT64; SELECT x":          "only a SELECT",
 		"SELECT 1 FROM core.a; DROP TABLE x": "only a SELECT",
 	} {
-		_, err := parse(sql)
+		_, _, err := parse(sql)
 		var refused *warehouse.QueryError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", sql, err, want)
 		}
 	}
-	if got, err := parse("SELECT 1; SELECT 2;"); err != nil || got.Statements != 2 {
+	if got, _, err := parse("SELECT 1; SELECT 2;"); err != nil || got.Statements != 2 {
 		t.Errorf("%d statements, %v", got.Statements, err)
 	}
 }
@@ -101,7 +101,7 @@ func FuzzReferences(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, sql string) {
-		got, err := parse(sql)
+		got, _, err := parse(sql)
 		if err != nil {
 			return
 		}

@@ -31,7 +31,6 @@ type Derived struct {
 	Owning  []string // a prefix of Key; empty unless dirty keys own rows
 	Window  string   // the column whose windows own rows; empty: none do
 	Append  bool
-	Window  string // the column of the windows; empty: there are none
 	// Changed are the columns beside Key of which runs keep old and new values;
 	// KeepImages says that they keep any.
 	Changed    []string
