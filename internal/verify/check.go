@@ -135,8 +135,8 @@ func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
 	head := "millrace." + ident(dataset+"__"+name+"__head")
 	t, err := p.Query(ctx, "SELECT absorbed FROM "+head)
 	if err != nil {
-		m := &moment{why: "it has not begun: " + err.Error()} // its head comes with its first run
-		return m.failing(state.Error), nil
+		m := &moment{why: "it has not begun: " + err.Error()}
+		return m.failing(state.Error), nil //nolint:nilerr // its head comes with its first run
 	}
 	m := &moment{loads: map[string]int64{s.Name: state.Load}}
 	absorbed := make(map[string]int64)
