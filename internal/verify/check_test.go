@@ -29,6 +29,7 @@ func (s *stuck) Status(context.Context) (*page.Status, error) {
 
 // A table whose runs fail is not waited for, however far it is behind.
 func TestTableWhoseRunsFail(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	spec := readText(t, `
 name: analytics.t

@@ -182,6 +182,7 @@ func (h *historian) Status(ctx context.Context) (*page.Status, error) {
 // A number becomes text, and later a decimal; its digits become more, which is
 // no other form.
 func TestHistoryOfSeveralGenerations(t *testing.T) {
+	t.Parallel()
 	number := schemas.Column{Name: "id", Type: schemas.Type{Kind: schemas.Int}}
 	version := func(topic string, columns ...schemas.Column) *schemas.Table {
 		return &schemas.Table{
