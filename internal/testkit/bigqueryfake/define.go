@@ -3,6 +3,7 @@ package bigqueryfake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -139,6 +140,9 @@ func (s *session) createPermanent(ctx context.Context, t *table, query string, r
 	if none == nil && missing {
 		return nil
 	}
+	if none == nil && !old.isView() && (!samePartition(old.partition, t.partition) || !slices.Equal(old.cluster, t.cluster)) {
+		return invalidQuery("Cannot replace a table with a different partitioning or clustering spec. Instead, DROP the table, and then recreate it.")
+	}
 	fill := func(physical string) error {
 		if query == "" {
 			return nil
@@ -163,6 +167,10 @@ func (s *session) createPermanent(ctx context.Context, t *table, query string, r
 		return s.Fake.change(ctx, "DROP TABLE "+old.physical)
 	}
 	return err
+}
+
+func samePartition(a, b *partition) bool {
+	return (a == nil) == (b == nil) && (a == nil || strings.EqualFold(a.column, b.column) && a.unit == b.unit)
 }
 
 // columnDefs reads what stands between the parentheses of CREATE TABLE.

@@ -211,3 +211,17 @@ func TestDiscardCountsAndKeepsNothing(t *testing.T) {
 	}
 	b.want("SELECT COUNT(*) FROM core.t", "[0]")
 }
+
+// A table is not replaced by one that is kept otherwise, and those of a dataset
+// that says so expire.
+func TestKeptAsItWasAndExpired(t *testing.T) {
+	b := setup(t, bigqueryfake.Options{})
+	b.do("CREATE SCHEMA kept OPTIONS (default_table_expiration_days = 1)",
+		"CREATE TABLE kept.t (day DATE, id INT64) PARTITION BY day CLUSTER BY id",
+		"CREATE OR REPLACE TABLE kept.t (day DATE, id INT64, more INT64) PARTITION BY day CLUSTER BY id AS SELECT day, id, 7 AS more FROM kept.t")
+	b.fails("CREATE OR REPLACE TABLE kept.t (day DATE, id INT64) CLUSTER BY id", "invalidQuery", "different partitioning or clustering spec")
+	b.fails("CREATE OR REPLACE TABLE kept.t (day DATE, id INT64) PARTITION BY day", "invalidQuery", "different partitioning or clustering spec")
+	b.want("SELECT COUNT(more) AS n FROM kept.t", "[0]")
+	b.fake.Skew(25 * time.Hour)
+	b.fails("SELECT 1 FROM kept.t", "notFound", "kept.t")
+}

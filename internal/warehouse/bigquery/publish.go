@@ -26,7 +26,7 @@ func (x *run) publish(ctx context.Context) error {
 	}
 	x.announce()
 	p := sqlgen.Publication{
-		Head: head, Load: x.load, Changed: x.changed, Mode: x.step.Mode, FreshKeys: len(x.step.MarkKeys) > 0, ByKeys: x.step.ByKeys,
+		Head: head, Load: x.load, Changed: x.changed, Forget: x.step.Forget, Logged: x.load > x.step.Load, Mode: x.step.Mode, FreshKeys: len(x.step.MarkKeys) > 0, ByKeys: x.step.ByKeys,
 		KeyMark: x.step.KeyMark, Dirt: dirt, CommittedUs: x.now.UnixMicro(),
 	}
 	const what = "publish"
@@ -189,6 +189,10 @@ func (x *run) announce() {
 		return
 	}
 	x.event.Load, x.event.Rows = x.load, x.rows
+	if x.orphans {
+		x.event.All = true
+		return
+	}
 	if x.KeepImages {
 		x.event.Covers.Changes = append(slices.Clone(x.Key), x.Changed...)
 	}

@@ -95,6 +95,7 @@ type run struct {
 	tables  []string      // scratch tables that were made
 	changed []int         // parts
 	rows    schemas.RowCounts
+	orphans bool            // the old code has left rows, or taken some away
 	marked  []string        // statements that write what becomes dirty
 	touched map[int][]int64 // buckets by event time
 	null    map[int]bool
@@ -271,14 +272,14 @@ func (x *run) sameColumns(ctx context.Context, query string) error {
 // inspect checks the result, and learns what it changes.
 func (x *run) inspect(ctx context.Context) error {
 	x.touched, x.null = map[int][]int64{}, map[int]bool{}
-	if len(x.step.Parts) == 0 {
+	if len(x.step.Parts) == 0 && !x.step.Forget {
 		return nil
 	}
 	checks := make([]sqlgen.RunCheck, len(x.step.Checks))
 	for i, c := range x.step.Checks {
 		checks[i] = sqlgen.RunCheck{Violated: c.Violated, Unique: c.Unique}
 	}
-	res, err := x.job(ctx, "inspect", "", x.Inspect(checks, x.times))
+	res, err := x.job(ctx, "inspect", "", x.Inspect(len(x.step.Parts), checks, x.times, x.step.Forget))
 	if err != nil {
 		return fmt.Errorf("inspect the result: %w", err)
 	}
@@ -296,7 +297,7 @@ func (x *run) inspect(ctx context.Context) error {
 			first := violation == nil || int(a) < violation.Part || int(a) == violation.Part && int(b) < check
 			if c > 0 && first {
 				check = int(b)
-				violation = &warehouse.ViolationError{Check: "inside the owned part", Part: int(a), Rows: c}
+				violation = &warehouse.ViolationError{Check: warehouse.CheckOwned, Part: int(a), Rows: c}
 				if b > 0 {
 					violation.Check = x.step.Checks[b-1].Name
 				}
@@ -304,6 +305,9 @@ func (x *run) inspect(ctx context.Context) error {
 		case sqlgen.InspectChanged:
 			x.changed = append(x.changed, int(a))
 			x.rows.Deleted, x.rows.Inserted = x.rows.Deleted+b, x.rows.Inserted+c
+		case sqlgen.InspectOrphans:
+			x.orphans = a+b > 0
+			x.rows.Deleted += a
 		case sqlgen.InspectBucket:
 			if row[2] == nil {
 				x.null[int(a)] = true
@@ -318,7 +322,7 @@ func (x *run) inspect(ctx context.Context) error {
 	slices.Sort(x.changed)
 	x.rows.Read = x.rows.Inserted + x.rows.Deleted
 	x.rows.Applied = x.rows.Read
-	if len(x.changed) > 0 {
+	if x.orphans || len(x.changed) > 0 {
 		x.load++
 	}
 	return nil

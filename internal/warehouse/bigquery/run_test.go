@@ -34,7 +34,7 @@ func days() warehouse.DerivedTable {
 	column := func(name string, k schemas.Kind) warehouse.ResultColumn {
 		return warehouse.ResultColumn{Name: name, SQLType: k.String(), Type: schemas.Type{Kind: k}}
 	}
-	return warehouse.DerivedTable{Name: "analytics.days", Columns: []warehouse.ResultColumn{column("day", schemas.Date), column("n", schemas.Int)}, EventTimes: []string{"day"}}
+	return warehouse.DerivedTable{Name: "analytics.days", Columns: []warehouse.ResultColumn{column("day", schemas.Date), column("n", schemas.Int)}, Window: "day", EventTimes: []string{"day"}}
 }
 
 func (d *deriver) acquire(t *testing.T) {
@@ -208,7 +208,7 @@ func TestCallsOfARun(t *testing.T) {
 // Beyond so many keys they are read from their table, and the result is the same.
 func TestMoreKeysThanLiterals(t *testing.T) {
 	table := days()
-	table.Name, table.EventTimes = "analytics.keyed", nil
+	table.Name, table.Window, table.EventTimes = "analytics.keyed", "", nil
 	table.Columns[0] = warehouse.ResultColumn{Name: "k", SQLType: "INT64", Type: schemas.Type{Kind: schemas.Int}}
 	table.Key, table.Owning = []string{"k"}, []string{"k"}
 	for _, mode := range []schemas.Mode{schemas.ModeMerge, schemas.ModeReplace} {

@@ -58,9 +58,11 @@ func (r *Runner) table(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &sqlgen.Derived{Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Append: t.Append}
-	if len(t.EventTimes) > 0 {
-		d.Window = t.EventTimes[0]
+	d := &sqlgen.Derived{
+		Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Window: t.Window, Append: t.Append, Partition: t.Window,
+	}
+	if !t.Append {
+		d.Cluster = t.Key
 	}
 	for _, c := range t.Columns {
 		d.Columns, d.Types = append(d.Columns, c.Name), append(d.Types, c.SQLType)
@@ -157,33 +159,35 @@ func reshape(d *sqlgen.Derived, md *api.Table) []string {
 		want = append(slices.Clone(want), sqlgen.ColLoad)
 	}
 	kept := func(name string) bool {
-		i := slices.Index(have, name)
-		w := slices.Index(d.Columns, name)
-		return i >= 0 && (w < 0 || types[i] == d.Types[w])
+		i, w := slices.Index(have, name), slices.Index(d.Columns, name)
+		return i >= 0 && slices.Contains(want, name) && (w < 0 || types[i] == d.Types[w])
 	}
 	var missing []string
-	remake := len(have) != len(want)
 	for _, name := range want {
 		if !slices.Contains(have, name) {
 			missing = append(missing, name)
-		} else if !kept(name) {
-			remake = true
 		}
 	}
-	window := ""
-	if md.TimePartitioning != nil {
-		window = md.TimePartitioning.Field
-	}
+	allKept := !slices.ContainsFunc(have, func(name string) bool { return !kept(name) })
 	switch {
-	case !remake:
+	case allKept && len(missing) == 0:
 		return nil
-	case len(missing) == len(want)-len(have) && !slices.ContainsFunc(have, func(name string) bool { return !slices.Contains(want, name) || !kept(name) }):
+	case allKept:
 		return []string{d.AddColumns(missing)}
-	case window != d.Partition() || window != "" && !kept(window):
-		// A table cannot be kept by another column than it was.
-		return []string{"DROP TABLE IF EXISTS " + d.View(d.Name), d.CreateTable()}
 	}
-	return []string{d.Remake(kept)}
+	// A table cannot be replaced by one that is kept by other columns than it.
+	was := *d
+	was.Partition, was.Cluster = "", nil
+	if md.TimePartitioning != nil {
+		was.Partition = md.TimePartitioning.Field
+	}
+	if md.Clustering != nil {
+		was.Cluster = md.Clustering.Fields
+	}
+	if was.Partition != "" && !kept(was.Partition) || slices.ContainsFunc(was.Cluster, func(name string) bool { return !kept(name) }) {
+		return d.Anew()
+	}
+	return []string{was.Remake(kept)}
 }
 
 func derivedHeadOf(n sqlgen.Name, rows [][]any) (h warehouse.DerivedHead, err error) {

@@ -258,3 +258,49 @@ func TestHangingSuccessionIsFenced(t *testing.T) {
 	g.old.head.Load = 3
 	g.check(t)
 }
+
+// The rows of a history without a key come under the number of the step, and no
+// old owner gives them another one later.
+func TestRowsComeUnderTheNumberOfTheSuccession(t *testing.T) {
+	p := newProject(t)
+	_, table := fixture(schemas.ModeAppend)
+	table.Key = nil
+	staged := table
+	staged.Name = schemas.GenerationName(table.Name, 2)
+	old, next := &consumer{p: p, table: table}, &consumer{p: p, table: staged}
+	for _, c := range []*consumer{old, next, next} {
+		if c.head.Epoch == 0 {
+			if err := p.w.Ensure(t.Context(), c.table); err != nil {
+				t.Fatal(err)
+			}
+			c.acquire(t)
+		}
+		if err := c.load(t, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step := warehouse.Succession{Table: table, Epoch: old.head.Epoch, Load: 2, Generation: 2, From: staged.Name, FromEpoch: next.head.Epoch, StartedAt: time.Now()}
+	release := make(chan struct{})
+	p.fake.On("statement BEGIN", 1, bigqueryfake.Hang(release)) // behind the first assertions
+	if _, err := p.w.Succeed(givesUpWhenFired(t, p.fake), &step); !errors.Is(err, errGivenUp) {
+		t.Fatalf("got %v", err)
+	}
+	p.crash(t)
+	old.acquire(t)
+	step.Epoch = old.head.Epoch
+	if _, err := p.w.Succeed(t.Context(), &step); err != nil {
+		t.Fatal(err)
+	}
+	old.head.Load = 2
+	close(release)
+	if err := old.load(t, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	loads := map[int64]int{}
+	for _, r := range p.rows(t, table) {
+		loads[r.Load]++
+	}
+	if len(loads) != 2 || loads[2] != 2*perLoad || loads[3] != perLoad {
+		t.Errorf("rows by load: %v", loads)
+	}
+}

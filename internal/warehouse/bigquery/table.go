@@ -172,7 +172,7 @@ func typeName(f *api.TableFieldSchema) string {
 // readDefinition reads the table's definition, if it is there.
 func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def coretable.Definition, found bool, err error) {
 	made, _, err := w.columnsOf(ctx, sqlgen.Schema, n.Own("head"))
-	if err != nil || !slices.Contains(made, "generation") { // a derived table has another head
+	if err != nil || len(made) == 0 || slices.Contains(made, "ready") { // a derived table has another head
 		return def, false, err
 	}
 	head, err := w.readHead(ctx, n)

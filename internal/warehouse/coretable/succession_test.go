@@ -59,6 +59,7 @@ func TestHeadsOfSuccessions(t *testing.T) {
 	want := from
 	want.Name, want.Epoch, want.Load, want.Generation = "core.t", 4, 8, 2
 	want.Complete = schemas.Progress{Pos: at(9, 0).Pos, Time: at(0, 5).Time} // neither goes back
+	want.Snapshot.Done = true
 	if !reflect.DeepEqual(next, want) {
 		t.Errorf("got %+v, want %+v", next, want)
 	}

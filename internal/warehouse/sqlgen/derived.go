@@ -31,6 +31,10 @@ type Derived struct {
 	Owning  []string // a prefix of Key; empty unless dirty keys own rows
 	Window  string   // the column whose windows own rows; empty: none do
 	Append  bool
+	// Partition and Cluster are the columns by which the table is kept, where the
+	// warehouse asks; those that cannot be are left out.
+	Partition string
+	Cluster   []string
 	// Changed are the columns beside Key of which runs keep old and new values;
 	// KeepImages says that they keep any.
 	Changed    []string
@@ -60,29 +64,21 @@ func (d *Derived) CreateTable() string {
 }
 
 // tableLayout is how the table is kept: by its windows, and together what has
-// near keys.
+// near values of some columns.
 func (d *Derived) tableLayout() layout {
 	l := layout{kind: "derived"}
 	for i, c := range d.Columns {
-		if t, ok := d.parseType(d.Types[i]); ok && c == d.Window && t.Kind.IsEventTime() {
+		if t, ok := d.parseType(d.Types[i]); ok && c == d.Partition && t.Kind.IsEventTime() {
 			l.partition, l.partKind = d.Ident(c), t.Kind
 		}
 	}
-	for _, c := range d.Key {
+	for _, c := range d.Cluster {
 		t, ok := d.parseType(d.typeOf(c))
 		if ok && clusters(t.Kind) && len(l.cluster) < maxCluster && d.Ident(c) != l.partition {
 			l.cluster = append(l.cluster, d.Ident(c))
 		}
 	}
 	return l
-}
-
-// Partition is the column by which the table is partitioned; empty: none.
-func (d *Derived) Partition() string {
-	if d.tableLayout().partition == "" {
-		return ""
-	}
-	return d.Window
 }
 
 // AddColumn and DropColumn change the table's columns.
@@ -127,6 +123,15 @@ func (d *Derived) StagePart(part int, query string) string {
 // has no value in a column that owns rows now. No run publishes such a row.
 // Empty: the table is owned as a whole, or only added to.
 func (d *Derived) Orphans() string {
+	orphaned := d.orphaned()
+	if orphaned == "" {
+		return ""
+	}
+	return fmt.Sprintf("DELETE FROM %s WHERE %s", d.table(), orphaned)
+}
+
+// orphaned is the condition that nothing owns a row.
+func (d *Derived) orphaned() string {
 	owners := d.Owning
 	if d.Window != "" {
 		owners = []string{d.Window}
@@ -138,7 +143,7 @@ func (d *Derived) Orphans() string {
 	for i, c := range owners {
 		absent[i] = d.Ident(c) + " IS NULL"
 	}
-	return fmt.Sprintf("DELETE FROM %s WHERE %s", d.table(), strings.Join(absent, " OR "))
+	return strings.Join(absent, " OR ")
 }
 
 // Outside counts the staged rows of a part that it does not own (G8).

@@ -69,6 +69,19 @@ func (d *Dialect) Owner(n Name, epoch int64) string {
 	return fmt.Sprintf("ASSERT (SELECT COUNT(*) FROM %s WHERE epoch = %d) = 1 AS %s", d.Head(n), epoch, d.Text(ReasonFenced))
 }
 
+// KindEmptied is the kind of the row of needs that says that rows were taken away
+// which no event has named.
+const KindEmptied = "emptied"
+
+// Anew makes the table anew, without its rows: a table cannot be kept by other
+// columns than it was. The next run of new code tells of it.
+func (d *Derived) Anew() []string {
+	return []string{
+		fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '', %s)", d.Needs(d.Name), KindEmptied, d.now),
+		"DROP TABLE IF EXISTS " + d.table(), d.CreateTable(),
+	}
+}
+
 // AddColumns adds columns in one statement.
 func (d *Derived) AddColumns(names []string) string {
 	adds := make([]string, len(names))
@@ -202,6 +215,7 @@ const (
 	InspectCheck   = 1 // part, check, rows that violate it; check 0: outside of what the part owns (G8)
 	InspectChanged = 2 // part, rows that go, rows that come
 	InspectBucket  = 3 // event time, bucket
+	InspectOrphans = 4 // rows that the old code has left, whether it has taken some away
 )
 
 // RunCheck is what a result must fulfil: no row for which Violated holds, no two
@@ -217,9 +231,25 @@ type Time struct {
 	Kind   schemas.Kind
 }
 
-// Inspect is the query of all that is to be known of a run's result. Its rows are
-// four numbers, the first of which says what the others are.
-func (r *Run) Inspect(checks []RunCheck, times []Time) string {
+// Inspect is the query of all that is to be known of a run's result, and with
+// forget of what the old code has left. Its rows are four numbers, the first of
+// which says what the others are. Without parts, there is no stage.
+func (r *Run) Inspect(parts int, checks []RunCheck, times []Time, forget bool) string {
+	var out []string
+	if parts > 0 {
+		out = r.inspectParts(checks, times)
+	}
+	if forget {
+		orphans := "0"
+		if orphaned := r.orphaned(); orphaned != "" {
+			orphans = fmt.Sprintf("(SELECT COUNT(*) FROM %s WHERE %s)", r.table(), orphaned)
+		}
+		out = append(out, fmt.Sprintf("SELECT %d AS what, %s AS a, (SELECT COUNT(*) FROM %s WHERE kind = '%s') AS b, 0 AS c", InspectOrphans, orphans, r.Needs(r.Name), KindEmptied))
+	}
+	return strings.Join(out, "\nUNION ALL\n")
+}
+
+func (r *Run) inspectParts(checks []RunCheck, times []Time) []string {
 	stage := r.scratch(r.Stage())
 	row := func(what int, a, b, c, from string) string {
 		return fmt.Sprintf("SELECT %d AS what, %s AS a, %s AS b, %s AS c FROM %s", what, a, b, c, from)
@@ -253,5 +283,5 @@ func (r *Run) Inspect(checks []RunCheck, times []Time) string {
 	for i, t := range times {
 		out = append(out, row(InspectBucket, fmt.Sprint(i), "b", "0", fmt.Sprintf("(SELECT DISTINCT %s AS b FROM %s)", r.bucket(t.Kind, r.Ident(t.Column)), changed)))
 	}
-	return strings.Join(out, "\nUNION ALL\n")
+	return out
 }

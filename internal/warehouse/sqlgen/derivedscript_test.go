@@ -43,19 +43,20 @@ func windowRun(t *testing.T) []string {
 	}
 	table := &Derived{
 		Dialect: d, Name: n, Columns: []string{"day", "item", "amount"}, Types: []string{"DATE", "STRING", "NUMERIC"}, Key: []string{"day", "item"},
-		Window: "day", Changed: []string{"amount"}, KeepImages: true,
+		Window: "day", Partition: "day", Cluster: []string{"day", "item"}, Changed: []string{"amount"}, KeepImages: true,
 	}
 	out := append(definitions(table), table.CreateRunChanges(), table.AddRunImages([]string{"amount"}), table.AddColumns([]string{"item"}),
 		table.Remake(func(c string) bool { return c != "amount" }))
+	out = append(out, table.Anew()...)
 	r := newRun(table)
 	r.Owned = []string{"(`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02')", "(`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03')"}
 	query := "SELECT DATE '2024-03-0%d' AS day, 'it\\'s' AS item, CAST(1.5 AS NUMERIC) AS amount -- no end"
 	out = append(out, "-- a run", r.made(r.Stage(), r.Compute([]string{fmt.Sprintf(query, 1), fmt.Sprintf(query, 2)})), r.made(r.Diff(), r.Differ()),
-		r.Inspect([]RunCheck{{Violated: "`item` IS NULL"}, {Unique: []string{"day", "item"}}}, []Time{{"day", schemas.Date}}))
+		r.Inspect(2, []RunCheck{{Violated: "`item` IS NULL"}, {Unique: []string{"day", "item"}}}, []Time{{"day", schemas.Date}}, true))
 	day := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
 	window := DirtyWindow{Window: day, Since: day, Mark: 3, Cause: "[]", Error: "it's no", Failures: 2, RetryAt: day}
 	p := Publication{
-		Head: headLiterals, Load: 8, Changed: []int{0, 1}, Mode: schemas.ModeReplace, CommittedUs: 1_700_000_000_000_000, Event: `{"table":"it's"}`,
+		Head: headLiterals, Load: 8, Changed: []int{0, 1}, Forget: true, Logged: true, Mode: schemas.ModeReplace, CommittedUs: 1_700_000_000_000_000, Event: `{"table":"it's"}`,
 		Dirt: append([]string{table.ForgetAll(), table.ClearWindows([]DirtyWindow{window, {Mark: 1}})}, table.MarkWindows([]DirtyWindow{window, {Window: day, Since: day, Cause: "[]"}})...),
 	}
 	out = append(out, "-- it is published: by replacing", one(r.Publish(p)))
@@ -63,9 +64,9 @@ func windowRun(t *testing.T) []string {
 	out = append(out, r.TakeMarks()...)
 	p.Mode = schemas.ModeMerge
 	out = append(out, "-- by merging", one(r.Publish(p)))
-	p.Changed, p.Dirt, r.KeepImages = nil, nil, false
+	p.Changed, p.Forget, p.Logged, p.Dirt, r.KeepImages = nil, false, false, nil, false
 	out = append(out, "-- progress alone", one(r.Publish(p)))
-	r.Owned, p.Changed, p.Mode = []string{"TRUE"}, []int{0}, schemas.ModeReplace
+	r.Owned, p.Changed, p.Logged, p.Mode = []string{"TRUE"}, []int{0}, true, schemas.ModeReplace
 	out = append(out, "-- the whole table", one(r.Publish(p)), table.ReadDirty())
 	out = append(out, "-- reading, sweeping", d.QueryBuckets("SELECT day FROM analytics.days -- no end", "day", schemas.Date), d.LiveNeeds(n, 1_700_000_000_000_000))
 	return append(out, d.SweepChanges(n, 5)...)
@@ -86,9 +87,9 @@ func keyRun(t *testing.T) []string {
 	out := append(definitions(table), "-- a run", r.made(r.Fresh(), r.FreshKeys([]string{"SELECT customer AS c FROM analytics.customers -- no end", "SELECT 7"})), r.made(r.Keys(), r.DueKeys(true, 9)), r.DueKeys(false, 0), r.ReadKeys(10))
 	literals := "(1, 2)"
 	r.Owned = []string{r.OwnedBy(literals)}
-	out = append(out, r.made(r.Stage(), r.Compute([]string{r.OwnKeys(query, literals)})), r.Compute([]string{r.OwnKeys(query, "")}), r.made(r.Diff(), r.Differ()), r.Inspect(nil, nil))
+	out = append(out, r.made(r.Stage(), r.Compute([]string{r.OwnKeys(query, literals)})), r.Compute([]string{r.OwnKeys(query, "")}), r.made(r.Diff(), r.Differ()), r.Inspect(1, nil, nil, false), r.Inspect(0, nil, nil, true))
 	p := Publication{
-		Head: headLiterals, Load: 8, Changed: []int{0}, Mode: schemas.ModeMerge, FreshKeys: true, ByKeys: true, KeyMark: 9, CommittedUs: 1_700_000_000_000_000,
+		Head: headLiterals, Load: 8, Changed: []int{0}, Logged: true, Mode: schemas.ModeMerge, FreshKeys: true, ByKeys: true, KeyMark: 9, CommittedUs: 1_700_000_000_000_000,
 		Event: "{}", Dirt: []string{Bind(table.HoldKeys(), "'it\\'s'", "2", "'2024-03-01 00:00:00+00'")},
 	}
 	out = append(out, "-- it is published", one(r.Publish(p)))
@@ -122,12 +123,12 @@ func everyTypeRun() []string {
 	r.Owned = []string{"TRUE"}
 	query := "SELECT " + strings.Join(values, ", ")
 	times := []Time{{"c_date", schemas.Date}, {"c_timestamp", schemas.Timestamp}, {"c_datetime", schemas.DateTime}}
-	out := append(definitions(table), table.CreateRunChanges(), "-- a run", r.made(r.Stage(), r.Compute([]string{query})), r.made(r.Diff(), r.Differ()), r.Inspect(nil, times))
-	p := Publication{Head: headLiterals, Load: 8, Changed: []int{0}, Mode: schemas.ModeMerge, CommittedUs: 1, Event: "{}"}
+	out := append(definitions(table), table.CreateRunChanges(), "-- a run", r.made(r.Stage(), r.Compute([]string{query})), r.made(r.Diff(), r.Differ()), r.Inspect(1, nil, times, true))
+	p := Publication{Head: headLiterals, Load: 8, Changed: []int{0}, Logged: true, Mode: schemas.ModeMerge, CommittedUs: 1, Event: "{}"}
 	out = append(out, "-- it is published", one(r.Publish(p)))
 	appended := *table
 	appended.Name.Table, appended.Append, appended.Key = "appended", true, nil
 	a := newRun(&appended)
 	p.Mode = schemas.ModeAppend
-	return append(append(out, definitions(&appended)...), appended.CreateRunChanges(), a.made(a.Stage(), a.Compute([]string{query})), a.Inspect(nil, times), one(a.Publish(p)))
+	return append(append(out, definitions(&appended)...), appended.CreateRunChanges(), a.made(a.Stage(), a.Compute([]string{query})), a.Inspect(1, nil, times, false), one(a.Publish(p)))
 }

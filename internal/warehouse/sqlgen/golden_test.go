@@ -175,6 +175,12 @@ func successions(t *testing.T, d *Dialect) string {
 	history.Columns = append(history.Columns, Column{Name: "id", Type: schemas.Type{Kind: schemas.String}, Key: true})
 	s.Old, s.From, s.Images = old, nil, false
 	list = append(list, "-- a history", old.CreateHeadRow(old.Name, old.Mode, `["id"]`, "[]"), old.CreateLoads(old.Name), old.CreateBase(), strings.TrimSuffix(history.Succession(s), ";\n"))
+	events, whole := all["append_without_key"], *all["append_without_key"]
+	taken := whole
+	whole.Name.Generation, taken.Name.Table = 2, "events__g2"
+	s.Old, s.From = events, &taken
+	list = append(list, "-- a history that is read anew", taken.CreateHeadRow(taken.Name, taken.Mode, "[]", "[]"), taken.CreateBase(),
+		events.CreateHeadRow(events.Name, events.Mode, "[]", "[]"), events.CreateLoads(events.Name), strings.TrimSuffix(whole.Succession(s), ";\n"))
 	return terminated(list)
 }
 

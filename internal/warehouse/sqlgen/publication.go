@@ -12,8 +12,12 @@ import (
 type Publication struct {
 	Head    []string // the literals of AdvanceDerived, in its order
 	Load    int64    // the run's
-	Changed []int    // the parts that changed; none: progress alone
-	Mode    schemas.Mode
+	Changed []int    // the parts that changed
+	// Forget takes away what the old code has left.
+	Forget bool
+	// Logged says that the run is in the log: it changed rows.
+	Logged bool
+	Mode   schemas.Mode
 	// FreshKeys puts the fresh keys into the dirt, under KeyMark; ByKeys takes the
 	// captured ones out of it.
 	FreshKeys, ByKeys bool
@@ -26,6 +30,12 @@ type Publication struct {
 // Publish is the run's transaction as a script (G4). It gives what specs need.
 func (r *Run) Publish(p Publication) string {
 	out := []string{"BEGIN TRANSACTION", Bind(r.AdvanceDerived(r.Name), p.Head...), "ASSERT @@row_count = 1 AS " + r.Text(ReasonFenced)} // G5
+	if p.Forget {
+		if orphans := r.Orphans(); orphans != "" {
+			out = append(out, orphans)
+		}
+		out = append(out, fmt.Sprintf("DELETE FROM %s WHERE kind = '%s'", r.Needs(r.Name), KindEmptied))
+	}
 	if len(p.Changed) > 0 {
 		switch {
 		case r.Append:
@@ -55,7 +65,7 @@ func (r *Run) Publish(p Publication) string {
 			r.Dirty(r.Name), r.scratch(r.Keys()), strings.Join(same, " AND ")))
 	}
 	out = append(out, p.Dirt...)
-	if len(p.Changed) > 0 {
+	if p.Logged {
 		out = append(out, Bind(r.LogLoad(r.Name), fmt.Sprint(p.Load), r.instant(p.CommittedUs), r.Text(p.Event)))
 	}
 	return script(append(out, "COMMIT TRANSACTION", "SELECT "+r.needsText(r.Name)+" AS needs")...)

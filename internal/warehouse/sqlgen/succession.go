@@ -34,8 +34,12 @@ func (c *Core) Succession(s SuccessionScript) string {
 		out = append(out, c.isAt(s.From.Name, s.FromEpoch, s.FromLoad))
 	}
 	if s.From != nil && c.Mode == schemas.ModeAppend {
-		// Nobody reads the rows yet.
-		out = append(out, fmt.Sprintf("UPDATE %s SET %s = %d WHERE TRUE", c.Base(c.Name), ColLoad, s.Load))
+		// Nobody reads the rows yet. Once the step was taken these are the rows that
+		// readers see: an old owner must not come as far as to write them (G5).
+		out = append(out, "BEGIN TRANSACTION",
+			fmt.Sprintf("UPDATE %s SET fence = fence + 1 WHERE epoch = %d AND load = %d - 1", c.Head(c.Name), s.Epoch, s.Load),
+			"ASSERT @@row_count = 1 AS "+c.Text(ReasonFenced),
+			fmt.Sprintf("UPDATE %s SET %s = %d WHERE TRUE", c.Base(c.Name), ColLoad, s.Load), "COMMIT TRANSACTION")
 	}
 	out = append(out, c.CreateStaging())
 	if s.From != nil {

@@ -50,6 +50,7 @@ func RunRunner(t *testing.T, open func(t *testing.T) *RunnerHarness) {
 		{"WrongEpochLoadOrHashIsFenced", runnerFenced},
 		{"ColumnsComeAndGo", runnerColumns},
 		{"ScopeChanges", runnerScope},
+		{"WhatOwnsRowsChanges", runnerOrphans},
 		{"ImagesAndNeeds", runnerImages},
 		{"SweepOfChanges", runnerSweep},
 		{"InputsOfEveryKind", runnerInputs},
@@ -100,7 +101,7 @@ func (o *owner) acquire(t *testing.T) {
 // windows is a table of windows of a day.
 func (h *RunnerHarness) windows(t *testing.T) *owner {
 	t.Helper()
-	return h.own(t, warehouse.DerivedTable{Name: "analytics.days", Columns: h.columns("day date, name text, n int"), EventTimes: []string{"day"}})
+	return h.own(t, warehouse.DerivedTable{Name: "analytics.days", Columns: h.columns("day date, name text, n int"), Window: "day", EventTimes: []string{"day"}})
 }
 
 // query gives the rows: lists of literals, null for none.

@@ -144,7 +144,7 @@ func runnerBag(t *testing.T, h *RunnerHarness) {
 }
 
 func runnerMerge(t *testing.T, h *RunnerHarness) {
-	o := h.own(t, warehouse.DerivedTable{Name: "analytics.merged", Columns: h.columns("day date, name text, n int"), Key: []string{"day", "name"}, EventTimes: []string{"day"}})
+	o := h.own(t, warehouse.DerivedTable{Name: "analytics.merged", Columns: h.columns("day date, name text, n int"), Key: []string{"day", "name"}, Window: "day", EventTimes: []string{"day"}})
 	merge := func(parts ...warehouse.Part) *warehouse.Step {
 		s := o.step(parts...)
 		s.Mode = schemas.ModeMerge

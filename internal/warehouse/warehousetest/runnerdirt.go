@@ -80,7 +80,7 @@ func runnerKeys(t *testing.T, h *RunnerHarness) {
 	// A result without what the query was restricted to is outside.
 	s = o.byKeys(6, []string{"1"})
 	s.Parts[0].Query = o.query("1 ann 9", "3 cid 8")
-	o.failing(t, s, violates("inside the owned part", 0, 1))
+	o.failing(t, s, violates(warehouse.CheckOwned, 0, 1))
 	// The same by replacing what is owned.
 	s = o.byKeys(7, []string{"1", "3"}, "3 cid 8")
 	s.Mode = schemas.ModeReplace
@@ -200,8 +200,48 @@ func runnerScope(t *testing.T, h *RunnerHarness) {
 	}
 }
 
+// runnerOrphans: new code under which another column owns rows leaves nothing of
+// the old rows, and says so once.
+func runnerOrphans(t *testing.T, h *RunnerHarness) {
+	o := h.windows(t)
+	o.commit(t, o.step(o.window(1, "2024-03-01 tea 1"), o.window(2, "2024-03-02 cup 2")))
+	forget := func(want bool) {
+		t.Helper()
+		s := o.step()
+		s.Forget = true
+		done := o.commit(t, s)
+		if (done.Load > 0) != want || done.All != want || len(done.Covers.EventTimes)+len(done.Touched) > 0 {
+			t.Fatalf("event %+v", done)
+		}
+		o.acquire(t)
+	}
+	forget(false)
+	o.want(t, "2024-03-01 tea 1", "2024-03-02 cup 2")
+	o.table.Columns = h.columns("at date, name text, n int")
+	o.table.Window, o.table.EventTimes = "at", []string{"at"}
+	o.acquire(t)
+	o.acquire(t)
+	forget(true)
+	o.want(t)
+	forget(false)
+	if events := o.logged(t); len(events) != 2 || !events[1].All {
+		t.Fatalf("log %+v", events)
+	}
+	// Of keys, and with a part beside it.
+	keyed := h.keyed(t)
+	keyed.commit(t, keyed.byKeys(1, []string{"1", "2"}, "1 ann 1", "2 bob 2"))
+	keyed.table.Columns, keyed.table.Key, keyed.table.Owning = h.columns("who text, name text, n int"), []string{"who"}, []string{"who"}
+	keyed.acquire(t)
+	s := keyed.byKeys(2, []string{"x"}, "x ann 1")
+	s.Forget = true
+	if done := keyed.commit(t, s); !done.All || done.Rows.Inserted != 1 {
+		t.Fatalf("event %+v", done)
+	}
+	keyed.want(t, "x ann 1")
+}
+
 func runnerImages(t *testing.T, h *RunnerHarness) {
-	o := h.own(t, warehouse.DerivedTable{Name: "analytics.days", Columns: h.columns("day date, name text, n int"), Key: []string{"name"}, EventTimes: []string{"day"}})
+	o := h.own(t, warehouse.DerivedTable{Name: "analytics.days", Columns: h.columns("day date, name text, n int"), Key: []string{"name"}, Window: "day", EventTimes: []string{"day"}})
 	o.commit(t, o.step(o.window(1, "2024-03-01 tea 1")))
 	must(t, h.Runner().SetNeeds(t.Context(), o.table.Name, "analytics.reader", warehouse.Kept{Changes: []string{"n", "gone"}, EventTimes: []string{"day"}}))
 	done := o.commit(t, o.step(o.window(1, "2024-03-01 tea 2", "2024-03-01 cup 3")))

@@ -37,7 +37,7 @@ func runnerOutside(t *testing.T, h *RunnerHarness) {
 	o := h.windows(t)
 	o.commit(t, o.step(o.window(1, "2024-03-01 tea 1")))
 	good := o.window(2, "2024-03-02 tea 1")
-	o.failing(t, o.step(good, o.window(1, "2024-03-01 tea 2", "2024-03-02 cup 1", "null pot 1")), violates("inside the owned part", 1, 2))
+	o.failing(t, o.step(good, o.window(1, "2024-03-01 tea 2", "2024-03-02 cup 1", "null pot 1")), violates(warehouse.CheckOwned, 1, 2))
 	o.commit(t, o.step(good))
 	o.want(t, "2024-03-01 tea 1", "2024-03-02 tea 1")
 }

@@ -35,7 +35,6 @@ CREATE TABLE IF NOT EXISTS `analytics`.`every` (
   `c_datetime` DATETIME,
   `c_json` JSON
 )
-CLUSTER BY `c_int64`
 OPTIONS (labels = [('millrace', 'derived')]);
 
 BEGIN TRANSACTION;
@@ -95,7 +94,9 @@ SELECT 3 AS what, 0 AS a, b AS b, 0 AS c FROM (SELECT DISTINCT UNIX_DATE(`c_date
 UNION ALL
 SELECT 3 AS what, 1 AS a, b AS b, 0 AS c FROM (SELECT DISTINCT (DIV(UNIX_MICROS(`c_timestamp`), 3600000000) - CASE WHEN MOD(UNIX_MICROS(`c_timestamp`), 3600000000) < 0 THEN 1 ELSE 0 END) AS b FROM `millrace_scratch`.`analytics__every__run_s_1__diff`)
 UNION ALL
-SELECT 3 AS what, 2 AS a, b AS b, 0 AS c FROM (SELECT DISTINCT (DIV(UNIX_MICROS(TIMESTAMP(`c_datetime`)), 3600000000) - CASE WHEN MOD(UNIX_MICROS(TIMESTAMP(`c_datetime`)), 3600000000) < 0 THEN 1 ELSE 0 END) AS b FROM `millrace_scratch`.`analytics__every__run_s_1__diff`);
+SELECT 3 AS what, 2 AS a, b AS b, 0 AS c FROM (SELECT DISTINCT (DIV(UNIX_MICROS(TIMESTAMP(`c_datetime`)), 3600000000) - CASE WHEN MOD(UNIX_MICROS(TIMESTAMP(`c_datetime`)), 3600000000) < 0 THEN 1 ELSE 0 END) AS b FROM `millrace_scratch`.`analytics__every__run_s_1__diff`)
+UNION ALL
+SELECT 4 AS what, 0 AS a, (SELECT COUNT(*) FROM `millrace`.`analytics__every__needs` WHERE kind = 'emptied') AS b, 0 AS c;
 
 -- it is published
 BEGIN TRANSACTION;

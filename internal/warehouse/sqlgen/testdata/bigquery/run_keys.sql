@@ -27,7 +27,6 @@ CREATE TABLE IF NOT EXISTS `analytics`.`customers` (
   `at` TIMESTAMP,
   `n` FLOAT64
 )
-CLUSTER BY `customer`, `at`
 OPTIONS (labels = [('millrace', 'derived')]);
 
 BEGIN TRANSACTION;
@@ -109,6 +108,8 @@ UNION ALL
 SELECT 1 AS what, _part AS a, 0 AS b, COUNT(*) AS c FROM `millrace_scratch`.`analytics__customers__run_s_1__stage` WHERE NOT COALESCE((`customer`) IN (1, 2), FALSE) GROUP BY _part
 UNION ALL
 SELECT 2 AS what, _part AS a, COUNTIF(_gone) AS b, COUNTIF(NOT _gone) AS c FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` GROUP BY _part;
+
+SELECT 4 AS what, (SELECT COUNT(*) FROM `analytics`.`customers` WHERE `customer` IS NULL) AS a, (SELECT COUNT(*) FROM `millrace`.`analytics__customers__needs` WHERE kind = 'emptied') AS b, 0 AS c;
 
 -- it is published
 BEGIN TRANSACTION;
@@ -217,7 +218,6 @@ CREATE TABLE IF NOT EXISTS `analytics`.`pairs` (
   `a` INT64,
   `b` STRING
 )
-CLUSTER BY `a`, `b`
 OPTIONS (labels = [('millrace', 'derived')]);
 
 BEGIN TRANSACTION;

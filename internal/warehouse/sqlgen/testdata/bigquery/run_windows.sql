@@ -67,6 +67,19 @@ CLUSTER BY `item`
 OPTIONS (labels = [('millrace', 'derived')])
 AS SELECT `day` AS `day`, `item` AS `item`, CAST(NULL AS NUMERIC) AS `amount` FROM `analytics`.`days`;
 
+INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at) VALUES ('', 'emptied', '', CURRENT_TIMESTAMP());
+
+DROP TABLE IF EXISTS `analytics`.`days`;
+
+CREATE TABLE IF NOT EXISTS `analytics`.`days` (
+  `day` DATE,
+  `item` STRING,
+  `amount` NUMERIC
+)
+PARTITION BY `day`
+CLUSTER BY `item`
+OPTIONS (labels = [('millrace', 'derived')]);
+
 -- a run
 CREATE TABLE `millrace_scratch`.`analytics__days__run_s_1__stage` AS
 SELECT `day`, `item`, `amount`, 0 AS _part FROM (
@@ -108,7 +121,9 @@ SELECT 1 AS what, _part AS a, 2 AS b, COUNT(*) AS c FROM (SELECT _part FROM `mil
 UNION ALL
 SELECT 2 AS what, _part AS a, COUNTIF(_gone) AS b, COUNTIF(NOT _gone) AS c FROM `millrace_scratch`.`analytics__days__run_s_1__diff` GROUP BY _part
 UNION ALL
-SELECT 3 AS what, 0 AS a, b AS b, 0 AS c FROM (SELECT DISTINCT UNIX_DATE(`day`) AS b FROM `millrace_scratch`.`analytics__days__run_s_1__diff`);
+SELECT 3 AS what, 0 AS a, b AS b, 0 AS c FROM (SELECT DISTINCT UNIX_DATE(`day`) AS b FROM `millrace_scratch`.`analytics__days__run_s_1__diff`)
+UNION ALL
+SELECT 4 AS what, (SELECT COUNT(*) FROM `analytics`.`days` WHERE `day` IS NULL) AS a, (SELECT COUNT(*) FROM `millrace`.`analytics__days__needs` WHERE kind = 'emptied') AS b, 0 AS c;
 
 -- it is published: by replacing
 BEGIN TRANSACTION;
@@ -116,6 +131,8 @@ UPDATE `millrace`.`analytics__days__head` SET load = 8, fence = fence + 1, code_
   window_begin = CAST('2024-03-01 00:00:00' AS DATETIME), window_frontier = CAST(NULL AS DATETIME), complete_time = CAST('2024-03-05 10:00:00.000001+00' AS TIMESTAMP), ready = TRUE
 WHERE epoch = 4 AND load = 7 AND code_hash = 'was';
 ASSERT @@row_count = 1 AS 'millrace: the head is not this writer\'s';
+DELETE FROM `analytics`.`days` WHERE `day` IS NULL;
+DELETE FROM `millrace`.`analytics__days__needs` WHERE kind = 'emptied';
 DELETE FROM `analytics`.`days` WHERE (`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02') OR (`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03');
 INSERT INTO `analytics`.`days` (`day`, `item`, `amount`)
 SELECT `day`, `item`, `amount` FROM `millrace_scratch`.`analytics__days__run_s_1__stage` WHERE _part IN (0, 1);
@@ -150,6 +167,8 @@ UPDATE `millrace`.`analytics__days__head` SET load = 8, fence = fence + 1, code_
   window_begin = CAST('2024-03-01 00:00:00' AS DATETIME), window_frontier = CAST(NULL AS DATETIME), complete_time = CAST('2024-03-05 10:00:00.000001+00' AS TIMESTAMP), ready = TRUE
 WHERE epoch = 4 AND load = 7 AND code_hash = 'was';
 ASSERT @@row_count = 1 AS 'millrace: the head is not this writer\'s';
+DELETE FROM `analytics`.`days` WHERE `day` IS NULL;
+DELETE FROM `millrace`.`analytics__days__needs` WHERE kind = 'emptied';
 MERGE INTO `analytics`.`days` AS t
 USING (
   SELECT `day` AS _c0, `item` AS _c1, `amount` AS _c2, FALSE AS gone FROM `millrace_scratch`.`analytics__days__run_s_1__diff` WHERE NOT _gone
