@@ -24,7 +24,7 @@ type platform struct {
 	path    string
 	plan    *fault.Plan
 	w       *duckdb.Warehouse
-	runner  *duckdb.Runner
+	runner  warehouse.Runner
 	dialect *duckdb.Dialect
 	now     time.Time
 	core    map[string]*coreTable

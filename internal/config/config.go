@@ -30,6 +30,7 @@ const (
 	KindMariaDB  = "mariadb"
 	KindMySQL    = "mysql"
 	KindDuckDB   = "duckdb"
+	KindBigQuery = "bigquery"
 )
 
 const defaultData = "data"
@@ -121,8 +122,19 @@ type Registry struct {
 
 // Warehouse says where the core and derived tables are.
 type Warehouse struct {
-	Kind string
-	Path string // of DuckDB: its file
+	Kind     string
+	Path     string // of DuckDB: its file
+	BigQuery BigQuery
+}
+
+// BigQuery is a project. Its credentials are the environment's: those of the
+// workload, or of the file that GOOGLE_APPLICATION_CREDENTIALS names.
+type BigQuery struct {
+	Project        string
+	Location       string // of all datasets, such as EU
+	MaxBytesBilled int64  // of one job; 0: no cap
+	JobsURL        string // in place of Google's; without TLS if it begins with http:
+	WritesAddr     string // host:port of the write path, with JobsURL
 }
 
 // Load reads the file. env looks up a variable, as os.LookupEnv does.

@@ -49,6 +49,18 @@ func TestGood(t *testing.T) {
 				Tables: map[string]config.Table{"shop.t": {Core: "core.t"}},
 			}},
 		},
+		"bigquery.yaml": {
+			Prefix: "millrace",
+			Data:   filepath.Join(dir, "data"),
+			Warehouse: config.Warehouse{Kind: config.KindBigQuery, Path: filepath.Join(dir, "data", "warehouse.duckdb"), BigQuery: config.BigQuery{
+				Project: "acme-data", Location: "EU", MaxBytesBilled: 2e12, JobsURL: "http://localhost:9050", WritesAddr: "localhost:9060",
+			}},
+			HTTP: "127.0.0.1:8080",
+			Sources: map[string]config.Source{"a": {
+				Kind: config.KindPostgres, DSN: "postgres://x@y/z",
+				Tables: map[string]config.Table{"public.t": {Core: "core.t"}},
+			}},
+		},
 		"full.yaml": {
 			Prefix:    "shop",
 			Data:      "/var/lib/millrace",

@@ -66,9 +66,18 @@ func (r *reader) registry(v value) Registry {
 var reserved = []string{"core", "core__base", "millrace"}
 
 func (r *reader) warehouse(v value, w *Warehouse) {
-	f := r.fields(v, "kind", "path")
+	f := r.fields(v, "kind", "path", "project", "location", "max_bytes_billed", "endpoints")
 	if kind, ok := f["kind"]; ok {
-		w.Kind = r.choice(kind, KindDuckDB)
+		w.Kind = r.choice(kind, KindDuckDB, KindBigQuery)
+	}
+	if w.Kind == KindBigQuery {
+		r.bigQuery(v, f, &w.BigQuery)
+		return
+	}
+	for _, name := range []string{"project", "location", "max_bytes_billed", "endpoints"} {
+		if other, ok := f[name]; ok {
+			r.fault(other, "belongs to BigQuery", "write kind: bigquery, or leave it out")
+		}
 	}
 	path, ok := f["path"]
 	if !ok {
@@ -83,6 +92,54 @@ func (r *reader) warehouse(v value, w *Warehouse) {
 	if stem := strings.TrimSuffix(base, filepath.Ext(base)); slices.Contains(reserved, strings.ToLower(stem)) {
 		r.fault(path, fmt.Sprintf("is called like the schema %s inside it", stem), "choose another name, such as warehouse.duckdb")
 	}
+}
+
+func (r *reader) bigQuery(v value, f map[string]value, b *BigQuery) {
+	if path, ok := f["path"]; ok {
+		r.fault(path, "belongs to DuckDB", "leave it out: BigQuery's tables are in the project")
+	}
+	for _, needed := range []struct {
+		name, cure string
+		into       *string
+	}{
+		{"project", "write the project's id, such as acme-data", &b.Project},
+		{"location", "write where the datasets are or are to be, such as EU or europe-west1", &b.Location},
+	} {
+		if field, ok := f[needed.name]; ok {
+			*needed.into = r.text(field)
+		} else {
+			r.fault(v.child(needed.name, v.line), "is absent", needed.cure)
+		}
+	}
+	if field, ok := f["max_bytes_billed"]; ok {
+		b.MaxBytesBilled = r.bytes(field)
+	}
+	if field, ok := f["endpoints"]; ok {
+		e := r.fields(field, "jobs", "writes")
+		for name, into := range map[string]*string{"jobs": &b.JobsURL, "writes": &b.WritesAddr} {
+			if at, ok := e[name]; ok {
+				*into = r.text(at)
+			} else if isMapping(field) {
+				r.fault(field.child(name, field.line), "is absent", "write both, or leave endpoints out for Google's")
+			}
+		}
+		if at, ok := e["writes"]; ok {
+			r.address(at, b.WritesAddr)
+		}
+	}
+}
+
+var byteSize = regexp.MustCompile(`^(\d{1,9})\s*(MB|GB|TB)$`)
+
+// bytes is a size such as 500GB.
+func (r *reader) bytes(v value) int64 {
+	m := byteSize.FindStringSubmatch(r.text(v))
+	if m == nil {
+		r.fault(v, "is not a size", "write it as 500GB or 2TB")
+		return 0
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64) // nine digits
+	return n * map[string]int64{"MB": 1e6, "GB": 1e9, "TB": 1e12}[m[2]]
 }
 
 // address checks host:port.

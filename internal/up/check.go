@@ -16,7 +16,7 @@ import (
 	"millrace/internal/invalid"
 	"millrace/internal/kafka"
 	"millrace/internal/page"
-	"millrace/internal/warehouse/duckdb"
+	"millrace/internal/warehouse"
 	"millrace/schemas"
 	"millrace/schemas/registry"
 )
@@ -123,7 +123,7 @@ func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config,
 		faults.Add(folder, 0, "derived", "is not there", "name the folder of the specs")
 		return faults, nil
 	}
-	dialect, err := duckdb.OpenDialect(ctx)
+	dialect, err := openDialect(ctx, conf)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ var coreName = regexp.MustCompile(`\bcore\.[A-Za-z_][A-Za-z0-9_]*`)
 
 // tables are the core tables as far as they are known: without a configuration
 // every name that the specs use is believed.
-func (c *Checked) tables(ctx context.Context, conf *config.Config, surveyed map[string]*schemas.Table, specs []*spec.Spec, dialect *duckdb.Dialect) ([]graph.Table, error) {
+func (c *Checked) tables(ctx context.Context, conf *config.Config, surveyed map[string]*schemas.Table, specs []*spec.Spec, dialect warehouse.Dialect) ([]graph.Table, error) {
 	if conf == nil {
 		c.Unchecked = append(c.Unchecked, "the core tables and their columns: name the configuration with --config")
 		return believed(specs), nil

@@ -7,7 +7,6 @@ import (
 
 	"millrace/deriver/graph"
 	"millrace/internal/warehouse"
-	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 	"millrace/schemas/avro"
 	"millrace/schemas/registry"
@@ -16,7 +15,7 @@ import (
 // graphTables are the core tables, with their columns where the dialect is
 // given. Those whose topics have no schema yet, because nothing was captured of
 // them, are named as unknown and have no columns.
-func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out []graph.Table, unknown []string, err error) {
+func (p *process) graphTables(ctx context.Context, dialect warehouse.Dialect) (out []graph.Table, unknown []string, err error) {
 	tables, err := p.tables()
 	if err != nil {
 		return nil, nil, err
@@ -42,15 +41,15 @@ func (p *process) graphTables(ctx context.Context, dialect *duckdb.Dialect) (out
 
 // known tells columns and key as the warehouse has them, and of what it has not
 // yet, as it will.
-func (p *process) known(ctx context.Context, dialect *duckdb.Dialect, topic string, core, history *graph.Table) error {
+func (p *process) known(ctx context.Context, dialect warehouse.Dialect, topic string, core, history *graph.Table) error {
 	missing := false
 	for _, t := range []*graph.Table{core, history} {
 		if t.Name == "" {
 			continue
 		}
 		there := false
-		if p.duck != nil {
-			is, err := p.duck.Core(ctx, t.Name)
+		if p.warehouse != nil {
+			is, err := p.warehouse.Core(ctx, t.Name)
 			if there = err == nil; there {
 				t.Key, t.Columns = is.Key, dialect.CoreColumns(is.Mode, is.Columns)
 				t.Append = is.Mode == schemas.ModeAppend
@@ -78,7 +77,7 @@ func (p *process) known(ctx context.Context, dialect *duckdb.Dialect, topic stri
 
 // describe tells columns and key: as the source says if it was asked, else from
 // the newest schemas of the topic.
-func (p *process) describe(ctx context.Context, dialect *duckdb.Dialect, topic string, core, history *graph.Table) error {
+func (p *process) describe(ctx context.Context, dialect warehouse.Dialect, topic string, core, history *graph.Table) error {
 	if t := p.surveyed[topic]; t != nil {
 		for _, c := range t.KeyColumns() {
 			core.Key = append(core.Key, c.Name)
@@ -116,7 +115,7 @@ func (p *process) describe(ctx context.Context, dialect *duckdb.Dialect, topic s
 	return nil
 }
 
-func setColumns(dialect *duckdb.Dialect, columns []schemas.Column, core, history *graph.Table) {
+func setColumns(dialect warehouse.Dialect, columns []schemas.Column, core, history *graph.Table) {
 	core.Columns = dialect.CoreColumns(modeOf(core), columns)
 	history.Columns = dialect.CoreColumns(schemas.ModeAppend, columns)
 }

@@ -20,7 +20,7 @@ import (
 	"millrace/internal/invalid"
 	"millrace/internal/kafka"
 	"millrace/internal/page"
-	"millrace/internal/warehouse/duckdb"
+	"millrace/internal/warehouse"
 	"millrace/schemas"
 	"millrace/schemas/avro"
 )
@@ -28,7 +28,7 @@ import (
 // derivers runs the derived tables of a folder of specs.
 type derivers struct {
 	*process
-	dialect *duckdb.Dialect
+	dialect warehouse.Dialect
 	specs   []*spec.Spec
 	texts   specTexts // of the specs' files, as they were read
 	client  *kgo.Client
@@ -63,7 +63,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if d.specs, faults, err = spec.Load(os.DirFS(p.Config.Derived)); err != nil {
 		return nil, err
 	}
-	if d.dialect, err = duckdb.OpenDialect(ctx); err != nil {
+	if d.dialect, err = openDialect(ctx, p.Config); err != nil {
 		return nil, err
 	}
 	p.closers = append(p.closers, d.dialect.Close)
@@ -80,7 +80,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	}
 	for _, n := range g.Nodes {
 		for table, kept := range deriver.Needs(n) {
-			if err := p.duck.SetNeeds(ctx, table, n.Spec.Name, kept); err != nil {
+			if err := p.warehouse.SetNeeds(ctx, table, n.Spec.Name, kept); err != nil {
 				return nil, fmt.Errorf("write down what %s needs of %s: %w", n.Spec.Name, table, err)
 			}
 		}
@@ -182,7 +182,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		old.stop()
 	}
 	table, err := deriver.New(deriver.Options{
-		Node: n, Runner: d.duck.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
+		Node: n, Runner: d.warehouse.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
 		Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
 	})
 	d.mu.Lock()

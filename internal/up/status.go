@@ -104,7 +104,7 @@ func (d *derivers) ranAt(ctx context.Context, table string, load int64) time.Tim
 	if load == 0 {
 		return time.Time{}
 	}
-	events, err := d.duck.Loads(ctx, table, load-1, 1)
+	events, err := d.warehouse.Loads(ctx, table, load-1, 1)
 	if err != nil || len(events) == 0 {
 		return time.Time{}
 	}
@@ -140,10 +140,10 @@ func coreStatus(t consumers.TableStatus, rows int64) page.Core {
 
 // count is the number of rows that readers see, or -1 while there is no table.
 func (p *process) count(ctx context.Context, table string) (n int64) {
-	if p.duck == nil {
+	if p.warehouse == nil {
 		return -1
 	}
-	if n, err := p.duck.Count(ctx, table); err == nil {
+	if n, err := p.warehouse.Count(ctx, table); err == nil {
 		return n
 	}
 	return -1
@@ -152,65 +152,14 @@ func (p *process) count(ctx context.Context, table string) (n int64) {
 // maxRows bounds the answer to a query.
 const maxRows = 1_000_000
 
-// query answers a SELECT. Values are cast to text by the warehouse itself, so
-// that they are its own spelling.
+// query answers a SELECT.
 func (p *process) query(ctx context.Context, text string) (*page.Table, error) {
-	if p.duck == nil {
+	if p.warehouse == nil {
 		return nil, errors.New("this process has no warehouse")
 	}
-	text = strings.TrimRight(strings.TrimSpace(text), "; \n\t")
-	rows, err := p.duck.Query(ctx, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n"+text+"\n)")
+	answer, err := p.warehouse.Select(ctx, text, maxRows)
 	if err != nil {
-		// The person's own text makes a better error; and SHOW and DESCRIBE run
-		// by themselves alone.
-		if rows, err = p.duck.Query(ctx, text); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
-	defer func() { _ = rows.Close() }()
-	out := &page.Table{Rows: [][]*string{}}
-	if out.Columns, err = rows.Columns(); err != nil {
-		return nil, fmt.Errorf("read columns: %w", err)
-	}
-	if out.Types, err = p.types(ctx, text); err != nil {
-		out.Types = make([]string, len(out.Columns)) // of SHOW and DESCRIBE
-	}
-	for rows.Next() {
-		if len(out.Rows) == maxRows {
-			return nil, fmt.Errorf("the answer has more than %d rows: add a LIMIT", maxRows)
-		}
-		row := make([]*string, len(out.Columns))
-		into := make([]any, len(out.Columns))
-		for i := range row {
-			into[i] = &row[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return nil, fmt.Errorf("read row: %w", err)
-		}
-		out.Rows = append(out.Rows, row)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read rows: %w", err)
-	}
-	return out, nil
-}
-
-// types are the types of the query's columns.
-func (p *process) types(ctx context.Context, text string) (out []string, err error) {
-	rows, err := p.duck.Query(ctx, "SELECT column_type FROM (DESCRIBE "+text+")")
-	if err != nil {
-		return nil, fmt.Errorf("describe query: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, fmt.Errorf("describe query: %w", err)
-		}
-		out = append(out, name)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("describe query: %w", err)
-	}
-	return out, nil
+	return &page.Table{Columns: answer.Columns, Types: answer.Types, Rows: answer.Rows}, nil
 }

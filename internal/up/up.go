@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +22,7 @@ import (
 	"millrace/internal/kafka/embedded"
 	"millrace/internal/ops"
 	"millrace/internal/page"
-	"millrace/internal/warehouse/duckdb"
+	"millrace/internal/warehouse"
 	"millrace/producers"
 	"millrace/schemas"
 	"millrace/schemas/registry"
@@ -52,16 +51,16 @@ type Options struct {
 // process is everything that one process has open.
 type process struct {
 	Options
-	metrics  *prometheus.Registry
-	began    time.Time
-	names    kafka.Names
-	cluster  kafka.Cluster
-	broker   *embedded.Broker // nil if Kafka is elsewhere
-	ops      *ops.Server
-	schemas  *registry.Registry // nil if the registry is elsewhere
-	registry *registry.Client
-	duck     *duckdb.Warehouse         // nil if only producers run
-	surveyed map[string]*schemas.Table // of a check: tables by topic, as their sources say
+	metrics   *prometheus.Registry
+	began     time.Time
+	names     kafka.Names
+	cluster   kafka.Cluster
+	broker    *embedded.Broker // nil if Kafka is elsewhere
+	ops       *ops.Server
+	schemas   *registry.Registry // nil if the registry is elsewhere
+	registry  *registry.Client
+	warehouse warehouse.Warehouse       // nil if only producers run
+	surveyed  map[string]*schemas.Table // of a check: tables by topic, as their sources say
 
 	producers []*producers.Producer
 	kinds     []string     // of the producers' sources
@@ -207,14 +206,9 @@ func (p *process) openWarehouse(ctx context.Context) (err error) {
 	if !p.Parts.Consume && !p.Parts.Derive {
 		return nil
 	}
-	path := p.Config.Warehouse.Path
-	if path == "" {
-		path = filepath.Join(p.Config.Data, duckdb.FileName)
-	}
-	p.duck, err = duckdb.Open(ctx, path, duckdb.Options{Logger: p.Log, Registerer: p.metrics})
-	if err != nil {
+	if p.warehouse, err = openWarehouse(ctx, p.Config, p.Log, p.metrics); err != nil {
 		return err
 	}
-	p.closers = append(p.closers, p.duck.Close)
+	p.closers = append(p.closers, p.warehouse.Close)
 	return nil
 }

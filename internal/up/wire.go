@@ -103,7 +103,7 @@ func (p *process) makeConsumer(ctx context.Context) error {
 		limits.Age = 100 * time.Millisecond
 	}
 	p.consumer, err = consumers.New(consumers.Options{
-		Cluster: p.cluster, Names: p.names, Group: p.Config.Prefix + ".consumers", Tables: tables, Loader: p.duck,
+		Cluster: p.cluster, Names: p.names, Group: p.Config.Prefix + ".consumers", Tables: tables, Loader: p.warehouse,
 		Registry: p.registry, Limits: limits, Memory: 64 << 20, Log: p.Log, Metrics: p.metrics,
 	})
 	if err != nil || !p.cluster.Embedded {

@@ -18,7 +18,12 @@ type Dialect interface {
 	// Every relation that the query reads must be among them.
 	Columns(ctx context.Context, query string, over []Relation) ([]ResultColumn, error)
 
+	// CoreColumns are the columns that a query sees of a core table.
+	CoreColumns(mode schemas.Mode, columns []schemas.Column) []ResultColumn
+
 	Spelling
+
+	Close() error
 }
 
 // Spelling is how a warehouse writes what the deriver puts into queries.

@@ -36,7 +36,7 @@ func TestRunnerConformance(t *testing.T) {
 			Harness: p.harness(), Spelling: NewSpelling(), SQLType: sqlgen.BigQuery().Type, RunPoints: points, RunCommitted: committed,
 			Runner: func() warehouse.Runner {
 				if of != p.w {
-					of, runner = p.w, p.w.Runner(RunnerOptions{})
+					of, runner = p.w, p.w.newRunner(RunnerOptions{})
 				}
 				return runner
 			},

@@ -22,13 +22,31 @@ import (
 // what they give by a dry run, which costs nothing and reads no table.
 type Dialect struct {
 	Spelling
-	w *Warehouse
+	w     *Warehouse
+	owned bool // w is closed with it
 }
 
 var _ warehouse.Dialect = (*Dialect)(nil)
 
 // Dialect returns the reader of queries.
-func (w *Warehouse) Dialect() *Dialect { return &Dialect{NewSpelling(), w} }
+func (w *Warehouse) Dialect() *Dialect { return &Dialect{Spelling: NewSpelling(), w: w} }
+
+// OpenDialect opens one that has clients of its own.
+func OpenDialect(ctx context.Context, opts Options) (*Dialect, error) {
+	w, err := Open(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Dialect{Spelling: NewSpelling(), w: w, owned: true}, nil
+}
+
+// Close closes the clients that are its own.
+func (d *Dialect) Close() error {
+	if d.owned {
+		return d.w.Close()
+	}
+	return nil
+}
 
 // Parse is described at warehouse.Dialect. A text that it can read may still not
 // be valid: Columns finds that.

@@ -25,7 +25,7 @@ type deriver struct {
 
 func newDeriver(t *testing.T, p *project, table warehouse.DerivedTable) *deriver {
 	t.Helper()
-	d := &deriver{p: p, runner: p.w.Runner(RunnerOptions{}), table: table}
+	d := &deriver{p: p, runner: p.w.newRunner(RunnerOptions{}), table: table}
 	d.acquire(t)
 	return d
 }
@@ -280,12 +280,12 @@ func TestCapOnBilledBytes(t *testing.T) {
 	if err := d.commit(t.Context(), t, 1); err != nil {
 		t.Fatal(err)
 	}
-	d.runner = p.w.Runner(RunnerOptions{MaxBytesBilled: 1, Batch: true})
+	d.runner = p.w.newRunner(RunnerOptions{MaxBytesBilled: 1, Batch: true})
 	err := d.commit(t.Context(), t, 2)
 	if err == nil || !strings.Contains(err.Error(), "raise the cap on billed bytes") {
 		t.Fatalf("got %v", err)
 	}
-	d.runner = p.w.Runner(RunnerOptions{})
+	d.runner = p.w.newRunner(RunnerOptions{})
 	if err := d.commit(t.Context(), t, 2); err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestCapOnBilledBytes(t *testing.T) {
 // Of a job is said what it is for, and how it may wait.
 func TestJobsOfARunAreNamed(t *testing.T) {
 	_, w := newService(t)
-	r := w.Runner(RunnerOptions{Batch: true, MaxBytesBilled: 7})
+	r := w.newRunner(RunnerOptions{Batch: true, MaxBytesBilled: 7})
 	job := r.describe(task{what: "compute", table: "analytics.Days", text: func(string) string { return "SELECT 1" }, into: "t", batch: r.conf.Batch, maxBytes: r.conf.MaxBytesBilled}, "id")
 	q := job.Configuration.Query
 	if q.Priority != "BATCH" || q.MaximumBytesBilled != 7 || q.WriteDisposition != "WRITE_TRUNCATE" || q.DestinationTable.DatasetId != sqlgen.Scratch ||

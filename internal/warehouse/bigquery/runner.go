@@ -47,8 +47,10 @@ type knownRun struct {
 
 var _ warehouse.Runner = (*Runner)(nil)
 
-// Runner returns what keeps derived tables in w. It is closed with w.
-func (w *Warehouse) Runner(opts RunnerOptions) *Runner {
+// Runner is described at warehouse.Warehouse.
+func (w *Warehouse) Runner() warehouse.Runner { return w.newRunner(w.opts.Runs) }
+
+func (w *Warehouse) newRunner(opts RunnerOptions) *Runner {
 	return &Runner{Warehouse: w, conf: opts, derived: map[string]bool{}, known: map[string]*knownRun{}}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,13 +13,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	api "google.golang.org/api/bigquery/v2"
 	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"millrace/internal/fault"
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
 )
 
-var _ warehouse.Loader = (*Warehouse)(nil)
+var _ warehouse.Warehouse = (*Warehouse)(nil)
 
 // Options are what Open can be told. Project and Location are required: a job
 // whose reply is lost can be found again only where it was made.
@@ -44,6 +47,11 @@ type Options struct {
 	// near to what the service takes.
 	RequestBytes int
 
+	// Endpoints stand in for Google's; none: Google's.
+	Endpoints Endpoints
+	// Runs are what the Runner is told.
+	Runs RunnerOptions
+
 	// Jobs and Writes configure the clients of the two APIs.
 	Jobs   []option.ClientOption
 	Writes []option.ClientOption
@@ -53,7 +61,27 @@ type Options struct {
 	Fault      fault.Hook            // for tests
 }
 
+// Endpoints are where the two APIs are.
+type Endpoints struct {
+	Jobs   string // a URL; one of http: has neither TLS nor credentials
+	Writes string // host:port, likewise
+}
+
+func (e Endpoints) options() (jobs, writes []option.ClientOption) {
+	if e == (Endpoints{}) {
+		return nil, nil
+	}
+	jobs, writes = append(jobs, option.WithEndpoint(e.Jobs)), append(writes, option.WithEndpoint(e.Writes))
+	if strings.HasPrefix(e.Jobs, "http:") {
+		jobs = append(jobs, option.WithoutAuthentication())
+		writes = append(writes, option.WithoutAuthentication(), option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	}
+	return jobs, writes
+}
+
 func (o Options) withDefaults() Options {
+	jobs, writes := o.Endpoints.options()
+	o.Jobs, o.Writes = append(jobs, o.Jobs...), append(writes, o.Writes...)
 	if o.Attempts <= 0 {
 		o.Attempts = 6
 	}
@@ -86,6 +114,7 @@ type Warehouse struct {
 
 	mu     sync.Mutex // tables
 	tables map[string]*table
+	counts map[string]counted
 }
 
 // Open makes the clients. It reads nothing: a wrong project or a missing role
@@ -98,7 +127,7 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	if opts.Location == "" {
 		return nil, errors.New("open BigQuery: no location is given: say where its datasets are or are to be, such as EU or europe-west1")
 	}
-	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), tables: map[string]*table{}}
+	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), tables: map[string]*table{}, counts: map[string]counted{}}
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, fmt.Errorf("register metrics of project %s: %w", opts.Project, err)

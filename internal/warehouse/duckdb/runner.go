@@ -30,7 +30,7 @@ type Runner struct {
 var _ warehouse.Runner = (*Runner)(nil)
 
 // Runner returns what keeps derived tables in w. It is closed with w.
-func (w *Warehouse) Runner() *Runner { return &Runner{Warehouse: w} }
+func (w *Warehouse) Runner() warehouse.Runner { return &Runner{Warehouse: w} }
 
 // derived is the table for the generator of SQL.
 func (r *Runner) derived(t warehouse.DerivedTable) (*sqlgen.Derived, error) {

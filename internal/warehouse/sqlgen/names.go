@@ -118,3 +118,8 @@ func ParseUnset(s string) []string {
 	}
 	return names
 }
+
+// HeadOf is the name of the core table that has the head, of the dataset core.
+func HeadOf(head string) string {
+	return "core." + strings.TrimSuffix(strings.TrimPrefix(head, "core__"), "__head")
+}

@@ -1,0 +1,146 @@
+package bigquery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	api "google.golang.org/api/bigquery/v2"
+
+	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
+)
+
+// counted is how many rows a table had at a time.
+type counted struct {
+	rows int64
+	at   time.Time
+}
+
+// countAgain is how long a count is believed: it is for people to look at.
+const countAgain = 15 * time.Second
+
+// Count is described at warehouse.Warehouse. It is the service's own count of the
+// table's rows, which costs nothing: delete markers of a core table are in it.
+func (w *Warehouse) Count(ctx context.Context, table string) (int64, error) {
+	w.mu.Lock()
+	last, known := w.counts[table]
+	w.mu.Unlock()
+	if known && time.Since(last.at) < countAgain {
+		return last.rows, nil
+	}
+	n, err := w.dialect.ParseName(table)
+	if err != nil {
+		return 0, err
+	}
+	md, found, err := w.metadata(ctx, n.Dataset, n.Table)
+	if err == nil && found && md.View != nil {
+		n.Generation, _ = strconv.Atoi(md.Labels[sqlgen.LabelGeneration])
+		md, found, err = w.metadata(ctx, n.BaseDataset(), n.BaseTable())
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("count rows of %s: %w", table, err)
+	case !found:
+		return 0, fmt.Errorf("count rows of %s: %w", table, warehouse.ErrNoTable)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.counts[table] = counted{int64(md.NumRows), time.Now()}
+	return int64(md.NumRows), nil
+}
+
+// Select is described at warehouse.Warehouse.
+func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehouse.Answer, error) {
+	parsed, _, err := parse(query)
+	if err != nil {
+		return nil, err
+	}
+	if parsed.Statements != 1 {
+		return nil, errors.New("only a single SELECT can be run here")
+	}
+	id := "millrace_select_" + randomID()
+	if err := w.insert(ctx, task{what: "select", table: "none", text: func(string) string { return query }}, id); err != nil {
+		return nil, fmt.Errorf("make job %s: %w", id, err)
+	}
+	page, err := w.await(ctx, id, true)
+	if err != nil {
+		if ctx.Err() != nil {
+			w.cancel(ctx, id)
+		}
+		return nil, err
+	}
+	out := &warehouse.Answer{Rows: [][]*string{}}
+	for _, f := range page.Schema.Fields {
+		out.Columns, out.Types = append(out.Columns, f.Name), append(out.Types, typeName(f))
+	}
+	for schema := page.Schema; ; {
+		for _, r := range page.Rows {
+			if len(out.Rows) == max {
+				return nil, warehouse.ErrTooManyRows
+			}
+			out.Rows = append(out.Rows, texts(schema, r))
+		}
+		if page.PageToken == "" {
+			return out, nil
+		}
+		if err := w.call(ctx, func(ctx context.Context) (err error) {
+			page, err = w.page(ctx, id, page.PageToken, true)
+			return err
+		}); err != nil {
+			return nil, fmt.Errorf("read the result: %w", err)
+		}
+	}
+}
+
+// texts are a row's values as SQL writes them.
+func texts(schema *api.TableSchema, row *api.TableRow) []*string {
+	out := make([]*string, len(row.F))
+	for i, cell := range row.F {
+		text, ok := cell.V.(string)
+		switch {
+		case cell.V == nil:
+			continue
+		case !ok:
+			text = strings.TrimSpace(fmt.Sprint(cell.V)) // a list or a struct
+		case schema.Fields[i].Type == "TIMESTAMP":
+			if us, err := strconv.ParseInt(text, 10, 64); err == nil {
+				text = time.UnixMicro(us).UTC().Format("2006-01-02 15:04:05.999999") + "+00"
+			}
+		}
+		out[i] = &text
+	}
+	return out
+}
+
+// Loaded is described at warehouse.Warehouse.
+func (w *Warehouse) Loaded(ctx context.Context) (table, topic string, err error) {
+	var list *api.TableList
+	err = w.call(ctx, func(ctx context.Context) (err error) {
+		list, err = w.jobs.Tables.List(w.opts.Project, sqlgen.Schema).MaxResults(1000).Context(ctx).Do()
+		return err
+	})
+	if isStatus(err, 404) {
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", cure(fmt.Errorf("list the tables of %s: %w", sqlgen.Schema, err))
+	}
+	for _, t := range list.Tables {
+		head := t.TableReference.TableId
+		if !strings.HasPrefix(head, "core__") || !strings.HasSuffix(head, "__head") {
+			continue
+		}
+		answer, err := w.Select(ctx, "SELECT topic FROM "+w.dialect.Ident(sqlgen.Schema)+"."+w.dialect.Ident(head)+" WHERE topic <> ''", 1)
+		if err != nil {
+			return "", "", fmt.Errorf("read %s: %w", head, err)
+		}
+		if len(answer.Rows) == 1 {
+			return sqlgen.HeadOf(head), *answer.Rows[0][0], nil
+		}
+	}
+	return "", "", nil
+}
