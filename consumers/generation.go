@@ -212,23 +212,12 @@ func (l *topicLog) ended(marks map[int32]warehouse.Mark) bool {
 	return true
 }
 
-// readWhole reports whether the snapshot has ended in every partition. A dead
-// letter keeps the table incomplete; it keeps no other row from readers.
-func (l *topicLog) readWhole(marks map[int32]warehouse.Mark) bool {
-	for p := range l.partitions {
-		if marks[p].SnapshotDone.IsZero() {
-			return false
-		}
-	}
-	return true
-}
-
 // step moves on what is ready to: a copy whose next generation was read whole
 // becomes it, and a topic that was read to its end gives way to the next.
 func (t *topic) step(ctx context.Context) error {
 	over := true
 	for _, g := range t.targets {
-		if g.staged && g.owned && t.log.readWhole(g.head.Marks) {
+		if g.staged && g.owned && g.head.Snapshot.Done {
 			if err := t.succeed(ctx, g); err != nil {
 				return err
 			}

@@ -139,7 +139,7 @@ func (m *memory) Load(_ context.Context, b *warehouse.Batch) (schemas.LoadComple
 	for p := range b.Partitions {
 		done = done && !t.head.Marks[p].SnapshotDone.IsZero()
 	}
-	t.head.Snapshot.Done = t.head.Snapshot.Done || done && !b.Blocked
+	t.head.Snapshot.Done = t.head.Snapshot.Done || done
 	event.CompleteThrough, event.Snapshot = t.head.Complete, t.head.Snapshot
 	t.log = append(t.log, event)
 	return event, m.fault("after load", b.Table.Name, b.Load)

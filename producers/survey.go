@@ -3,7 +3,9 @@ package producers
 import (
 	"context"
 	"errors"
+	"slices"
 
+	"millrace/internal/invalid"
 	"millrace/schemas"
 )
 
@@ -19,6 +21,25 @@ type Surveyor interface {
 type Survey struct {
 	Faults []*HaltError     // each with its table, if it is a table's
 	Tables []*schemas.Table // of the configured, those that can be captured
+	// Meant is, by the name of a configured table that is not there, the one that
+	// is and has almost the same name.
+	Meant map[string]string
+}
+
+// Guess notes which of the source's tables was meant by one that is not there,
+// and returns the question; it is empty if none comes near. A table that is
+// configured too was not meant.
+func (s *Survey) Guess(name string, there, configured []string) string {
+	there = slices.DeleteFunc(there, func(t string) bool { return slices.Contains(configured, t) })
+	near := invalid.Nearest(name, there)
+	if near == "" {
+		return ""
+	}
+	if s.Meant == nil {
+		s.Meant = map[string]string{}
+	}
+	s.Meant[name] = near
+	return "did you mean " + near + "? "
 }
 
 // Add notes what a person must cure; any other error is returned.

@@ -31,7 +31,7 @@ may be out of reach from here only.`,
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "no faults in %s, %s and %s\n",
-			counted(checked.Sources, "source"), counted(checked.Tables, "table"), counted(checked.Specs, "spec"))
+			share(checked.Sources, "source"), share(checked.Tables, "table"), counted(checked.Specs, "spec"))
 		for _, note := range checked.Notes {
 			fmt.Fprintln(cmd.OutOrStdout(), "note: "+note)
 		}
@@ -41,6 +41,14 @@ may be out of reach from here only.`,
 		return nil
 	}
 	return cmd
+}
+
+// share says of how many only some could be asked.
+func share(s up.Share, what string) string {
+	if s.Asked == s.Of {
+		return counted(s.Of, what)
+	}
+	return fmt.Sprintf("%d of %s", s.Asked, counted(s.Of, what))
 }
 
 func counted(n int, what string) string {

@@ -91,7 +91,7 @@ derived: ./derived
 		t.Errorf("check ends with %d: %s", code, errs)
 	}
 	for _, want := range []string{
-		"no faults in 2 sources, 3 tables and 1 spec\n", "note: public.notes of p has no key: core.notes is append-only",
+		"no faults in 1 of 2 sources, 2 of 3 tables and 1 spec\n", "note: public.notes of p has no key: core.notes is append-only",
 		"not checked: source away and its tables: ", "127.0.0.1:1", "not checked: the columns of core.t: ",
 	} {
 		if !strings.Contains(out, want) {
@@ -101,6 +101,36 @@ derived: ./derived
 	var made int
 	if err := pg.db.QueryRowContext(t.Context(), "SELECT (SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM pg_replication_slots WHERE database = current_database())").Scan(&made); err != nil || made != 0 {
 		t.Errorf("check made %d things at the source (%v)", made, err)
+	}
+}
+
+// A mistyped table is one fault, not one more for each spec that reads it.
+func TestCheckOfAMistypedTable(t *testing.T) {
+	dsn := testkit.PostgresDatabase(t)
+	(&shop{db: testkit.Open(t, dsn)}).exec(t, "CREATE TABLE trips (id bigint PRIMARY KEY, started_at timestamptz, fare numeric(10,2))")
+	i := newInstall(t, fmt.Sprintf(`prefix: typo
+sources:
+  p: {kind: postgres, dsn: %q, tables: {public.tirps: {event_time: started_at}}}
+derived: ./derived
+`, dsn), map[string]string{"derived/daily.yaml": `
+name: analytics.daily
+owner: t
+window: day
+query: SELECT CAST(started_at AS DATE) AS day, SUM(fare) AS fare FROM core.trips GROUP BY 1
+`, "derived/other.yaml": `
+name: analytics.other
+owner: t
+window: day
+query: SELECT CAST(started_at AS DATE) AS day FROM core.drivers GROUP BY 1
+`})
+	code, _, errs := i.checked(t)
+	want := []string{
+		"derived/other.yaml:5: query: there is no table core.drivers",
+		"millrace.yaml:3: sources.p.tables.public.tirps: it does not exist; did you mean public.trips? create it, or take it out",
+	}
+	if lines := strings.Split(strings.TrimSpace(errs), "\n"); code == 0 || len(lines) != len(want) ||
+		!strings.HasPrefix(lines[0], want[0]) || !strings.HasPrefix(lines[1], want[1]) {
+		t.Errorf("check ends with %d:\n%s", code, errs)
 	}
 }
 

@@ -79,6 +79,12 @@ query: SELECT name, COUNT(*) AS n, SUM(amount) AS amount FROM core.pg GROUP BY n
 	postgres.exec(t, "TRUNCATE public.things", "INSERT INTO public.things (id, amount, name, b) VALUES (1, 1234567890.25, 'after', 1)")
 	mariadb.exec(t, "TRUNCATE things", "INSERT INTO things (id, amount, name, b) VALUES (1, 1234567890.25, 'after', 1)")
 	compare("id, amount, name, a, b")
+	if out, err := i.command("verify", "core.pg_history").CombinedOutput(); err != nil {
+		t.Errorf("verify the history: %v\n%s", err, out)
+	}
+	if out, err := i.command("verify", "core.nope").CombinedOutput(); err == nil || !strings.HasPrefix(string(out), "millrace: core.nope is neither") {
+		t.Errorf("verify of a table that is not there: %v\n%s", err, out)
+	}
 	for n := range 3 { // rows that have just changed are told from wrong ones
 		postgres.exec(t, fmt.Sprintf("UPDATE public.things SET amount = %d", n))
 		if out, err := i.command("verify", "core.pg").CombinedOutput(); err != nil {

@@ -40,11 +40,12 @@ func TestDataFolderBelongsToItsPrefix(t *testing.T) {
 	})
 }
 
-// Specs are read at the start; that those on disk are others by now is said by
-// the process and by a check.
-func TestSpecsThatChangeWhileTheProcessRuns(t *testing.T) {
+// Configuration and specs are read at the start; that those on disk are others
+// by now is said by the process and by a check.
+func TestFilesThatChangeWhileTheProcessRuns(t *testing.T) {
 	const daily = "name: analytics.%s\nowner: t\nwindow: day\ninputs: {core.t: made}\nquery: SELECT CAST(made AS DATE) AS day, COUNT(*) AS n FROM core.t GROUP BY 1\n"
-	i := newInstall(t, "prefix: p\ndata: ./data\nhttp: 127.0.0.1:0\nsources:\n  away: {kind: postgres, dsn: 'postgres://u@127.0.0.1:1/d', tables: {public.t: {event_time: made}}}\nderived: ./derived\n",
+	const config = "prefix: p\ndata: ./data\nhttp: 127.0.0.1:0\nsources:\n  away: {kind: postgres, dsn: 'postgres://u@127.0.0.1:1/d', tables: {public.t: {event_time: made}%s}}\nderived: ./derived\n"
+	i := newInstall(t, fmt.Sprintf(config, ""),
 		map[string]string{"derived/daily.yaml": fmt.Sprintf(daily, "daily")})
 	i.start()
 	printed := func(args ...string) string {
@@ -61,9 +62,10 @@ func TestSpecsThatChangeWhileTheProcessRuns(t *testing.T) {
 	}
 	i.write("derived/daily.yaml", fmt.Sprintf(daily, "daily")+"freshness: 1m\n")
 	i.write("derived/more.yaml", fmt.Sprintf(daily, "more"))
+	i.write("millrace.yaml", fmt.Sprintf(config, ", public.more: {}"))
 	for _, command := range []string{"status", "check"} {
 		out := printed(command)
-		for _, want := range []string{"its daily.yaml has changed: restart millrace to use it", "the spec more.yaml is new: restart millrace"} {
+		for _, want := range []string{"millrace.yaml has changed: restart millrace to use it", "its daily.yaml has changed: restart millrace to use it", "the spec more.yaml is new: restart millrace"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s does not say %q:\n%s", command, want, out)
 			}

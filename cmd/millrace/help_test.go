@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -76,6 +77,20 @@ func TestBadInput(t *testing.T) {
 		if code == 0 || !bytes.Contains(errs.Bytes(), []byte(c.want)) {
 			t.Errorf("%v ends with %d and says %q, want %q", c.args, code, errs.String(), c.want)
 		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	var said []string
+	for _, word := range []string{"version", "--version"} {
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), []string{word}, &out, &errs); code != 0 {
+			t.Errorf("%s ends with %d: %s", word, code, errs.String())
+		}
+		said = append(said, out.String())
+	}
+	if said[0] != said[1] || !strings.HasPrefix(said[0], "millrace dev go") {
+		t.Errorf("version says %q, --version %q", said[0], said[1])
 	}
 }
 

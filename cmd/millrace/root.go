@@ -22,11 +22,13 @@ func newRoot(out, errs io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "millrace",
 		Short:         "Keep a warehouse a faithful, fresh copy of many databases, and derive tables from it",
+		Version:       versionLine(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.SetOut(out)
 	root.SetErr(errs)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		newUp(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),

@@ -22,7 +22,6 @@ func newVerify() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "comparing %s; if it is not up to date, this waits for it, up to a minute\n", args[0])
 		report, err := up.Verify(cmd.Context(), conf, args[0], func(sentence string) { fmt.Fprintln(cmd.ErrOrStderr(), sentence) })
 		if err != nil {
 			return err

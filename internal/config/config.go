@@ -10,6 +10,8 @@
 package config
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"io/fs"
@@ -44,7 +46,27 @@ type Config struct {
 	HTTP      string // host:port of status, health and metrics
 
 	file  string
-	lines map[string]int // by path
+	sum   [sha256.Size]byte // of the file's text
+	lines map[string]int    // by path
+}
+
+// Stale says what has become of the file since it was read, and what to do;
+// empty: nothing.
+func (c *Config) Stale() string {
+	if c.file == "" {
+		return ""
+	}
+	name := filepath.Base(c.file)
+	text, err := os.ReadFile(c.file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return name + " is gone: the process that runs needs it only when it is started again"
+	case err != nil:
+		return "it cannot be seen whether " + name + " has changed: " + err.Error()
+	case sha256.Sum256(text) != c.sum:
+		return name + " has changed: restart millrace to use it"
+	}
+	return ""
 }
 
 // Fault is a fault of what stands at the path, such as sources.orders_db.dsn,
@@ -106,14 +128,13 @@ type Warehouse struct {
 // Load reads the file. env looks up a variable, as os.LookupEnv does.
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
 	r := &reader{file: path, env: env, lines: map[string]int{}}
-	f, err := os.Open(path)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		r.faults.Add(path, 0, "", reason(err), "name a file that can be read")
 		return nil, r.faults.Err()
 	}
-	defer f.Close()
-	c := r.config(r.document(f))
-	c.file, c.lines = path, r.lines
+	c := r.config(r.document(bytes.NewReader(text)))
+	c.file, c.sum, c.lines = path, sha256.Sum256(text), r.lines
 	if err := r.faults.Err(); err != nil {
 		return nil, err
 	}

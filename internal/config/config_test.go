@@ -210,3 +210,41 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A process reads its file once; what becomes of it is only told.
+func TestStale(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "mill.yaml")
+	text, err := os.ReadFile(filepath.Join("testdata", "good", "minimal.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(string(text))
+	c, err := config.Load(path, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := func(want string) {
+		t.Helper()
+		if got := c.Stale(); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	stale("")
+	write(string(text) + "\nhttp: 127.0.0.1:1\n")
+	stale("mill.yaml has changed: restart millrace to use it")
+	write(string(text))
+	stale("")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	stale("mill.yaml is gone")
+	if made := new(config.Config).Stale(); made != "" {
+		t.Errorf("a configuration without a file: %q", made)
+	}
+}

@@ -38,7 +38,9 @@ func (e *mariadbEngine) account() *syscall.Credential { return e.acct }
 const redoLogSize = "8M" // of every copy: a large one costs more than the rest of a start
 
 func (e *mariadbEngine) initialize(ctx context.Context, data string) *exec.Cmd {
-	return exec.CommandContext(ctx, e.install, "--no-defaults", "--datadir="+data,
+	// A server that starts removes the temporary tables that it finds in its tmpdir,
+	// those of others too.
+	return exec.CommandContext(ctx, e.install, "--no-defaults", "--datadir="+data, "--tmpdir="+data,
 		"--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
 		"--innodb-log-file-size="+redoLogSize)
 }

@@ -30,12 +30,19 @@ type CheckOptions struct {
 
 // Checked is what Check found to be right, and what it could not look at.
 type Checked struct {
-	Sources   int
-	Tables    int
+	Sources   Share
+	Tables    Share // of the sources
 	Specs     int
 	Unchecked []string // sentences
 	Notes     []string // sentences: what is no fault and may surprise
+
+	// meant are the core tables that tables would have whose names are mistyped:
+	// what reads them has no fault of its own.
+	meant []graph.Table
 }
+
+// Share is how many were looked at of how many.
+type Share struct{ Asked, Of int }
 
 // Check reports every fault of the configuration, of its sources and of all
 // specs at once, as invalid.Faults. It reads files, asks every source, changing
@@ -61,10 +68,6 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		faults = append(faults, found...)
 	}
 	if conf != nil {
-		out.Sources = len(conf.Sources)
-		for _, s := range conf.Sources {
-			out.Tables += len(s.Tables)
-		}
 		if o.Derived == "" {
 			o.Derived = conf.Derived
 		}
@@ -108,7 +111,7 @@ func (c *Checked) running(ctx context.Context, conf *config.Config) {
 		}
 	}
 	for _, note := range status.Notes {
-		c.Notes = append(c.Notes, "in the running process "+note)
+		c.Notes = append(c.Notes, "the running process: "+note)
 	}
 }
 
@@ -179,6 +182,11 @@ func (c *Checked) tables(ctx context.Context, conf *config.Config, surveyed map[
 	}
 	for _, name := range unknown {
 		c.Unchecked = append(c.Unchecked, "the columns of "+name+": its source did not tell them, and nothing of it was captured yet")
+	}
+	for _, t := range c.meant {
+		if !slices.ContainsFunc(tables, func(known graph.Table) bool { return known.Name == t.Name }) {
+			tables = append(tables, t)
+		}
 	}
 	return tables, nil
 }

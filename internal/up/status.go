@@ -35,6 +35,9 @@ func (p *process) status(ctx context.Context) page.Status {
 		s.Derived = p.derivers.status(ctx)
 		s.Notes = p.derivers.compareSpecs(s.Derived)
 	}
+	if note := p.Config.Stale(); note != "" {
+		s.Notes = append([]string{note}, s.Notes...)
+	}
 	return s
 }
 

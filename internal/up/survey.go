@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/consumers"
+	"millrace/deriver/graph"
 	"millrace/internal/config"
 	"millrace/internal/invalid"
 	"millrace/internal/kafka"
@@ -38,10 +39,15 @@ func (c *Checked) survey(ctx context.Context, conf *config.Config) (map[string]*
 	_ = group.Wait() // what went wrong is in the answers
 	var faults invalid.Faults
 	tables := map[string]*schemas.Table{}
+	c.Sources.Of = len(names)
 	for i, a := range answers {
-		faults = append(faults, a.faults...)
+		faults, c.meant = append(faults, a.faults...), append(c.meant, a.meant...)
+		c.Tables.Of += len(conf.Sources[names[i]].Tables)
 		if a.unchecked != "" {
 			c.Unchecked = append(c.Unchecked, a.unchecked)
+		} else {
+			c.Sources.Asked++
+			c.Tables.Asked += len(conf.Sources[names[i]].Tables)
 		}
 		for _, t := range a.tables {
 			tables[t.Topic] = t
@@ -58,6 +64,7 @@ type sourceAnswer struct {
 	tables    []*schemas.Table
 	faults    invalid.Faults
 	unchecked string
+	meant     []graph.Table
 }
 
 func ask(ctx context.Context, conf *config.Config, name string) (a sourceAnswer) {
@@ -97,6 +104,13 @@ func ask(ctx context.Context, conf *config.Config, name string) (a sourceAnswer)
 			at = path + ".tables." + h.Table
 		}
 		fault(at, oneLine(h.Err), h.Hint)
+	}
+	for id, near := range survey.Meant {
+		_, name, _ := strings.Cut(id, ".")
+		_, right, _ := strings.Cut(near, ".")
+		if t := source.Tables[id]; t.Core == "core."+name { // with as: its core table is called as it should be
+			a.meant = append(a.meant, graph.Table{Name: "core." + right, EventTimes: t.EventTime})
+		}
 	}
 	a.tables = survey.Tables
 	for _, t := range a.tables {

@@ -15,9 +15,9 @@ import (
 )
 
 // Verify compares a table of the running process with what it should be: a core
-// table with its source, a history with its topic, a derived table with its
-// query over what the warehouse holds of its inputs. What it waits for is told to
-// tell.
+// table with its source, a history with its topics, a derived table with its
+// query over what the warehouse holds of its inputs. Once the table is found, what
+// is done and waited for is told to tell.
 func Verify(ctx context.Context, conf *config.Config, table string, tell verify.Tell) (report verify.Report, err error) {
 	running, err := Find(conf.Data)
 	if err != nil {
@@ -34,9 +34,11 @@ func Verify(ctx context.Context, conf *config.Config, table string, tell verify.
 		return report, err
 	}
 	defer func() { err = errors.Join(err, replica.Close()) }()
+	begin := func() { tell("comparing " + table + "; if it is not up to date, this waits for it, up to a minute") }
 	for _, source := range conf.Sources {
 		for name, t := range source.Tables {
 			if t.Core == table {
+				begin()
 				return verifyCore(ctx, client, replica, source, name, tell)
 			}
 		}
@@ -46,13 +48,16 @@ func Verify(ctx context.Context, conf *config.Config, table string, tell verify.
 		return report, err
 	}
 	if at := slices.IndexFunc(status.Core, func(c page.Core) bool { return c.Table == table }); at >= 0 {
+		begin()
 		topics := verify.Topics{Brokers: running.Kafka, Registry: running.Registry}
-		if err := topics.History(ctx, replica, status.Core[at].Topic, table); err != nil {
-			return report, err
-		}
-		return verify.CompareHistory(ctx, client, replica, table)
+		return topics.CheckHistory(ctx, client, replica, status.Core[at].Topic, table, tell)
 	}
-	return verifyDerived(ctx, client, replica, conf, table, tell)
+	specs, at, err := findSpec(conf, table)
+	if err != nil {
+		return report, err
+	}
+	begin()
+	return verify.Derived(ctx, client, replica, specs[at], eventTimes(ctx, client, conf, specs), tell)
 }
 
 func verifyCore(ctx context.Context, client *page.Client, replica *verify.Replica, source config.Source, name string, tell verify.Tell) (report verify.Report, err error) {
@@ -66,19 +71,20 @@ func verifyCore(ctx context.Context, client *page.Client, replica *verify.Replic
 	return verify.Core(ctx, client, replica, db, table, t.Core, tell)
 }
 
-func verifyDerived(ctx context.Context, client *page.Client, replica *verify.Replica, conf *config.Config, table string, tell verify.Tell) (report verify.Report, err error) {
+// findSpec reads the specs, and says which of them is the table's.
+func findSpec(conf *config.Config, table string) ([]*verify.Spec, int, error) {
 	if conf.Derived == "" {
-		return report, fmt.Errorf("%s is no core table, and the configuration has no derived tables", table)
+		return nil, 0, fmt.Errorf("%s is no core table, and the configuration has no derived tables", table)
 	}
 	specs, err := verify.ReadSpecs(conf.Derived)
 	if err != nil {
-		return report, err
+		return nil, 0, err
 	}
 	at := slices.IndexFunc(specs, func(s *verify.Spec) bool { return s.Name == table })
 	if at < 0 {
-		return report, fmt.Errorf("%s is neither a core nor a derived table of the configuration: see millrace status", table)
+		return nil, 0, fmt.Errorf("%s is neither a core nor a derived table of the configuration: see millrace status", table)
 	}
-	return verify.Derived(ctx, client, replica, specs[at], eventTimes(ctx, client, conf, specs), tell)
+	return specs, at, nil
 }
 
 // eventTimes are the columns by which tables are cut where a spec does not say.

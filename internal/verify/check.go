@@ -21,6 +21,10 @@ var ErrBusy = errors.New("the table and its inputs kept changing: try again when
 // its rows there are those of an earlier run.
 var ErrHeld = errors.New("a part of the table could not be computed: mend the cause, and verify it when nothing is held any more")
 
+// grace is how long the runs of a table may fail before that is the answer: an
+// error that passes is retried sooner.
+const grace = 3 * time.Second
+
 // Derived compares a derived table with what its query gives, each window
 // alone, over what the warehouse holds of its inputs. The inputs are copied
 // into the replica; if a load or a run comes in between, all of it is repeated.
@@ -28,6 +32,7 @@ var ErrHeld = errors.New("a part of the table could not be computed: mend the ca
 func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times EventTimes, tell Tell) (Report, error) {
 	waits := newWaits(tell)
 	deadline := time.Now().Add(patience)
+	sound := time.Now() // when no run was known to fail
 	for {
 		before, err := settled(ctx, p, s)
 		if err != nil {
@@ -47,7 +52,10 @@ func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times Even
 			}
 			before.why = "a load or a run came while it was compared"
 		}
-		if before.held {
+		if !before.fails {
+			sound = time.Now()
+		}
+		if before.held || time.Since(sound) > grace {
 			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrHeld, before.why)
 		}
 		if time.Now().After(deadline) {
@@ -99,7 +107,8 @@ type moment struct {
 	loads    map[string]int64 // of the table and its inputs
 	calendar Calendar
 	why      string // the table does not hold all of its inputs; empty if it does
-	held     bool   // and what is missing waits after a failure
+	held     bool   // and a part of it waits after a failure
+	fails    bool   // or its runs fail, so that nothing could be set aside yet
 }
 
 func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
@@ -112,6 +121,9 @@ func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
 		return nil, fmt.Errorf("%s is not among the derived tables", s.Name)
 	}
 	state := status.Derived[i]
+	if state.Held > 0 {
+		return &moment{held: true, why: fmt.Sprintf("%d are held: %s", state.Held, state.Error)}, nil
+	}
 	loads := map[string]int64{s.Name: state.Load}
 	for _, c := range status.Core {
 		loads[c.Table] = c.Load
@@ -123,7 +135,8 @@ func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
 	head := "millrace." + ident(dataset+"__"+name+"__head")
 	t, err := p.Query(ctx, "SELECT absorbed FROM "+head)
 	if err != nil {
-		return &moment{why: "it has not begun: " + err.Error()}, nil //nolint:nilerr // its head comes with its first run
+		m := &moment{why: "it has not begun: " + err.Error()}
+		return m.failing(state.Error), nil //nolint:nilerr // its head comes with its first run
 	}
 	m := &moment{loads: map[string]int64{s.Name: state.Load}}
 	absorbed := make(map[string]int64)
@@ -141,16 +154,22 @@ func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
 	switch {
 	case len(absorbed) == 0:
 		m.why = "it has absorbed nothing yet"
-	case state.Dirty > 0 || state.Held > 0:
+	case state.Dirty > 0:
 		m.why = fmt.Sprintf("%d windows or keys are still to be computed", state.Dirty)
-		if m.held = state.Held > 0 && state.Dirty == int64(state.Held); m.held {
-			m.why = fmt.Sprintf("%d are held: %s", state.Held, state.Error)
-		}
 	}
+	m.failing(state.Error)
 	if s.Window != nil && m.why == "" {
 		m.calendar, err = calendar(ctx, p, head)
 	}
 	return m, err
+}
+
+// failing notes why the table does not get on, if it does not.
+func (m *moment) failing(err string) *moment {
+	if m.fails = m.why != "" && err != ""; m.fails {
+		m.why += ": " + err
+	}
+	return m
 }
 
 // calendar is the span of a table's windows as its head has it.

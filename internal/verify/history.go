@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/big"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"github.com/linkedin/goavro/v2"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/internal/kafka"
 )
 
 // Topics is where the change events are.
@@ -24,46 +25,60 @@ type Topics struct {
 	Registry string // the URL of the schema registry
 }
 
-// Columns that a history has beside those of the source.
-const (
-	opColumn    = "_op"
-	posColumn   = "_pos"
-	tsColumn    = "_ts"
-	loadColumn  = "_load"
-	unsetColumn = "_unset"
-)
-
-// History fills the replica's table with the changes on the topic, as a
-// history holds them: each change once, with the row as it was after it, or
-// before it if it was deleted. Which load brought a change is not the topic's
-// to say: _load is NULL.
+// History fills the replica's table with the changes on the topics of all
+// generations of the table, of which topic is one, as a history holds them: each
+// change once, with the row as it was after it, or before it if it was deleted.
+// Which load brought a change is not the topics' to say: _load is NULL.
 func (t Topics) History(ctx context.Context, into *Replica, topic, table string) error {
-	d := &decoder{registry: t.Registry, codecs: make(map[uint32]*codec), seen: make(map[string]bool)}
-	if err := t.read(ctx, topic, func(r *kgo.Record) error { return d.add(ctx, r) }); err != nil {
+	d := &decoder{registry: t.Registry, codecs: make(map[uint32]*codec), at: make(map[string]int), seen: make(map[string]bool)}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(t.Brokers...))
+	if err != nil {
 		return fmt.Errorf("read the changes on %s: %w", topic, err)
+	}
+	defer cl.Close()
+	topics, err := generations(ctx, cl, topic)
+	if err != nil {
+		return fmt.Errorf("list the generations of %s: %w", topic, err)
+	}
+	for _, topic := range topics {
+		_, generation := kafka.Generation(topic)
+		if err := t.read(ctx, topic, func(r *kgo.Record) error { return d.add(ctx, r, generation) }); err != nil {
+			return fmt.Errorf("read the changes on %s: %w", topic, err)
+		}
+	}
+	rows := make([][]*string, len(d.changes))
+	for i, change := range d.changes {
+		row := make([]*string, len(d.columns), len(d.columns)+len(change.own))
+		copy(row, change.values) // the columns that came later are NULL in it
+		rows[i] = append(row, change.own[:]...)
 	}
 	columns := append(slices.Clone(d.columns), column{opColumn, "VARCHAR"}, column{posColumn, "VARCHAR"},
 		column{tsColumn, "TIMESTAMP WITH TIME ZONE"}, column{loadColumn, "BIGINT"}, column{unsetColumn, "VARCHAR"})
-	rows := make([][]*string, len(d.changes))
-	for i, change := range d.changes {
-		for _, c := range columns {
-			rows[i] = append(rows[i], change[c.name])
-		}
-	}
 	return into.fill(ctx, table, columns, listed(rows))
 }
 
-// CompareHistory compares a history with what History made of its topic.
-func CompareHistory(ctx context.Context, p Platform, into *Replica, table string) (Report, error) {
-	want, err := into.Query(ctx, "SELECT * FROM "+quoted(table))
+// generations are the topics of the table that has the topic, in their order.
+func generations(ctx context.Context, cl *kgo.Client, topic string) ([]string, error) {
+	details, err := kadm.NewClient(cl).ListTopics(ctx)
 	if err != nil {
-		return Report{}, err
+		return nil, err
 	}
-	got, err := p.Query(ctx, "SELECT * FROM "+quoted(table))
-	if err != nil {
-		return Report{}, fmt.Errorf("read %s: %w", table, err)
+	first, _ := kafka.Generation(topic)
+	var out []string
+	for _, name := range details.Names() {
+		if f, _ := kafka.Generation(name); f == first {
+			out = append(out, name)
+		}
 	}
-	return Compare(table, without(want, loadColumn, unsetColumn), without(got, loadColumn, unsetColumn), []string{posColumn, opColumn}), nil
+	slices.SortFunc(out, func(a, b string) int {
+		_, n := kafka.Generation(a)
+		_, m := kafka.Generation(b)
+		return n - m
+	})
+	if len(out) == 0 {
+		return nil, errors.New("there is no such topic")
+	}
+	return out, nil
 }
 
 // silence is how long a topic may give nothing before its end.
@@ -123,9 +138,16 @@ func (t Topics) read(ctx context.Context, topic string, fn func(*kgo.Record) err
 type decoder struct {
 	registry string
 	codecs   map[uint32]*codec
-	columns  []column // of all versions
-	changes  []map[string]*string
+	columns  []column       // of all versions
+	at       map[string]int // where in columns the source's column is
+	changes  []change
 	seen     map[string]bool // key and position
+}
+
+// change is a row of the history.
+type change struct {
+	values []*string  // of the first of the columns
+	own    [5]*string // op, position, time, load, unset
 }
 
 // codec is a version of a schema.
@@ -142,7 +164,7 @@ type fieldSchema struct {
 	scale  int
 }
 
-func (d *decoder) add(ctx context.Context, r *kgo.Record) error {
+func (d *decoder) add(ctx context.Context, r *kgo.Record, generation int) error {
 	value, _, err := d.decode(ctx, r.Value)
 	if err != nil {
 		return err
@@ -161,10 +183,10 @@ func (d *decoder) add(ctx context.Context, r *kgo.Record) error {
 		return nil
 	}
 	d.seen[id] = true
-	change := map[string]*string{opColumn: &op, posColumn: &pos}
+	c := change{own: [5]*string{0: &op, 1: &pos}}
 	if at, ok := value["ts_us"].(time.Time); ok {
 		text := stamp(at)
-		change[tsColumn] = &text
+		c.own[2] = &text
 	}
 	var unset strings.Builder
 	names, _ := value["unset"].([]any)
@@ -172,16 +194,15 @@ func (d *decoder) add(ctx context.Context, r *kgo.Record) error {
 		fmt.Fprintf(&unset, ",%v", name)
 	}
 	text := unset.String()
-	change[unsetColumn] = &text
+	c.own[4] = &text
 	for _, f := range fields {
-		if change[f.column.name], err = f.text(row[f.Name]); err != nil {
+		i := d.place(f.column, generation)
+		c.values = append(c.values, make([]*string, max(0, i+1-len(c.values)))...)
+		if c.values[i], err = f.text(row[f.Name]); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(d.columns, func(c column) bool { return c.name == f.column.name }) {
-			d.columns = append(d.columns, f.column)
-		}
 	}
-	d.changes = append(d.changes, change)
+	d.changes = append(d.changes, c)
 	return nil
 }
 
@@ -276,83 +297,4 @@ func newCodec(schema string) (*codec, error) {
 		c.fields[i].settle()
 	}
 	return c, nil
-}
-
-// settle finds the name and type of the column.
-func (f *fieldSchema) settle() {
-	f.column = column{f.Name, "VARCHAR"}
-	if f.Column != "" {
-		f.column.name = f.Column
-	}
-	var union []json.RawMessage
-	if json.Unmarshal(f.Type, &union) != nil || len(union) != 2 {
-		return
-	}
-	var t struct {
-		Type, LogicalType, SQLType string
-		Precision, Scale           int
-	}
-	if json.Unmarshal(union[1], &t) != nil {
-		_ = json.Unmarshal(union[1], &t.Type) // a name alone
-	}
-	f.scale = t.Scale
-	switch {
-	case t.LogicalType == "decimal":
-		f.column.typ = decimalType(t.Precision, t.Scale)
-	case t.LogicalType == "date":
-		f.column.typ = "DATE"
-	case t.LogicalType == "time-micros":
-		f.column.typ = "TIME"
-	case t.LogicalType == "timestamp-micros":
-		f.column.typ = "TIMESTAMP WITH TIME ZONE"
-	case t.LogicalType == "local-timestamp-micros":
-		f.column.typ = "TIMESTAMP"
-	case t.SQLType == "JSON":
-		f.column.typ = "JSON"
-	default:
-		if typ, ok := map[string]string{"boolean": "BOOLEAN", "long": "BIGINT", "int": "BIGINT", "double": "DOUBLE", "float": "DOUBLE", "bytes": blob}[t.Type]; ok {
-			f.column.typ = typ
-		}
-	}
-}
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000000") + "+00" }
-
-// text is a value in a form that DuckDB reads as the column's type.
-func (f *fieldSchema) text(v any) (*string, error) {
-	if boxed, ok := v.(map[string]any); ok {
-		for _, inner := range boxed {
-			v = inner
-		}
-	}
-	var text string
-	switch v := v.(type) {
-	case nil:
-		return nil, nil
-	case string:
-		text = v
-	case []byte:
-		text = fmt.Sprintf("%x", v)
-	case *big.Rat:
-		text = v.FloatString(f.scale)
-	case time.Duration:
-		text = time.Time{}.Add(v).Format("15:04:05.000000")
-	case time.Time:
-		switch f.column.typ {
-		case "DATE":
-			text = v.UTC().Format(time.DateOnly)
-		case "TIMESTAMP":
-			text = v.UTC().Format("2006-01-02 15:04:05.000000")
-		default:
-			text = stamp(v)
-		}
-	case int64, int32, float64, float32, bool:
-		text = fmt.Sprint(v)
-		if f.column.typ == "TIMESTAMP" { // a logical type that the library does not know
-			text = time.UnixMicro(v.(int64)).UTC().Format("2006-01-02 15:04:05.000000")
-		}
-	default:
-		return nil, fmt.Errorf("column %s holds a %T", f.column.name, v)
-	}
-	return &text, nil
 }

@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/page"
 	"millrace/internal/testkit"
 	"millrace/schemas"
 	"millrace/schemas/avro"
@@ -39,68 +42,92 @@ func paymentRow(id int64) schemas.Row {
 	}
 }
 
-func TestHistoryIsWhatTheTopicSays(t *testing.T) {
-	table := payments()
+// topicsOf is a broker and a registry, with one table's generations on them.
+type topicsOf struct {
+	Topics
+	t  *testing.T
+	cl *kgo.Client
+}
+
+// newTopics makes the topics of the tables, whose schemas have the ids 1 and 2,
+// 3 and 4, and so on.
+func newTopics(t *testing.T, tables ...*schemas.Table) *topicsOf {
+	t.Helper()
+	known := map[string]string{}
+	for i, table := range tables {
+		known[fmt.Sprint("/schemas/ids/", 2*i+1)], known[fmt.Sprint("/schemas/ids/", 2*i+2)] = avro.KeySchema(table), avro.ValueSchema(table)
+	}
 	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		schema, ok := map[string]string{"/schemas/ids/1": avro.KeySchema(table), "/schemas/ids/2": avro.ValueSchema(table)}[r.URL.Path]
+		schema, ok := known[r.URL.Path]
 		if !ok {
 			http.NotFound(w, r)
 			return
 		}
 		_ = json.NewEncoder(w).Encode(map[string]string{"schema": schema})
 	}))
-	defer registry.Close()
+	t.Cleanup(registry.Close)
 	brokers := testkit.Kafka(t)
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.TransactionalID("x"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cl.Close()
-	if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 2, 1, nil, table.Topic); err != nil {
-		t.Fatal(err)
+	t.Cleanup(cl.Close)
+	for _, table := range tables {
+		if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), 2, 1, nil, table.Topic); err != nil {
+			t.Fatal(err)
+		}
 	}
-	enc, err := avro.NewEncoder(table, "mariadb", 1, 2)
+	return &topicsOf{Topics{Brokers: brokers, Registry: registry.URL}, t, cl}
+}
+
+// send produces one transaction of changes of a table; its key's schema has the id.
+func (w *topicsOf) send(end kgo.TransactionEndTry, id uint32, changes ...schemas.Change) {
+	w.t.Helper()
+	enc, err := avro.NewEncoder(changes[0].Table, "mariadb", id, id+1)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	at := func(n uint64) schemas.Position { return schemas.Position{Epoch: 1, Major: n, Seq: 1} }
+	if err := w.cl.BeginTransaction(); err != nil {
+		w.t.Fatal(err)
+	}
+	for i, c := range changes {
+		r := &kgo.Record{Topic: c.Table.Topic, Partition: int32(i % 2)}
+		if c.Op.IsData() {
+			row := c.After
+			if row == nil {
+				row = c.Before
+			}
+			if r.Key, err = enc.AppendKey(nil, row); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		if r.Value, err = enc.AppendValue(nil, &c); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := w.cl.ProduceSync(w.t.Context(), r).FirstErr(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if err := w.cl.EndTransaction(w.t.Context(), end); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func at(n uint64) schemas.Position { return schemas.Position{Epoch: 1, Major: n, Seq: 1} }
+
+func TestHistoryIsWhatTheTopicSays(t *testing.T) {
+	table := payments()
+	w := newTopics(t, table)
 	onlyKey := make(schemas.Row, len(table.Columns))
 	onlyKey[0] = schemas.IntCell(2)
 	create := schemas.Change{Table: table, Op: schemas.Create, Position: at(1), TsUs: 1_700_000_000_000_000, After: paymentRow(1)}
-	send := func(end kgo.TransactionEndTry, changes ...schemas.Change) {
-		t.Helper()
-		if err := cl.BeginTransaction(); err != nil {
-			t.Fatal(err)
-		}
-		for i, c := range changes {
-			r := &kgo.Record{Topic: table.Topic, Partition: int32(i % 2)}
-			if c.Op.IsData() {
-				row := c.After
-				if row == nil {
-					row = c.Before
-				}
-				if r.Key, err = enc.AppendKey(nil, row); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if r.Value, err = enc.AppendValue(nil, &c); err != nil {
-				t.Fatal(err)
-			}
-			if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := cl.EndTransaction(t.Context(), end); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send(kgo.TryCommit, create, schemas.Change{Table: table, Op: schemas.Watermark, Position: at(1)})
-	send(kgo.TryAbort, schemas.Change{Table: table, Op: schemas.Create, Position: at(9), After: paymentRow(9)})
-	send(kgo.TryCommit, // the first again, as after a crash
+	w.send(kgo.TryCommit, 1, create, schemas.Change{Table: table, Op: schemas.Watermark, Position: at(1)})
+	w.send(kgo.TryAbort, 1, schemas.Change{Table: table, Op: schemas.Create, Position: at(9), After: paymentRow(9)})
+	w.send(kgo.TryCommit, 1, // the first again, as after a crash
 		create, schemas.Change{Table: table, Op: schemas.Delete, Position: at(2), TsUs: 1_700_000_000_000_000, Before: onlyKey})
 
 	r := newReplica(t)
-	if err := (Topics{Brokers: brokers, Registry: registry.URL}).History(t.Context(), r, table.Topic, "core.payments_history"); err != nil {
+	if err := w.History(t.Context(), r, table.Topic, "core.payments_history"); err != nil {
 		t.Fatal(err)
 	}
 	got, err := r.Query(t.Context(), "SELECT * EXCLUDE (_load, _unset) FROM core.payments_history ORDER BY _pos")
@@ -133,4 +160,96 @@ func TestHistoryIsWhatTheTopicSays(t *testing.T) {
 func text(p schemas.Position) *string {
 	s := p.String()
 	return &s
+}
+
+// historian is a platform whose history takes loads while it is looked at.
+type historian struct {
+	*Replica
+	loads []string // what the next looks come after
+	load  int64
+}
+
+func (h *historian) Status(ctx context.Context) (*page.Status, error) {
+	if len(h.loads) > 0 {
+		if err := h.exec(ctx, h.loads[0]); err != nil {
+			return nil, err
+		}
+		h.loads, h.load = h.loads[1:], h.load+1
+	}
+	return &page.Status{Core: []page.Core{{Table: "core.h", Load: h.load}}}, nil
+}
+
+// A number becomes text, and later a decimal; its digits become more, which is
+// no other form.
+func TestHistoryOfSeveralGenerations(t *testing.T) {
+	t.Parallel()
+	number := schemas.Column{Name: "id", Type: schemas.Type{Kind: schemas.Int}}
+	version := func(topic string, columns ...schemas.Column) *schemas.Table {
+		return &schemas.Table{
+			Source: "s", Schema: "shop", Name: "t", Topic: topic, Generation: 1, Key: []int{0},
+			Columns: append([]schemas.Column{number}, columns...),
+		}
+	}
+	kind := func(name string, k schemas.Kind, precision, scale int) schemas.Column {
+		return schemas.Column{Name: name, Type: schemas.Type{Kind: k, Precision: precision, Scale: scale}}
+	}
+	tables := []*schemas.Table{
+		version("p.s.shop.t", kind("driver", schemas.Int, 0, 0), kind("amount", schemas.Decimal, 8, 2)),
+		version("p.s.shop.t.g2", kind("driver", schemas.String, 0, 0), kind("amount", schemas.Decimal, 10, 4)),
+		version("p.s.shop.t.g3", kind("amount", schemas.Decimal, 10, 4), kind("driver", schemas.Decimal, 6, 1)),
+		version("p.s.shop.tt", kind("driver", schemas.Int, 0, 0)), // of somebody else
+	}
+	w := newTopics(t, tables...)
+	cents := func(n int64) schemas.Cell { return schemas.BytesCell(schemas.AppendTwos(nil, n)) }
+	for i, row := range []schemas.Row{
+		{schemas.IntCell(1), schemas.IntCell(7), cents(1250)},
+		{schemas.IntCell(1), schemas.BytesCell([]byte("D-7")), cents(125_001)},
+		{schemas.IntCell(1), cents(130_000), cents(75)},
+		{schemas.IntCell(9), schemas.IntCell(9)},
+	} {
+		w.send(kgo.TryCommit, uint32(2*i+1), schemas.Change{
+			Table: tables[i], Op: schemas.Create, Position: at(uint64(i + 1)), TsUs: 1_700_000_000_000_000, After: row,
+		})
+	}
+	r := newReplica(t)
+	for _, topic := range []string{"p.s.shop.t", "p.s.shop.t.g3"} {
+		if err := w.History(t.Context(), r, topic, "core.h"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := r.Query(t.Context(), "SELECT id, driver__g1, driver__g2, driver, amount, _op FROM core.h ORDER BY _pos")
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, lines(got), "1 7 NULL NULL 12.5000 c", "1 NULL D-7 NULL 12.5001 c", "1 NULL NULL 7.5 13.0000 c")
+		if want := "[BIGINT BIGINT VARCHAR DECIMAL(6,1) DECIMAL(10,4) VARCHAR]"; fmt.Sprint(got.Types) != want {
+			t.Errorf("the types are %v, want %s", got.Types, want)
+		}
+	}
+	p := &historian{Replica: newReplica(t)}
+	if err := p.CopyTable(t.Context(), &fake{Replica: r}, "core.h"); err != nil {
+		t.Fatal(err)
+	}
+	check := func(want ...string) {
+		t.Helper()
+		report, err := w.CheckHistory(t.Context(), p, r, "p.s.shop.t", "core.h", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, d := range report.Differences {
+			got = append(got, d.Text)
+		}
+		equal(t, got, want...)
+	}
+	check()
+	rows := p.table("core.h")
+	if err := p.exec(t.Context(), "CREATE TABLE late AS FROM "+rows+"; DELETE FROM "+rows); err != nil {
+		t.Fatal(err)
+	}
+	p.loads = []string{"INSERT INTO " + rows + " FROM late WHERE driver__g1 = 7", "INSERT INTO " + rows + " FROM late WHERE driver__g1 IS NULL"}
+	check() // the rest was on its way
+	if err := p.exec(t.Context(), "UPDATE "+rows+" SET driver__g2 = 'D-8', driver__g1 = NULL"); err != nil {
+		t.Fatal(err)
+	}
+	check("driver__g1 should be 7, is NULL; driver__g2 should be NULL, is D-8", "driver__g2 should be D-7, is D-8", "driver__g2 should be NULL, is D-8")
 }

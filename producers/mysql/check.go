@@ -3,8 +3,12 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -113,14 +117,28 @@ func codeOf(err error) uint16 {
 // connectError says which faults of a connection only a person can cure. A
 // server that cannot be reached may come back, so that is no HaltError.
 func connectError(err error, addr string) error {
-	err = fmt.Errorf("connect to %s: %w", addr, err)
+	connect := fmt.Errorf("connect to %s: %w", addr, err)
 	switch codeOf(err) {
-	case gomysql.ER_ACCESS_DENIED_ERROR, gomysql.ER_DBACCESS_DENIED_ERROR:
-		return halt(err, "correct user and password in dsn, or create the user and grant it its privileges")
+	case gomysql.ER_ACCESS_DENIED_ERROR:
+		return halt(connect, "correct user and password in dsn, or create the user and grant it its privileges")
+	case gomysql.ER_DBACCESS_DENIED_ERROR:
+		return halt(connect, "correct the database in dsn, or leave it out; or grant the user SELECT on it")
 	case gomysql.ER_BAD_DB_ERROR:
-		return halt(err, "correct the database in dsn, or leave it out")
+		return halt(connect, "correct the database in dsn, or leave it out")
 	}
-	return err
+	var network *net.OpError
+	if errors.As(err, &network) && network.Op == "dial" {
+		return fmt.Errorf("%w; check host and port in dsn, and that the server runs", connect)
+	}
+	for _, garbled := range []error{
+		context.DeadlineExceeded, os.ErrDeadlineExceeded, io.EOF, io.ErrUnexpectedEOF, driver.ErrBadConn,
+		mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul, mysql.ErrInvalidConn, mysql.ErrBusyBuffer,
+	} {
+		if errors.Is(err, garbled) {
+			return fmt.Errorf("%w: what listens there does not speak MariaDB's protocol, or is too slow; check host and port in dsn", connect)
+		}
+	}
+	return connect
 }
 
 // privilegeError makes a missing privilege a HaltError with its GRANT.

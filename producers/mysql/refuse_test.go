@@ -1,10 +1,16 @@
 package mysql_test
 
 import (
+	"context"
+	"log/slog"
+	"net"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"millrace/internal/testkit"
+	"millrace/producers"
 	"millrace/producers/mysql"
 )
 
@@ -88,13 +94,50 @@ func TestWrongDSN(t *testing.T) {
 	wantHalt(t, c.tryOpen(), "", addr, "correct user and password")
 	c.cfg.DSN = strings.Replace(srv.DSN("login"), "/login", "/absent", 1)
 	wantHalt(t, c.tryOpen(), "", "absent", "correct the database")
-	c.cfg.DSN = "mysql://root@127.0.0.1:1/"
+	c.cfg.DSN = "mysql://nobody:right@" + addr + "/login"
 	err := c.tryOpen()
-	if err == nil || !strings.Contains(err.Error(), "connect to 127.0.0.1:1") {
+	wantHalt(t, err, "", "to database 'login'", "correct the database", "grant the user SELECT")
+	if strings.Contains(err.Error(), "password in dsn") {
+		t.Errorf("a user that was let in is told to correct the password: %v", err)
+	}
+	c.cfg.DSN = "mysql://root@127.0.0.1:1/"
+	err = c.tryOpen()
+	if err == nil || !strings.Contains(err.Error(), "connect to 127.0.0.1:1") || !strings.Contains(err.Error(), "check host and port") {
 		t.Fatalf("an unreachable server: %v", err)
 	}
 	if strings.Contains(err.Error(), "halted") {
 		t.Errorf("a server that may come back halts: %v", err)
+	}
+}
+
+// What is at the port of another kind of server waits for the client to speak,
+// or says something else first.
+func TestPortOfAnotherServer(t *testing.T) {
+	for what, greeting := range map[string]string{"silent": "", "another protocol": "SSH-2.0-x\r\n"} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var serves sync.WaitGroup
+		serves.Go(func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				_, _ = conn.Write([]byte(greeting))
+			}
+		})
+		config := &mysql.Config{DSN: "mysql://root@" + listener.Addr().String() + "/", Tables: []mysql.Table{{Name: "a.b"}}}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err = config.Survey(ctx, producers.Env{Source: "s", Prefix: "p", Log: slog.New(slog.DiscardHandler)})
+		cancel()
+		_ = listener.Close()
+		serves.Wait()
+		if err == nil || !strings.Contains(err.Error(), "does not speak MariaDB's protocol") || !strings.Contains(err.Error(), "check host and port") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-sql-driver/mysql"
 
 	"millrace/producers"
@@ -53,7 +54,7 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 		schema, name, _ := cfg.split()
 		table, _, err := s.presentTable(ctx, &tracked{cfg: cfg, schema: schema, name: name})
 		if err != nil {
-			if err := out.Add(cfg.Name, err); err != nil {
+			if err := out.Add(cfg.Name, s.guess(ctx, &out, cfg.Name, err)); err != nil {
 				return nil, err
 			}
 			continue
@@ -61,6 +62,30 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 		out.Tables = append(out.Tables, table)
 	}
 	return &out, nil
+}
+
+// guess adds to the fault of a table which cannot be read, and may not be
+// there, the name that was meant.
+func (s *source) guess(ctx context.Context, out *producers.Survey, table string, err error) error {
+	var h *producers.HaltError
+	switch codeOf(err) {
+	case gomysql.ER_NO_SUCH_TABLE, gomysql.ER_BAD_DB_ERROR, gomysql.ER_TABLEACCESS_DENIED_ERROR, gomysql.ER_DBACCESS_DENIED_ERROR:
+	default:
+		return err
+	}
+	if !errors.As(err, &h) {
+		return err
+	}
+	there, failed := queryStrings(ctx, s.db, `SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES
+		WHERE TABLE_TYPE = 'BASE TABLE' AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY 1`)
+	if failed != nil {
+		return fmt.Errorf("read the names of tables: %w", failed)
+	}
+	var configured []string
+	for _, t := range s.cfg.Tables {
+		configured = append(configured, t.Name)
+	}
+	return &producers.HaltError{Table: h.Table, Err: h.Err, Hint: out.Guess(table, there, configured) + h.Hint}
 }
 
 // mayReadBinlog says whether the user may read the binlog, as far as its grants

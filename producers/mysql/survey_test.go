@@ -50,3 +50,23 @@ func TestSurveyFindsEverythingAtOnce(t *testing.T) {
 		"ALTER TABLE bare ADD PRIMARY KEY (a)", "CREATE TABLE nowhere (a INT PRIMARY KEY)")
 	check(3)
 }
+
+// The name of a table that is not there is compared with those that are.
+func TestSurveyGuessesNames(t *testing.T) {
+	srv := testkit.MariaDB(t)
+	c := newCapture(t, srv.CreateDatabase("guess"), []mysql.Table{{Name: "guess.tripps"}, {Name: "guess.order"}, {Name: "guess.orders"}},
+		"CREATE TABLE trips (a INT PRIMARY KEY)", "CREATE TABLE orders (a INT PRIMARY KEY)")
+	s, err := c.cfg.Survey(t.Context(), producers.Env{
+		Source: "s", Prefix: "p", Log: slog.New(slog.DiscardHandler),
+		Topic: func(schema, table string, _ int) string { return schema + "." + table },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Faults) != 2 || !strings.HasPrefix(s.Faults[0].Hint, "did you mean guess.trips? create it, or") || strings.Contains(s.Faults[1].Hint, "mean") {
+		t.Errorf("faults: %v", s.Faults)
+	}
+	if len(s.Meant) != 1 || s.Meant["guess.tripps"] != "guess.trips" {
+		t.Errorf("meant: %v", s.Meant)
+	}
+}

@@ -59,6 +59,13 @@ type catalogIndex struct {
 
 func (t *catalogTable) id() string { return t.Schema + "." + t.Name }
 
+func (t *catalogTable) columnNames() (names []string) {
+	for _, c := range t.Columns {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
 func (t *catalogTable) column(name string) *catalogColumn {
 	for i := range t.Columns {
 		if t.Columns[i].Name == name {
@@ -128,6 +135,20 @@ func readCatalog(ctx context.Context, q querier, publication string, tables []Ta
 		out[t.id()] = t
 	}
 	return out, nil
+}
+
+// tableNames are the tables of the database that could be captured.
+func tableNames(ctx context.Context, q querier) ([]string, error) {
+	rows, err := q.Query(ctx, `SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\_%' ORDER BY 1`)
+	if err != nil {
+		return nil, fmt.Errorf("read the names of tables: %w", err)
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("read the names of tables: %w", err)
+	}
+	return names, nil
 }
 
 func splitNames(tables []TableConfig) (namespaces, relations []string) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"millrace/internal/invalid"
 	"millrace/producers"
 )
 
@@ -35,7 +36,11 @@ func (t *catalogTable) check(c TableConfig) ([]string, error) {
 	}
 	for _, name := range c.Text {
 		if t.column(name) == nil {
-			return nil, halt(id, "correct the name under text", "column %q under text does not exist", name)
+			cure := "correct the name under text"
+			if near := invalid.Nearest(name, t.columnNames()); near != "" {
+				cure += "; did you mean " + near + "?"
+			}
+			return nil, halt(id, cure, "column %q under text does not exist", name)
 		}
 	}
 	ix := t.keyIndex(c.Key)

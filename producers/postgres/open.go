@@ -302,6 +302,7 @@ func (s *Source) firstVersions(ctx context.Context, conn *pgx.Conn, from produce
 	if err != nil {
 		return err
 	}
+	s.opened = end
 	for _, c := range s.configured {
 		cat := cats[c.Name]
 		if cat == nil {

@@ -18,7 +18,7 @@ const publishOptions = "publish = 'insert, update, delete, truncate', publish_vi
 // out and put in again, so that it has a new entry in the publication: that is
 // how a gap is recognised, whenever this process ends.
 func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable) error {
-	ddl, what, err := publishing(ctx, conn, name, tables)
+	ddl, what, err := publishing(ctx, conn, name, tables, true)
 	if err != nil || len(ddl) == 0 {
 		return err
 	}
@@ -26,7 +26,8 @@ func publish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalog
 }
 
 // publishing is what publish has to do: statements, if any, and their name.
-func publishing(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable) (ddl []string, what string, err error) {
+// Other tables are taken out if it is to hold only these.
+func publishing(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable, only bool) (ddl []string, what string, err error) {
 	var all, whole bool
 	err = conn.QueryRow(ctx, `SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AND pubviaroot
 		FROM pg_publication WHERE pubname = $1`, name).Scan(&all, &whole)
@@ -78,7 +79,7 @@ func publishing(ctx context.Context, conn *pgx.Conn, name string, tables []*cata
 		}
 	}
 	for _, m := range members {
-		if !wanted[m.OID] {
+		if only && !wanted[m.OID] {
 			ddl = append(ddl, alter+" DROP TABLE "+quoteName(m.Schema, m.Name))
 		}
 	}

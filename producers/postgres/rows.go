@@ -122,11 +122,11 @@ func (s *Source) change(rel *relation, start uint64) error {
 	m, t := &s.msg, rel.table
 	before, column, err := s.row(rel, m.old, m.oldKind == 'K')
 	if err != nil {
-		return s.refuse(rel, m.old, column, err)
+		return s.refuse(rel, m.old, column, start, err)
 	}
 	after, column, err := s.row(rel, m.new, false)
 	if err != nil {
-		return s.refuse(rel, m.new, column, err)
+		return s.refuse(rel, m.new, column, start, err)
 	}
 	unset := false
 	for i := range after {
@@ -134,14 +134,14 @@ func (s *Source) change(rel *relation, start uint64) error {
 			if before != nil && before[i].Kind != schemas.Unset {
 				after[i] = before[i] // an unchanged TOASTed value stands in the old tuple, if that is logged
 			} else if unset = true; !t.version.table.Columns[i].Unsettable {
-				return s.refuse(rel, m.new, -1, fmt.Errorf("does not carry column %q, which it always should", t.version.table.Columns[i].Name))
+				return s.refuse(rel, m.new, -1, start, fmt.Errorf("does not carry column %q, which it always should", t.version.table.Columns[i].Name))
 			}
 		}
 	}
 	moved := false
 	if m.kind == msgUpdate && before != nil && len(t.version.table.Key) > 0 {
 		if moved, err = s.moved(t.version.table, before, after); err != nil {
-			return s.refuse(rel, m.new, -1, err)
+			return s.refuse(rel, m.new, -1, start, err)
 		}
 	}
 	c := schemas.Change{Table: t.version.table, TsUs: s.tx.timeUs, Token: s.tx.token, TxID: s.tx.id}
@@ -260,7 +260,7 @@ func (s *Source) row(rel *relation, fields []field, identity bool) (schemas.Row,
 
 // refuse halts a table because of a value that its column's type cannot hold:
 // neither clamped nor nulled (G12).
-func (s *Source) refuse(rel *relation, fields []field, column int, err error) error {
+func (s *Source) refuse(rel *relation, fields []field, column int, start uint64, err error) error {
 	t := rel.table.version.table
 	if column < 0 {
 		return s.halt(rel.table, halt(t.ID(), "report it", "its log %w", err))
@@ -271,7 +271,27 @@ func (s *Source) refuse(rel *relation, fields []field, column int, err error) er
 			key = append(key, t.Columns[k].Name+"="+string(fields[k].data))
 		}
 	}
-	return s.halt(rel.table, badValue(t, column, strings.Join(key, ", "), fields[column].data, err))
+	h := badValue(t, column, strings.Join(key, ", "), fields[column].data, err)
+	if s.tx.commit <= s.opened {
+		return s.overtake(rel.table, h, start)
+	}
+	return s.halt(rel.table, h)
+}
+
+// overtake leaves a change out that the log had before Open: whoever started us
+// may have cured its row since, and what the log holds of it comes all the same.
+// In its place all rows are read from above that point. If one still has such a
+// value, the snapshot halts the table.
+func (s *Source) overtake(t *captured, h *producers.HaltError, start uint64) error {
+	if _, err := s.advance(start); err != nil { // what follows keeps its position, whether this is read or not (G3)
+		return err
+	}
+	if t.renewed {
+		return nil
+	}
+	t.renewed = true
+	next := *t.version
+	return s.adopt(t, &next, schemas.Position{Epoch: s.epoch, Major: s.opened}, "a change from before the start cannot be carried: "+h.Err.Error())
 }
 
 // badValue says which value cannot be carried, and the two cures.

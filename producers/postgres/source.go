@@ -34,6 +34,7 @@ type captured struct {
 	config  TableConfig
 	version *version
 	halted  bool // its changes are left out
+	renewed bool // overtake has called for a snapshot above Source.opened
 }
 
 // relation is what a relation message said, by which rows are decoded.
@@ -90,6 +91,7 @@ type Source struct {
 	keyA     []byte
 	keyB     []byte
 	tx       transaction
+	opened   uint64 // the end of the log when Open read the catalog
 	passed   uint64 // everything below it was sent and read
 	started  bool
 	complete schemas.Progress

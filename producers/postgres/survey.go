@@ -49,10 +49,20 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (*producers.Surv
 	var wanted []*catalogTable
 	types := &types{info: map[uint32]typeInfo{}}
 	who := identityNow{source: env.Source, db: srv.database, topic: env.Topic}
+	var configured []string
+	for _, t := range c.Tables {
+		configured = append(configured, t.Name)
+	}
 	for _, t := range c.Tables {
 		cat := cats[t.Name]
 		if cat == nil {
-			out.Faults = append(out.Faults, missing(t))
+			there, err := tableNames(ctx, conn)
+			if err != nil {
+				return nil, err
+			}
+			h := missing(t)
+			h.Hint = out.Guess(t.Name, there, configured) + h.Hint
+			out.Faults = append(out.Faults, h)
 			continue
 		}
 		key, err := cat.check(t)
@@ -68,7 +78,9 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (*producers.Surv
 		}
 		wanted, out.Tables = append(wanted, cat), append(out.Tables, v.table)
 	}
-	if err := mayPublish(ctx, conn, name, wanted); err != nil {
+	// A table with a fault is not among the wanted, and no less captured: only
+	// who knows them all can say what is too much.
+	if err := mayPublish(ctx, conn, name, wanted, len(wanted) == len(c.Tables)); err != nil {
 		if err := out.Add("", err); err != nil {
 			return nil, err
 		}
@@ -77,12 +89,12 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (*producers.Surv
 }
 
 // mayPublish refuses a role that may not publish the tables, unless they are
-// published already.
-func mayPublish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable) error {
+// published already. only says that no others are to be published.
+func mayPublish(ctx context.Context, conn *pgx.Conn, name string, tables []*catalogTable, only bool) error {
 	if len(tables) == 0 {
 		return nil
 	}
-	ddl, what, err := publishing(ctx, conn, name, tables)
+	ddl, what, err := publishing(ctx, conn, name, tables, only)
 	if err != nil || len(ddl) == 0 {
 		return err
 	}

@@ -71,3 +71,54 @@ func TestSurveyOfAPlainRole(t *testing.T) {
 		t.Errorf("%d things are left at the server (%v)", left, err)
 	}
 }
+
+// What a typo leaves out is not called superfluous: to take it out of the
+// publication would be a gap.
+func TestSurveyOfMistypedNames(t *testing.T) {
+	srv := testkit.Postgres(t)
+	dsn := srv.CreateDatabase("typos")
+	db := testkit.Open(t, dsn)
+	for _, statement := range []string{
+		"CREATE TABLE trips (id int PRIMARY KEY)", "CREATE TABLE drivers (id int PRIMARY KEY, hired date)", "CREATE TABLE orders (id int PRIMARY KEY)",
+		"CREATE ROLE typist LOGIN REPLICATION", "GRANT SELECT ON trips, drivers, orders TO typist",
+		`CREATE PUBLICATION "p_s" FOR TABLE ONLY trips, ONLY drivers, ONLY orders WITH (` + publishOptions + ")",
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.User("typist")
+	trips, drivers, orders := TableConfig{Name: "public.trips"}, TableConfig{Name: "public.drivers", Text: []string{"hired"}}, TableConfig{Name: "public.orders"}
+	mistyped, elsewhere := TableConfig{Name: "public.tirps"}, TableConfig{Name: "public.order"}
+	badText := TableConfig{Name: "public.drivers", Text: []string{"hirred"}}
+	for _, c := range []struct {
+		tables []TableConfig
+		want   string
+		meant  string
+	}{
+		{[]TableConfig{trips, drivers, orders}, "", ""},
+		{[]TableConfig{mistyped, drivers, orders}, "public.tirps|did you mean public.trips? create it, or take it out of the configuration", "public.trips"},
+		{[]TableConfig{trips, badText, orders}, "public.drivers|correct the name under text; did you mean hired?", ""},
+		{[]TableConfig{trips, drivers, orders, elsewhere}, "public.order|create it, or take it out of the configuration", ""}, // orders is configured
+		{[]TableConfig{trips, drivers}, `|run as a role that may, such as the tables' owner: ALTER PUBLICATION "p_s" DROP TABLE "public"."orders"`, ""},
+	} {
+		s, err := (&Config{DSN: u.String(), Tables: c.tables}).Survey(t.Context(), producers.Env{
+			Source: "s", Prefix: "p", Log: slog.New(slog.DiscardHandler),
+			Topic: func(schema, table string, _ int) string { return schema + "." + table },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, f := range s.Faults {
+			lines = append(lines, f.Table+"|"+f.Hint)
+		}
+		if got := strings.Join(lines, "\n"); got != c.want || s.Meant["public.tirps"] != c.meant {
+			t.Errorf("%v: meant %v, faults\n%s\nwant\n%s", c.tables, s.Meant, got, c.want)
+		}
+	}
+}

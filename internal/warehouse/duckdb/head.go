@@ -22,10 +22,11 @@ type head struct {
 	key        []string
 	unsettable []string
 	generation int
-	// ended is the greatest end of a snapshot that is in effect. It may lie
-	// below the least of the marks while a dead letter is unresolved, and below
-	// the horizon, which truncates raise too.
+	// ended is the greatest end of a snapshot that has removed what vanished. It
+	// may lie below the least of the marks while a dead letter is unresolved, and
+	// below the horizon, which truncates raise too.
 	ended schemas.Position
+	over  bool // a snapshot ended with the batch that led to this head
 }
 
 func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name) (head, error) {

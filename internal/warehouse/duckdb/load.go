@@ -253,7 +253,7 @@ func (l *load) write(ctx context.Context) error {
 // snapshotRuns notes that a snapshot runs, once rows that it read were written.
 // Rows of an old snapshot that are replayed write nothing.
 func (l *load) snapshotRuns(ctx context.Context, read int64) error {
-	if !l.batch.Snapshotting || read == 0 || l.next.Snapshot.Running || l.was.ended.Less(l.next.ended) {
+	if !l.batch.Snapshotting || read == 0 || l.next.Snapshot.Running || l.next.over {
 		return nil
 	}
 	l.next.Snapshot.Running = true

@@ -29,9 +29,11 @@ func (h head) after(b *warehouse.Batch, horizons bool) (head, error) {
 		next.Complete.Pos = schemas.MaxPosition(next.Complete.Pos, least.Complete.Pos)
 		next.Complete.Time = later(next.Complete.Time, least.Complete.Time)
 	}
-	if !b.Blocked && next.ended.Less(least.SnapshotDone) {
-		next.ended = least.SnapshotDone
+	if next.over = leastMark(h.Marks, b.Partitions).SnapshotDone.Less(least.SnapshotDone); next.over {
 		next.Snapshot = schemas.SnapshotState{Done: true}
+	}
+	if !b.Blocked {
+		next.ended = schemas.MaxPosition(next.ended, least.SnapshotDone)
 	}
 	if horizons {
 		next.Horizon = schemas.MaxPosition(next.Horizon, schemas.MaxPosition(b.Truncate, next.ended))

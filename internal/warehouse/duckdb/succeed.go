@@ -207,8 +207,6 @@ func (u *succession) move(ctx context.Context, was head) (next head, err error) 
 	}
 	next.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, next.Complete.Pos)
 	next.Complete.Time = later(was.Complete.Time, next.Complete.Time)
-	// A dead letter of the next generation keeps its snapshot open; what reads the
-	// table has begun long ago.
 	next.Snapshot.Done = was.Snapshot.Done || next.Snapshot.Done
 	old := u.dialect.Base(u.named())
 	*u.def = definition{

@@ -1,0 +1,78 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"millrace/internal/page"
+)
+
+// stuck is a platform whose derived table does not get on.
+type stuck struct {
+	*Replica
+	table page.Derived
+	looks int
+	mends int // the look after which the table is well again
+}
+
+func (s *stuck) Status(context.Context) (*page.Status, error) {
+	if s.looks++; s.mends > 0 && s.looks > s.mends {
+		s.table.Held, s.table.Error = 0, ""
+		if err := s.exec(context.Background(), `UPDATE millrace.analytics__t__head SET absorbed = '{"core.payments": 41}'`); err != nil {
+			return nil, err
+		}
+	}
+	return &page.Status{Core: []page.Core{{Table: "core.payments", Load: 41}}, Derived: []page.Derived{s.table}}, nil
+}
+
+// A table whose runs fail is not waited for, however far it is behind.
+func TestTableWhoseRunsFail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	spec := readText(t, `
+name: analytics.t
+strategy: merge
+unique_key: id
+inputs: {core.payments: {key: [id]}}
+query: SELECT id, 1 AS n FROM core.payments
+`)
+	for _, c := range []struct {
+		name  string
+		table page.Derived
+		looks int // at most; 0: as many as it takes
+		mends int
+		want  string
+	}{
+		{"held, a load behind", page.Derived{Held: 1, Dirty: 12, Error: "no column x"}, 1, 0, "1 are held: no column x"},
+		{"never run", page.Derived{Held: 1, Error: "no column x"}, 1, 0, "1 are held: no column x"},
+		{"nothing set aside yet", page.Derived{Error: "no column x"}, 0, 0, "load 41 of core.payments is not in it yet: no column x"},
+		{"an error that passes", page.Derived{Error: "busy"}, 0, 3, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := &stuck{Replica: newReplica(t), table: c.table, mends: c.mends}
+			p.table.Table = spec.Name
+			for _, statement := range []string{
+				"CREATE SCHEMA millrace", `CREATE TABLE millrace.analytics__t__head AS SELECT '{"core.payments": 40}' AS absorbed`,
+				"CREATE SCHEMA core", "CREATE TABLE core.payments AS SELECT 1::BIGINT AS id", "CREATE SCHEMA analytics", "CREATE TABLE analytics.t AS SELECT 1::BIGINT AS id, 1 AS n",
+			} {
+				if c.name == "never run" {
+					break
+				}
+				if err := p.exec(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			report, err := Derived(t.Context(), p, w.Replica, spec, EventTimes{}, nil)
+			switch {
+			case c.want == "" && (err != nil || len(report.Differences) > 0):
+				t.Errorf("%v, %v", report.Differences, err)
+			case c.want != "" && (!errors.Is(err, ErrHeld) || !strings.HasSuffix(err.Error(), c.want)):
+				t.Errorf("got %v, want %s", err, c.want)
+			case c.looks > 0 && p.looks > c.looks:
+				t.Errorf("it was looked at %d times", p.looks)
+			}
+		})
+	}
+}
