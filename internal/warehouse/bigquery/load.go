@@ -129,7 +129,7 @@ func (w *Warehouse) commit(ctx context.Context, core *sqlgen.Core, kept warehous
 		// Rows of an old snapshot that are replayed write nothing, and so say
 		// nothing.
 		Running: next.Snapshot.Running,
-		MayRun:  b.Snapshotting && !next.Snapshot.Running && !was.Ended.Less(next.Ended),
+		MayRun:  b.Snapshotting && !next.Snapshot.Running && !next.Over,
 	}
 	// The same load may be asked for again after it failed, and is then another
 	// job; that at most one of them has an effect is the head's doing.

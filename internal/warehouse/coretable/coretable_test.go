@@ -108,16 +108,16 @@ func TestHeadNeverGoesBack(t *testing.T) {
 	if h.Offsets[0] != 5 || len(h.Marks) != 1 {
 		t.Errorf("the old head became %+v", h)
 	}
-	// The snapshot has ended once every partition says so, unless a dead letter
-	// is unresolved.
+	// The snapshot is over once every partition says so. While a dead letter is
+	// unresolved it removes nothing, and the table is complete no further.
 	b = &warehouse.Batch{Load: 6, Partitions: 2, Marks: map[int32]warehouse.Mark{1: mark(20, 12)}, Blocked: true}
 	held, err := next.After(b, true)
-	if err != nil || held.Snapshot.Done || held.Complete.Pos != at(6) || !held.Horizon.IsZero() {
+	if err != nil || !held.Snapshot.Done || !held.Over || !held.Ended.IsZero() || held.Complete.Pos != at(6) || !held.Horizon.IsZero() {
 		t.Errorf("blocked: %+v %v", held, err)
 	}
 	b = &warehouse.Batch{Load: 7, Partitions: 2, Truncate: at(3)}
 	ended, err := held.After(b, true)
-	if err != nil || ended.Snapshot != (schemas.SnapshotState{Done: true}) || ended.Horizon != at(7) || ended.Ended != at(7) || ended.Complete.Pos != at(10) {
+	if err != nil || ended.Snapshot != (schemas.SnapshotState{Done: true}) || ended.Over || ended.Horizon != at(7) || ended.Ended != at(7) || ended.Complete.Pos != at(10) {
 		t.Errorf("ended: %+v %v", ended, err)
 	}
 	if kept, err := held.After(b, false); err != nil || !kept.Horizon.IsZero() {

@@ -17,10 +17,11 @@ type Head struct {
 	Key        []string
 	Unsettable []string
 	Generation int
-	// Ended is the greatest end of a snapshot that is in effect. It may lie
-	// below the least of the marks while a dead letter is unresolved, and below
-	// the horizon, which truncates raise too.
+	// Ended is the greatest end of a snapshot that has removed what vanished. It
+	// may lie below the least of the marks while a dead letter is unresolved, and
+	// below the horizon, which truncates raise too.
 	Ended schemas.Position
+	Over  bool // a snapshot ended with the batch that led to this head
 }
 
 // After is the head as the batch leaves it. A head never goes back: offsets,
@@ -43,9 +44,11 @@ func (h Head) After(b *warehouse.Batch, horizons bool) (Head, error) {
 		next.Complete.Pos = schemas.MaxPosition(next.Complete.Pos, least.Complete.Pos)
 		next.Complete.Time = later(next.Complete.Time, least.Complete.Time)
 	}
-	if !b.Blocked && next.Ended.Less(least.SnapshotDone) {
-		next.Ended = least.SnapshotDone
+	if next.Over = leastMark(h.Marks, b.Partitions).SnapshotDone.Less(least.SnapshotDone); next.Over {
 		next.Snapshot = schemas.SnapshotState{Done: true}
+	}
+	if !b.Blocked {
+		next.Ended = schemas.MaxPosition(next.Ended, least.SnapshotDone)
 	}
 	if horizons {
 		next.Horizon = schemas.MaxPosition(next.Horizon, schemas.MaxPosition(b.Truncate, next.Ended))

@@ -59,8 +59,6 @@ func (h Head) TakesIn(from Head, s *warehouse.Succession) Head {
 	next.Name, next.Epoch, next.Load, next.Generation = h.Name, h.Epoch, s.Load, s.Generation
 	next.Complete.Pos = schemas.MaxPosition(h.Complete.Pos, from.Complete.Pos)
 	next.Complete.Time = later(h.Complete.Time, from.Complete.Time)
-	// A dead letter of the next generation keeps its snapshot open; what reads the
-	// table has begun long ago.
 	next.Snapshot.Done = h.Snapshot.Done || from.Snapshot.Done
 	return next
 }
