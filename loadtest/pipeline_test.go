@@ -200,8 +200,9 @@ type discard struct{ head warehouse.Head }
 
 func (d *discard) Ensure(context.Context, warehouse.CoreTable) error { return nil }
 
-func (d *discard) Acquire(context.Context, string, string, string) (warehouse.Head, error) {
+func (d *discard) Acquire(_ context.Context, _, topic, topicID string) (warehouse.Head, error) {
 	d.head.Epoch++
+	d.head.Topic, d.head.TopicID = topic, topicID
 	return d.head, nil
 }
 
