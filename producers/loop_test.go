@@ -104,7 +104,11 @@ func TestGenerationBeforeEnds(t *testing.T) {
 		w := newWorld(t, rand.Uint64(), embedded, "a")
 		r := w.start(nil)
 		r.settle()
-		for generation := 2; generation <= 4; generation++ {
+		last := 4
+		if testing.Short() {
+			last = 2
+		}
+		for generation := 2; generation <= last; generation++ {
 			for range 20 {
 				w.db.random(10, false)
 			}
