@@ -155,6 +155,9 @@ func TestHugeTransaction(t *testing.T) {
 
 // TestManyRereads: more keys than are kept call for a snapshot instead.
 func TestManyRereads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves more rows than a short run has time for")
+	}
 	w := newWorld(t, rand.Uint64(), false, "a")
 	var blocked atomic.Bool
 	r := w.start(func(r *run, effect string) error {
