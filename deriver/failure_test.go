@@ -23,6 +23,9 @@ var runPoints = []string{
 func TestDeathAtEveryPoint(t *testing.T) {
 	for _, point := range runPoints {
 		for nth := 1; nth <= 2; nth++ {
+			if testing.Short() && nth > 1 {
+				continue
+			}
 			t.Run(point, func(t *testing.T) {
 				p := shop(t)
 				p.derive(revenue, customers)

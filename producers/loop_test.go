@@ -104,7 +104,11 @@ func TestGenerationBeforeEnds(t *testing.T) {
 		w := newWorld(t, rand.Uint64(), embedded, "a")
 		r := w.start(nil)
 		r.settle()
-		for generation := 2; generation <= 4; generation++ {
+		last := 4
+		if testing.Short() {
+			last = 2
+		}
+		for generation := 2; generation <= last; generation++ {
 			for range 20 {
 				w.db.random(10, false)
 			}
@@ -151,6 +155,9 @@ func TestHugeTransaction(t *testing.T) {
 
 // TestManyRereads: more keys than are kept call for a snapshot instead.
 func TestManyRereads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves more rows than a short run has time for")
+	}
 	w := newWorld(t, rand.Uint64(), false, "a")
 	var blocked atomic.Bool
 	r := w.start(func(r *run, effect string) error {

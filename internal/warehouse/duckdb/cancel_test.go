@@ -23,7 +23,7 @@ func TestCancelledReadsLeaveNothingOpen(t *testing.T) {
 		return rows.Err()
 	}
 	given := 0
-	for range 3000 {
+	for range rounds(3000) {
 		ctx, cancel := context.WithCancel(t.Context())
 		timer := time.AfterFunc(time.Duration(rand.IntN(300))*time.Microsecond, cancel)
 		if read(ctx, "SELECT sum(range) FROM range(1000)") != nil {
@@ -48,7 +48,7 @@ func TestCancelledWritesLeaveNothingOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	var epoch int64
-	for range 1000 {
+	for range rounds(1000) {
 		ctx, cancel := context.WithCancel(t.Context())
 		timer := time.AfterFunc(time.Duration(rand.IntN(1500))*time.Microsecond, cancel)
 		_, _ = f.w.Acquire(ctx, table.Name, "topic", "id") // committed or not
@@ -60,4 +60,12 @@ func TestCancelledWritesLeaveNothingOpen(t *testing.T) {
 		}
 		epoch = head.Epoch
 	}
+}
+
+// rounds is how often a short run tries what a long one tries n times.
+func rounds(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
 }
