@@ -24,7 +24,7 @@ func (s *session) alterTable(ctx context.Context, list []node) error {
 		return err
 	}
 	defer done(false)
-	for _, action := range split(list[n:], ",") {
+	for _, action := range split(list[n:]) {
 		if err := s.alter(ctx, t, action); err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (s *session) dropColumn(ctx context.Context, t *table, action []node) error
 		}
 		return notFound("Column %s in table %s.%s", action[0].text, t.dataset, t.id)
 	}
-	if err := s.Fake.change(ctx, fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", t.physical, quoteName(t.columns[i].name))); err != nil {
+	if err := s.change(ctx, fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", t.physical, quoteName(t.columns[i].name))); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -105,13 +105,13 @@ func (s *session) alterColumn(ctx context.Context, t *table, action []node) erro
 		}
 		c.typ = to
 		if t.columns[i].typ.duck() != to.duck() {
-			if err := s.Fake.change(ctx, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", t.physical, quoteName(c.name), to.duck())); err != nil {
+			if err := s.change(ctx, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", t.physical, quoteName(c.name), to.duck())); err != nil {
 				return err
 			}
 		}
 	case skipWords(&rest, "DROP", "NOT", "NULL"):
 		c.required = false
-		if err := s.Fake.change(ctx, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", t.physical, quoteName(c.name))); err != nil {
+		if err := s.change(ctx, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL", t.physical, quoteName(c.name))); err != nil {
 			return err
 		}
 	case skipWords(&rest, "SET") && words(rest, "OPTIONS"):

@@ -158,13 +158,11 @@ func (s *session) createPermanent(ctx context.Context, t *table, query string, r
 		}
 	}
 	err := s.addTable(ctx, t, replace, fill)
-	if api := (*apiError)(nil); missing && err != nil {
-		if api = apiErrorOf(err); api.reason == "duplicate" {
-			return nil
-		}
+	if missing && err != nil && apiErrorOf(err).reason == "duplicate" {
+		return nil
 	}
 	if err == nil && none == nil && old.physical != "" && !old.isView() {
-		return s.Fake.change(ctx, "DROP TABLE "+old.physical)
+		return s.change(ctx, "DROP TABLE "+old.physical)
 	}
 	return err
 }
@@ -175,12 +173,12 @@ func samePartition(a, b *partition) bool {
 
 // columnDefs reads what stands between the parentheses of CREATE TABLE.
 func columnDefs(t *table, list []node) error {
-	for _, item := range split(list, ",") {
+	for _, item := range split(list) {
 		if skipWords(&item, "PRIMARY", "KEY") {
 			if len(item) != 3 || !item[0].group() || !words(item[1:], "NOT", "ENFORCED") {
 				return invalidQuery("Enforced PRIMARY KEY constraints are not supported")
 			}
-			for _, name := range split(item[0].list, ",") {
+			for _, name := range split(item[0].list) {
 				t.key = append(t.key, name[0].text)
 			}
 			continue
@@ -228,7 +226,7 @@ func optionList(list []node) (options map[string][]node, rest []node, err error)
 		return nil, nil, invalidQuery("Syntax error in OPTIONS")
 	}
 	options = map[string][]node{}
-	for _, item := range split(list[1].list, ",") {
+	for _, item := range split(list[1].list) {
 		if len(item) < 3 || !item[1].word("=") {
 			return nil, nil, invalidQuery("Syntax error in OPTIONS")
 		}
@@ -253,7 +251,7 @@ func tableClauses(t *table, list []node) ([]node, error) {
 		}
 		t.partition = &partition{column: list[0].text, unit: "DAY"}
 		if len(list) > 1 && list[1].group() {
-			args := split(list[1].list, ",")
+			args := split(list[1].list)
 			t.partition.column = args[0][0].text
 			if len(args) == 2 {
 				t.partition.unit = strings.ToUpper(args[1][0].text)
@@ -287,7 +285,7 @@ func tableOptions(t *table, options map[string][]node) error {
 			t.description = text(value)
 		case "labels":
 			t.labels = map[string]string{}
-			for _, pair := range split(value[0].list, ",") {
+			for _, pair := range split(value[0].list) {
 				if len(pair) == 1 && pair[0].group() && len(pair[0].list) == 3 {
 					t.labels[pair[0].list[0].text] = pair[0].list[2].text
 				}
@@ -378,7 +376,7 @@ func (s *session) createSchema(list []node) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.Fake.addDataset(d); err != nil && (!missing || err.reason != "duplicate") {
+	if err := s.addDataset(d); err != nil && (!missing || err.reason != "duplicate") {
 		return err
 	}
 	return nil

@@ -133,7 +133,7 @@ func TestNewTableIsUnknownToTheWritePath(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }() // the answer counts
 		_, err = b.append(s, rowsOf(t, m, []any{int64(1)}))
 		return err
 	}
@@ -189,7 +189,7 @@ func TestRefusalsOfTheService(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	t.Cleanup(func() { _ = other.Close() })
 	if _, err := other.Dataset("core").Metadata(b.ctx); !is(err, "notFound", "Project other-project") {
 		t.Errorf("another project: %v", err)
 	}

@@ -143,7 +143,7 @@ func (s *session) insert(t *table, rest []node) (string, error) {
 // columnList reads names of the table's columns.
 func (s *session) columnList(t *table, list []node) ([]string, error) {
 	var names []string
-	for _, item := range split(list, ",") {
+	for _, item := range split(list) {
 		if len(item) != 1 || !item[0].named() || item[0].open != 0 {
 			return nil, invalidQuery("Syntax error in a list of columns")
 		}
@@ -158,7 +158,7 @@ func (s *session) columnList(t *table, list []node) ([]string, error) {
 // assignments translates a = x, b = y.
 func (s *session) assignments(tr *translator, t *table, list []node) (string, error) {
 	var out []string
-	for _, item := range split(list, ",") {
+	for _, item := range split(list) {
 		eq := find(item, "=")
 		if eq < 1 {
 			return "", invalidQuery("Syntax error in SET")
@@ -317,7 +317,7 @@ func (s *session) mergeAction(tr *translator, t *table, list []node) (string, er
 		if err != nil {
 			return "", err
 		}
-		values, err := tr.each(split(list[2].list, ","))
+		values, err := tr.each(split(list[2].list))
 		return "INSERT (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")", err
 	}
 	return "", refused("this action of MERGE is not in its set")

@@ -84,7 +84,7 @@ func (t *translator) call(name string, inner []node) (string, error) {
 	case "EXTRACT":
 		return t.extract(inner)
 	}
-	args := split(inner, ",")
+	args := split(inner)
 	if done, err := t.special(upper, args); done != "" || err != nil {
 		return done, err
 	}
@@ -248,7 +248,7 @@ func (t *translator) aggregate(upper string, inner []node) (string, error) {
 		}
 		order, inner = " "+text, inner[:i]
 	}
-	args, err := t.each(split(inner, ","))
+	args, err := t.each(split(inner))
 	if upper == "STRING_AGG" && len(args) == 1 {
 		args = append(args, "','")
 	}

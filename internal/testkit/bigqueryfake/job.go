@@ -320,26 +320,22 @@ func parameters(list []*bq.QueryParameter) (map[string]string, error) {
 		if !ok {
 			return nil, refused("parameter @%s has type %s, which is not in its set", p.Name, typ.Type)
 		}
-		literal, err := parameter(scalar, value)
-		if err != nil {
-			return nil, err
-		}
-		out[strings.ToLower(p.Name)] = literal
+		out[strings.ToLower(p.Name)] = parameter(scalar, value)
 	}
 	return out, nil
 }
 
-func parameter(typ columnType, value *bq.QueryParameterValue) (string, error) {
+func parameter(typ columnType, value *bq.QueryParameterValue) string {
 	if value == nil || value.Value == "" && contains(value.NullFields, "Value") {
-		return "CAST(NULL AS " + typ.duck() + ")", nil
+		return "CAST(NULL AS " + typ.duck() + ")"
 	}
 	if typ.name == "BYTES" {
-		return "from_base64(" + quoteText(value.Value) + ")", nil
+		return "from_base64(" + quoteText(value.Value) + ")"
 	}
 	if typ.name == "JSON" {
-		return "bq_parse_json(" + quoteText(value.Value) + ")", nil
+		return "bq_parse_json(" + quoteText(value.Value) + ")"
 	}
-	return "CAST(" + quoteText(value.Value) + " AS " + typ.duck() + ")", nil
+	return "CAST(" + quoteText(value.Value) + " AS " + typ.duck() + ")"
 }
 
 func contains(list []string, s string) bool {

@@ -192,14 +192,14 @@ func (s *scanner) quoted(t *token, prefix int, kind tokenKind) error {
 	}
 	var b strings.Builder
 	for i := 1; i < len(rest); {
-		switch c := rest[i]; {
-		case c == quote:
+		switch c := rest[i]; c {
+		case quote:
 			s.advance(prefix + i + 1)
 			t.kind, t.text = kind, b.String()
 			return nil
-		case c == '\n':
+		case '\n':
 			return fmt.Errorf("unclosed string literal")
-		case c == '\\':
+		case '\\':
 			n, err := unescape(&b, rest[i:], kind)
 			if err != nil {
 				return err

@@ -343,7 +343,7 @@ func parseType(list []node) (columnType, []node, error) {
 	if len(rest) == 0 || !rest[0].group() {
 		return typ, rest, nil
 	}
-	args := split(rest[0].list, ",")
+	args := split(rest[0].list)
 	for i, arg := range args {
 		var v int64
 		if _, err := fmt.Sscan(arg[0].text, &v); err != nil || len(arg) != 1 || i > 1 || !typ.decimal() {

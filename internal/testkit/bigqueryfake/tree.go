@@ -49,14 +49,14 @@ func nestUntil(tokens []token, end string) (list []node, rest []token, err error
 	return list, nil, nil
 }
 
-// split cuts a list at each of the symbols or keywords.
-func split(list []node, at string) [][]node {
+// split cuts a list at its commas.
+func split(list []node) [][]node {
 	if len(list) == 0 {
 		return nil
 	}
 	out := [][]node{nil}
 	for _, n := range list {
-		if n.word(at) {
+		if n.word(",") {
 			out = append(out, nil)
 			continue
 		}

@@ -26,13 +26,11 @@ func (s *session) declare(ctx context.Context, list []node) error {
 	if err != nil {
 		return err
 	}
-	literal := "NULL"
+	literal := "CAST(NULL AS " + typ.duck() + ")"
 	if skipWords(&rest, "DEFAULT") {
 		if literal, err = s.evaluate(ctx, typ, rest); err != nil {
 			return err
 		}
-	} else {
-		literal = "CAST(NULL AS " + typ.duck() + ")"
 	}
 	for _, name := range names {
 		if s.vars[strings.ToLower(name)] != nil {
@@ -83,7 +81,7 @@ func (s *session) set(ctx context.Context, list []node) error {
 		return err
 	}
 	var vars []*variable
-	for _, name := range split(list[0].list, ",") {
+	for _, name := range split(list[0].list) {
 		v := s.vars[strings.ToLower(name[0].text)]
 		if v == nil {
 			return invalidQuery("Undeclared variable: %s", name[0].text)

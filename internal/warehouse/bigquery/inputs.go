@@ -85,7 +85,7 @@ func (r *Runner) Touched(ctx context.Context, query string) (t schemas.Touched, 
 		return t, &warehouse.QueryError{Offset: -1, Message: "the query does not give one DATE, TIMESTAMP or DATETIME column"}
 	}
 	what.id, what.text = r.jobID("touched", randomID()), func(string) string { return r.dialect.QueryBuckets(query, names[0], kind) }
-	res, err := r.Warehouse.run(ctx, what)
+	res, err := r.run(ctx, what)
 	if err != nil {
 		return t, fmt.Errorf("read event times: %w", err)
 	}
@@ -154,7 +154,7 @@ func (r *Runner) sweep(ctx context.Context, n sqlgen.Name) error {
 	if least == 0 {
 		return nil
 	}
-	_, err = r.Warehouse.run(ctx, task{
+	_, err = r.run(ctx, task{
 		what: "sweep", table: n.String(), id: r.jobID("sweep", n, randomID()), attempts: 1,
 		text: func(string) string {
 			return sqlgen.Script(slices.Concat([]string{"BEGIN TRANSACTION"}, r.dialect.SweepChanges(n, least), []string{"COMMIT TRANSACTION"})...)

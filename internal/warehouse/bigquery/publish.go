@@ -20,18 +20,14 @@ func (x *run) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dirt, err := x.dirt()
-	if err != nil {
-		return err
-	}
 	x.announce()
 	p := sqlgen.Publication{
 		Head: head, Load: x.load, Changed: x.changed, Forget: x.step.Forget, Logged: x.load > x.step.Load, Mode: x.step.Mode, FreshKeys: len(x.step.MarkKeys) > 0, ByKeys: x.step.ByKeys,
-		KeyMark: x.step.KeyMark, Dirt: dirt, CommittedUs: x.now.UnixMicro(),
+		KeyMark: x.step.KeyMark, Dirt: x.dirt(), CommittedUs: x.now.UnixMicro(),
 	}
 	const what = "publish"
 	event := x.event
-	res, err := x.Warehouse.run(ctx, task{
+	res, err := x.run(ctx, task{
 		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number),
 		text: func(job string) string {
 			event.JobIDs = []string{job}
@@ -88,7 +84,7 @@ func (x *run) headLiterals() ([]string, error) {
 
 // dirt are the statements that clear what the run computed and write what it
 // leaves.
-func (x *run) dirt() (out []string, err error) {
+func (x *run) dirt() (out []string) {
 	if len(x.Owning) > 0 {
 		if h := x.step.HoldKeys; h != nil {
 			retry := "NULL"
@@ -97,7 +93,7 @@ func (x *run) dirt() (out []string, err error) {
 			}
 			out = append(out, sqlgen.Bind(x.HoldKeys(), x.dialect.Text(h.Error), strconv.Itoa(h.Failures), retry))
 		}
-		return out, nil
+		return out
 	}
 	if x.step.Forget {
 		out = append(out, x.ForgetAll())
@@ -109,7 +105,7 @@ func (x *run) dirt() (out []string, err error) {
 	if len(done) > 0 {
 		out = append(out, x.ClearWindows(done))
 	}
-	return append(out, x.marked...), nil
+	return append(out, x.marked...)
 }
 
 // Of windows that become dirty, markAtOnce stand in a statement; marksInText at

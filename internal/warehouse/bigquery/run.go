@@ -169,7 +169,7 @@ func (x *run) job(ctx context.Context, what, into, text string, of ...int) (resu
 	if into != "" {
 		x.tables = append(x.tables, into)
 	}
-	return x.Warehouse.run(ctx, task{
+	return x.run(ctx, task{
 		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number, of),
 		text: func(string) string { return text }, into: into, batch: x.conf.Batch, maxBytes: x.conf.MaxBytesBilled,
 	})

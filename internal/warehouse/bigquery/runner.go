@@ -87,7 +87,7 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	if err != nil {
 		return h, fmt.Errorf("acquire %s: make its head: %w", t.Name, err)
 	}
-	res, err := r.Warehouse.run(ctx, task{
+	res, err := r.run(ctx, task{
 		what: "acquire", table: t.Name, id: r.jobID("acquire", t.Name, randomID()), attempts: math.MaxInt,
 		text: func(string) string { return r.dialect.TakeOverDerivedScript(n, revision) },
 	})

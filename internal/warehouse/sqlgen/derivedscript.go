@@ -37,11 +37,17 @@ type Run struct {
 	Owned []string // per part, the condition on the rows that it owns; none if parts only add
 }
 
-// Tables of a run, in Scratch.
+// Stage is the run's table, in Scratch, of the rows that it computed.
 func (r *Run) Stage() string { return r.ID + "__stage" }
-func (r *Run) Diff() string  { return r.ID + "__diff" }
+
+// Diff is the run's table, in Scratch, of the rows that go and come.
+func (r *Run) Diff() string { return r.ID + "__diff" }
+
+// Fresh is the run's table, in Scratch, of the keys that become dirty.
 func (r *Run) Fresh() string { return r.ID + "__fresh" }
-func (r *Run) Keys() string  { return r.ID + "__keys" }
+
+// Keys is the run's table, in Scratch, of the dirty keys that it recomputes.
+func (r *Run) Keys() string { return r.ID + "__keys" }
 
 func (r *Run) scratch(table string) string { return r.Qualified(Scratch, table) }
 
