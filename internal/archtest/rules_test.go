@@ -30,19 +30,27 @@ var strangers = []string{"producers", "consumers", "deriver"}
 
 // client is a third-party library with the packages that may import it.
 type client struct {
-	library string // with everything below it
-	homes   []string
-	tests   bool // tests anywhere may
+	library   string // with everything below it
+	homes     []string
+	tests     bool     // tests anywhere may
+	testHomes []string // packages whose tests may
 }
 
+// testkit starts servers and fakes for tests.
+const testkit = "internal/testkit"
+
+// testTrees hold what only tests import.
+var testTrees = []string{testkit, "producers/sourcetest", "internal/warehouse/warehousetest"}
+
 // fakeBigQuery runs the statements that it is given on a DuckDB of its own.
-const fakeBigQuery = "internal/testkit/bigqueryfake"
+const fakeBigQuery = testkit + "/bigqueryfake"
 
 // A library that lies inside another stands before it.
 var clients = []client{
 	// The fake speaks the protocol's messages, not the clients; its tests do.
-	{library: "cloud.google.com/go/bigquery/storage/apiv1/storagepb", homes: []string{"internal/warehouse/bigquery", fakeBigQuery}, tests: true},
-	{library: "cloud.google.com/go/bigquery", homes: []string{"internal/warehouse/bigquery"}, tests: true},
+	{library: "cloud.google.com/go/bigquery/storage/apiv1/storagepb", homes: []string{"internal/warehouse/bigquery", fakeBigQuery}},
+	{library: "cloud.google.com/go/bigquery", homes: []string{"internal/warehouse/bigquery"}, testHomes: []string{fakeBigQuery}},
+	{library: "google.golang.org/api", homes: []string{"internal/warehouse/bigquery", fakeBigQuery}},
 	// Tests, the demonstration and verify look at a DuckDB by plain SQL.
 	{
 		library: "github.com/duckdb/duckdb-go", tests: true,
@@ -53,24 +61,21 @@ var clients = []client{
 	{library: "github.com/twmb/avro", homes: []string{"schemas/avro", "schemas/registry"}},
 	{
 		library: "github.com/jackc/pgx", tests: true,
-		homes: []string{"producers/postgres", "internal/demo", "internal/verify", "internal/testkit"},
+		homes: []string{"producers/postgres", "internal/demo", "internal/verify", testkit},
 	},
 	{library: "github.com/jackc/pglogrepl", homes: []string{"producers/postgres"}, tests: true},
 	{library: "github.com/go-mysql-org/go-mysql", homes: []string{"producers/mysql"}},
 	{
 		library: "github.com/go-sql-driver/mysql", tests: true,
-		homes: []string{"producers/mysql", "internal/demo", "internal/verify", "internal/testkit"},
+		homes: []string{"producers/mysql", "internal/demo", "internal/verify", testkit},
 	},
 	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb"}},
 	{
 		library: "github.com/twmb/franz-go/pkg/kfake", tests: true,
-		homes: []string{"internal/kafka/embedded", "internal/testkit"},
+		homes: []string{"internal/kafka/embedded", testkit},
 	},
 	// What ships does not bring the flags of go test along.
-	{
-		library: "testing", tests: true,
-		homes: []string{"internal/testkit", "producers/sourcetest", "internal/warehouse/warehousetest"},
-	},
+	{library: "testing", homes: testTrees, tests: true},
 }
 
 // emptyNames say nothing about what a package is for.
@@ -83,13 +88,16 @@ func importFault(dir, imported string, inTest bool) string {
 		return "schemas uses the standard library only"
 	}
 	if inModule {
+		if withinAny(own, testTrees) && !inTest && !withinAny(dir, testTrees) {
+			return "it is for tests alone, and what ships does not bring it along"
+		}
 		return layerFault(dir, own)
 	}
 	for _, c := range clients {
 		if !within(imported, c.library) {
 			continue
 		}
-		if c.tests && inTest || slices.ContainsFunc(c.homes, func(home string) bool { return within(dir, home) }) {
+		if inTest && (c.tests || withinAny(dir, c.testHomes)) || withinAny(dir, c.homes) {
 			return "" // a library inside this one has no say
 		}
 		return "its home is " + strings.Join(c.homes, ", ")
@@ -118,7 +126,7 @@ func layerOf(dir string) int {
 		return 0
 	}
 	for i, layer := range slices.Backward(layers) {
-		if slices.ContainsFunc(layer.trees, func(tree string) bool { return within(dir, tree) }) {
+		if withinAny(dir, layer.trees) {
 			return i
 		}
 	}
@@ -129,6 +137,10 @@ func layerOf(dir string) int {
 // is within pgx, pgxpool is not.
 func within(p, tree string) bool {
 	return p == tree || strings.HasPrefix(p, tree+"/")
+}
+
+func withinAny(p string, trees []string) bool {
+	return slices.ContainsFunc(trees, func(tree string) bool { return within(p, tree) })
 }
 
 func firstElement(p string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	_ "millrace/consumers"
 	_ "millrace/deriver"
+	_ "millrace/internal/testkit/bigqueryfake"
 	_ "millrace/internal/up"
 	_ "millrace/producers"
 )

@@ -6,4 +6,5 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2"
 	_ "github.com/go-sql-driver/mysql"
 	_ "github.com/jackc/pglogrepl"
+	_ "google.golang.org/api/option"
 )
