@@ -229,8 +229,7 @@ func (w *Warehouse) page(ctx context.Context, id, token string, rows bool) (*api
 // read reads the result of a job that has ended well, of which it has the first
 // page. Its error leads to no other attempt: the job's effect is there.
 func (w *Warehouse) read(ctx context.Context, id string, page *api.GetQueryResultsResponse) (rows [][]any, err error) {
-	pause, schema := w.pauses(), page.Schema
-	for {
+	for schema := page.Schema; ; {
 		for _, r := range page.Rows {
 			row, err := values(schema, r)
 			if err != nil {
@@ -241,20 +240,24 @@ func (w *Warehouse) read(ctx context.Context, id string, page *api.GetQueryResul
 		if page.PageToken == "" {
 			return rows, nil
 		}
-		for token := page.PageToken; ; {
-			err := w.call(ctx, func(ctx context.Context) (err error) {
-				page, err = w.page(ctx, id, token, true)
-				return err
-			})
-			if err == nil {
-				break
-			}
-			if classOf(err) == fatal {
-				return nil, err
-			}
-			if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-				return nil, errors.Join(waitErr, err)
-			}
+		if page, err = w.nextPage(ctx, id, page.PageToken); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// nextPage reads the page of the token: reading it again does no harm.
+func (w *Warehouse) nextPage(ctx context.Context, id, token string) (page *api.GetQueryResultsResponse, err error) {
+	for pause := w.pauses(); ; {
+		err = w.call(ctx, func(ctx context.Context) (err error) {
+			page, err = w.page(ctx, id, token, true)
+			return err
+		})
+		if err == nil || classOf(err) == fatal {
+			return page, err
+		}
+		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
+			return nil, errors.Join(waitErr, err)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func parse(sql string) (parsed warehouse.Parsed, ends map[int]int, err error) {
 			break
 		}
 		if !r.is("SELECT") && !r.is("WITH") && !r.is("FROM") && !r.is("(") {
-			return r.out, nil, r.refuse("only a SELECT can define a table")
+			return r.out, nil, r.refuse(notSelect)
 		}
 		r.out.Statements++
 		r.group(nil, nil)
@@ -48,6 +48,9 @@ func parse(sql string) (parsed warehouse.Parsed, ends map[int]int, err error) {
 	}
 	return r.out, r.ends, nil
 }
+
+// notSelect refuses a statement of another kind.
+const notSelect = "only a SELECT can define a table"
 
 // reader walks the tokens, one group between parentheses inside the other.
 type reader struct {

@@ -56,22 +56,23 @@ func (w *Warehouse) Count(ctx context.Context, table string) (int64, error) {
 // Select is described at warehouse.Warehouse.
 func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehouse.Answer, error) {
 	parsed, _, err := parse(query)
+	var refused *warehouse.QueryError
+	if errors.As(err, &refused) && refused.Message == notSelect || err == nil && parsed.Statements != 1 {
+		return nil, errors.New("only a single SELECT can be run here")
+	}
 	if err != nil {
 		return nil, err
 	}
-	if parsed.Statements != 1 {
-		return nil, errors.New("only a single SELECT can be run here")
-	}
 	id := "millrace_select_" + randomID()
 	if err := w.insert(ctx, task{what: "select", table: "none", text: func(string) string { return query }}, id); err != nil {
-		return nil, fmt.Errorf("make job %s: %w", id, err)
+		return nil, cure(fmt.Errorf("make job %s: %w", id, err))
 	}
 	page, err := w.await(ctx, id, true)
 	if err != nil {
 		if ctx.Err() != nil {
 			w.cancel(ctx, id)
 		}
-		return nil, err
+		return nil, cure(err)
 	}
 	out := &warehouse.Answer{Rows: [][]*string{}}
 	for _, f := range page.Schema.Fields {
@@ -87,10 +88,7 @@ func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehou
 		if page.PageToken == "" {
 			return out, nil
 		}
-		if err := w.call(ctx, func(ctx context.Context) (err error) {
-			page, err = w.page(ctx, id, page.PageToken, true)
-			return err
-		}); err != nil {
+		if page, err = w.nextPage(ctx, id, page.PageToken); err != nil {
 			return nil, fmt.Errorf("read the result: %w", err)
 		}
 	}
@@ -100,20 +98,47 @@ func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehou
 func texts(schema *api.TableSchema, row *api.TableRow) []*string {
 	out := make([]*string, len(row.F))
 	for i, cell := range row.F {
-		text, ok := cell.V.(string)
-		switch {
-		case cell.V == nil:
-			continue
-		case !ok:
-			text = strings.TrimSpace(fmt.Sprint(cell.V)) // a list or a struct
-		case schema.Fields[i].Type == "TIMESTAMP":
-			if us, err := strconv.ParseInt(text, 10, 64); err == nil {
-				text = time.UnixMicro(us).UTC().Format("2006-01-02 15:04:05.999999") + "+00"
-			}
+		if cell.V != nil {
+			text := spell(schema.Fields[i], cell.V)
+			out[i] = &text
 		}
-		out[i] = &text
 	}
 	return out
+}
+
+// spell is a value of the field. A list is [1, 2], a struct (1, 2).
+func spell(f *api.TableFieldSchema, value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "NULL"
+	case []any: // of a list
+		item := *f
+		item.Mode = ""
+		items := make([]string, len(v))
+		for i, cell := range v {
+			items[i] = spell(&item, inner(cell, "v"))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	case map[string]any: // of a struct
+		cells, _ := inner(v, "f").([]any)
+		parts := make([]string, min(len(cells), len(f.Fields)))
+		for i := range parts {
+			parts[i] = spell(f.Fields[i], inner(cells[i], "v"))
+		}
+		return "(" + strings.Join(parts, ", ") + ")"
+	case string:
+		if us, err := strconv.ParseInt(v, 10, 64); err == nil && f.Type == "TIMESTAMP" {
+			return time.UnixMicro(us).UTC().Format("2006-01-02 15:04:05.999999") + "+00"
+		}
+		return v
+	}
+	return fmt.Sprint(value)
+}
+
+// inner is what the API wraps under the name.
+func inner(v any, name string) any {
+	m, _ := v.(map[string]any)
+	return m[name]
 }
 
 // Loaded is described at warehouse.Warehouse.

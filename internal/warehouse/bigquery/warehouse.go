@@ -71,7 +71,8 @@ func (e Endpoints) options() (jobs, writes []option.ClientOption) {
 	if e == (Endpoints{}) {
 		return nil, nil
 	}
-	jobs, writes = append(jobs, option.WithEndpoint(e.Jobs)), append(writes, option.WithEndpoint(e.Writes))
+	// Without the slash, the client takes the last element for a file beside its own.
+	jobs, writes = append(jobs, option.WithEndpoint(strings.TrimSuffix(e.Jobs, "/")+"/")), append(writes, option.WithEndpoint(e.Writes))
 	if strings.HasPrefix(e.Jobs, "http:") {
 		jobs = append(jobs, option.WithoutAuthentication())
 		writes = append(writes, option.WithoutAuthentication(), option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
