@@ -45,9 +45,6 @@ type derivers struct {
 	broken  map[string]string
 }
 
-// freshness is how often a derived table is computed at most, by default.
-const freshness = 0
-
 // openDerivers reads the specs and refuses those with faults, before anything
 // else has started.
 func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
@@ -183,7 +180,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	}
 	table, err := deriver.New(deriver.Options{
 		Node: n, Runner: d.warehouse.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
-		Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
+		Freshness: d.Config.Warehouse.Freshness, Metrics: d.metrics, Logger: d.Log,
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
