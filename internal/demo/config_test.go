@@ -18,7 +18,7 @@ func env(name string) (string, bool) {
 func TestWriteExample(t *testing.T) {
 	for _, split := range []bool{true, false} {
 		dir := t.TempDir()
-		if err := writeExample(dir, split); err != nil {
+		if err := writeExample(dir, split, defaultPrefix, nil); err != nil {
 			t.Fatal(err)
 		}
 		c, err := config.Load(filepath.Join(dir, "millrace.yaml"), env)

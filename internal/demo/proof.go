@@ -34,6 +34,7 @@ func (s *shop) captured() []struct{ table, core string } {
 type proof struct {
 	shop     *shop
 	client   *page.Client
+	prefix   string
 	run      runFile
 	dir      string
 	specs    []*verify.Spec
@@ -80,13 +81,13 @@ func (p *proof) compareCore(ctx context.Context, replica *verify.Replica) (repor
 	}
 	defer func() { err = errors.Join(err, orders.Close()) }()
 	payments := orders
-	topic := "shop." + ordersSource + ".public.payments"
+	topic := p.prefix + "." + ordersSource + ".public.payments"
 	if p.shop.split {
 		if payments, err = verify.OpenDatabase("mariadb", p.shop.paymentsDSN); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, payments.Close()) }()
-		topic = "shop." + paymentsSource + ".shop.payments"
+		topic = p.prefix + "." + paymentsSource + ".shop.payments"
 	}
 	for _, t := range p.shop.captured() {
 		db := orders
