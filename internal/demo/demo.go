@@ -140,6 +140,8 @@ func (d *demo) chooseWarehouse() (err error) {
 	return err
 }
 
+func (d *demo) bigQuery() bool { return d.warehouse["kind"] == "bigquery" }
+
 // prepare starts databases, fills them, and starts millrace on them.
 func (d *demo) prepare(ctx context.Context) error {
 	kinds := "PostgreSQL for items and orders, MariaDB for payments"
@@ -313,7 +315,7 @@ func (d *demo) prove(ctx context.Context) error {
 		return err
 	}
 	p := &proof{
-		shop: d.shop, client: client, prefix: d.prefix, run: run, dir: d.install.dir, specs: d.specs,
+		shop: d.shop, client: verify.On{Platform: client, BigQuery: d.bigQuery()}, prefix: d.prefix, run: run, dir: d.install.dir, specs: d.specs,
 		calendar: verify.Calendar{Begin: d.work.begin, End: frontier},
 	}
 	core, derived, err := p.compare(ctx)

@@ -33,7 +33,7 @@ func (s *shop) captured() []struct{ table, core string } {
 // proof compares everything that the warehouse holds with what it should hold.
 type proof struct {
 	shop     *shop
-	client   *page.Client
+	client   verify.Platform
 	prefix   string
 	run      runFile
 	dir      string

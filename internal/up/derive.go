@@ -43,6 +43,7 @@ type derivers struct {
 	running []*running
 	waiting string // why nothing runs yet
 	broken  map[string]string
+	ran     map[string]ran // each table's last run that was asked for
 }
 
 // openDerivers reads the specs and refuses those with faults, before anything
@@ -51,7 +52,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, ran: map[string]ran{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
 	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {

@@ -99,16 +99,32 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 	return out
 }
 
-// ranAt is when the run was committed; zero if that cannot be told now.
+// ranAt is when the run was committed; zero if that cannot be told now. The
+// warehouse is asked once for each run: its answers may cost.
 func (d *derivers) ranAt(ctx context.Context, table string, load int64) time.Time {
 	if load == 0 {
 		return time.Time{}
+	}
+	d.mu.Lock()
+	last, known := d.ran[table]
+	d.mu.Unlock()
+	if known && last.load == load {
+		return last.at
 	}
 	events, err := d.warehouse.Loads(ctx, table, load-1, 1)
 	if err != nil || len(events) == 0 {
 		return time.Time{}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ran[table] = ran{load, events[0].CommittedAt}
 	return events[0].CommittedAt
+}
+
+// ran is when a run was committed.
+type ran struct {
+	load int64
+	at   time.Time
 }
 
 func sourceStatus(s producers.Status, kind string) page.Source {

@@ -123,7 +123,7 @@ func TestWaitIsTold(t *testing.T) {
 	defer cancel()
 	var told []string
 	p := &fake{newReplica(t), early}
-	err := awaitComplete(ctx, p, "core.t", Mark{Major: 5}, func(sentence string) {
+	err := awaitComplete(ctx, of(p), "core.t", Mark{Major: 5}, func(sentence string) {
 		told = append(told, sentence)
 		cancel()
 	})
