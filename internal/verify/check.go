@@ -82,7 +82,7 @@ func derivedOnce(ctx context.Context, p On, into *Replica, s *Spec, times EventT
 	}
 	for _, d := range report.Differences {
 		if d.Kind == Column {
-			return p.compareAnew(ctx, s, at.calendar, fmt.Errorf("in DuckDB, column %s", d))
+			return p.compareAnew(ctx, s, at.calendar, fmt.Errorf("in DuckDB, column %s %s", d.Row, d.Text))
 		}
 	}
 	return report, nil
