@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http/httptest"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"millrace/internal/kafka"
+	"millrace/internal/testkit"
+	"millrace/internal/testkit/bigqueryfake"
+	"millrace/internal/warehouse/bigquery"
+	"millrace/schemas/registry"
+)
+
+// startBigQuery starts a BigQuery in this process, so that it outlives those
+// that are killed, and returns the section of a configuration that names it.
+func startBigQuery(t *testing.T) (fake *bigqueryfake.Fake, section string) {
+	t.Helper()
+	fake, err := bigqueryfake.Start(t.Context(), bigqueryfake.Options{Location: "EU"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fake.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return fake, fmt.Sprintf("warehouse: {kind: bigquery, project: %s, location: EU, load_every: 100ms, freshness: 0, endpoints: {jobs: %q, writes: %q}}\n",
+		fake.Project(), strings.TrimSuffix(fake.URL(), "/"), fake.GRPCAddr())
+}
+
+// What produces, what loads and what derives are processes of their own, which
+// share Kafka, a registry and the warehouse, and are killed one by one.
+func TestPartsApartOnBigQuery(t *testing.T) {
+	postgres, mariadb, config := shops(t)
+	fake, section := startBigQuery(t)
+	brokers := testkit.Kafka(t)
+	schemas, err := registry.Open(t.Context(), kafka.Cluster{Brokers: brokers, Embedded: true}, registry.DefaultTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(schemas.Close)
+	served := httptest.NewServer(schemas)
+	t.Cleanup(served.Close)
+	warehouse, err := bigquery.Open(t.Context(), bigquery.Options{
+		Project: fake.Project(), Location: "EU", Endpoints: bigquery.Endpoints{Jobs: fake.URL(), Writes: fake.GRPCAddr()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := warehouse.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	query := func(sql string) ([]string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		answer, err := warehouse.Select(ctx, sql, 10_000)
+		if err != nil {
+			return nil, err
+		}
+		return lines(answer.Rows), nil
+	}
+
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	specs, daily, notes := derivedShops(postgres, mariadb)
+	i := newInstall(t, fmt.Sprintf("prefix: apart\n%s%skafka: {brokers: [%q]}\nregistry: {url: %q}\n", config, section, brokers[0], served.URL), specs)
+	parts := []string{"produce", "consume", "derive"}
+	running := map[string]*child{}
+	for _, part := range parts {
+		running[part] = i.run(part, "--config", "millrace.yaml")
+	}
+	t.Cleanup(func() {
+		for _, c := range running {
+			c.end(syscall.SIGKILL)
+		}
+	})
+	for range 4 {
+		for end := time.Now().Add(time.Duration(rng.IntN(1000)) * time.Millisecond); time.Now().Before(end); {
+			postgres.write(t, rng)
+			mariadb.write(t, rng)
+		}
+		part := parts[rng.IntN(len(parts))]
+		running[part].end(syscall.SIGKILL)
+		running[part] = i.run(part, "--config", "millrace.yaml")
+	}
+	for _, s := range []*shop{postgres, mariadb, daily, notes} {
+		i.awaitEqualIn(t, query, s)
+	}
+	for part, c := range running {
+		select {
+		case <-c.exited:
+			t.Errorf("%s ended by itself", part)
+		default:
+		}
+	}
+}
