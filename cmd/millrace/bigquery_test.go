@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"millrace/internal/kafka"
 	"millrace/internal/testkit"
 	"millrace/internal/testkit/bigqueryfake"
@@ -39,7 +41,14 @@ func startBigQuery(t *testing.T) (fake *bigqueryfake.Fake, section string) {
 func TestPartsApartOnBigQuery(t *testing.T) {
 	postgres, mariadb, config := shops(t)
 	fake, section := startBigQuery(t)
-	brokers := testkit.Kafka(t)
+	cluster := testkit.KafkaCluster(t)
+	cluster.ControlKey(int16(kmsg.JoinGroup), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		// Who was killed is missed soon.
+		req.(*kmsg.JoinGroupRequest).SessionTimeoutMillis = 6000
+		return nil, nil, false
+	})
+	brokers := cluster.ListenAddrs()
 	schemas, err := registry.Open(t.Context(), kafka.Cluster{Brokers: brokers, Embedded: true}, registry.DefaultTopic)
 	if err != nil {
 		t.Fatal(err)

@@ -181,7 +181,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	}
 	table, err := deriver.New(deriver.Options{
 		Node: n, Runner: d.warehouse.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
-		Freshness: d.Config.Warehouse.Freshness, Metrics: d.metrics, Logger: d.Log,
+		Freshness: d.Config.Warehouse.Freshness, Poll: poll(d.Config.Warehouse.Freshness), Metrics: d.metrics, Logger: d.Log,
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -210,6 +210,11 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		return nil
 	})
 }
+
+// poll is how long a derived table that has heard of nothing believes that there
+// is nothing: to ask costs, on a warehouse whose tables had better be computed
+// seldom.
+func poll(freshness time.Duration) time.Duration { return max(10*time.Second, 5*freshness) }
 
 // same reports whether a node's runs and what they read are those of another.
 func same(a, b *graph.Node) bool {
