@@ -73,7 +73,7 @@ func writeExample(dir string, split bool, prefix string, warehouse map[string]an
 }
 
 // readWarehouse reads the warehouse section that a file holds, and nothing else.
-// What it does not say about time is short: nobody wants to wait.
+// Its times are made short, whatever it says: nobody wants to wait.
 func readWarehouse(path string) (map[string]any, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -90,18 +90,17 @@ func readWarehouse(path string) (map[string]any, error) {
 	if len(c.Warehouse) == 0 {
 		return nil, fmt.Errorf("%s holds no section warehouse: write it as in a configuration", path)
 	}
-	for name, value := range map[string]string{"load_every": "1s", "freshness": "1s"} {
-		if _, said := c.Warehouse[name]; !said {
-			c.Warehouse[name] = value
-		}
-	}
+	c.Warehouse["load_every"], c.Warehouse["freshness"] = "1s", "1s"
 	return c.Warehouse, nil
 }
 
+// bigQuery reports whether that is the warehouse.
+func (d *demo) bigQuery() bool { return d.warehouse["kind"] == "bigquery" }
+
 // place is where the warehouse is, for people.
-func place(warehouse map[string]any) string {
-	if kind, ok := warehouse["kind"]; ok && kind != "duckdb" {
-		return fmt.Sprintf("%v project %v", kind, warehouse["project"])
+func (d *demo) place() string {
+	if d.bigQuery() {
+		return fmt.Sprintf("BigQuery, project %v", d.warehouse["project"])
 	}
 	return "DuckDB"
 }

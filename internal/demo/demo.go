@@ -131,7 +131,7 @@ func (d *demo) run(ctx context.Context) error {
 // demonstration may hold somebody's tables: under a prefix that nobody else has,
 // millrace refuses to touch core tables that are not its own.
 func (d *demo) chooseWarehouse() (err error) {
-	d.prefix = defaultPrefix
+	d.prefix, d.warehouse = defaultPrefix, nil
 	if d.Warehouse == "" {
 		return nil
 	}
@@ -139,8 +139,6 @@ func (d *demo) chooseWarehouse() (err error) {
 	d.warehouse, err = readWarehouse(d.Warehouse)
 	return err
 }
-
-func (d *demo) bigQuery() bool { return d.warehouse["kind"] == "bigquery" }
 
 // prepare starts databases, fills them, and starts millrace on them.
 func (d *demo) prepare(ctx context.Context) error {
@@ -186,11 +184,11 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	holds := "Broker, schema registry, warehouse, capture, load and derive in one process"
-	if d.warehouse != nil {
-		holds = "Broker, schema registry, capture, load and derive in one process, on the warehouse " + place(d.warehouse)
+	if d.bigQuery() {
+		holds = "Broker, schema registry, capture, load and derive in one process"
 	}
-	d.step("millrace up", "%s, ready after %d ms.\n"+
-		"         The rows that were there before are read in chunks beside the stream of changes.", holds, time.Since(started).Milliseconds())
+	d.step("millrace up", "%s, ready after %d ms. The warehouse is %s.\n"+
+		"         The rows that were there before are read in chunks beside the stream of changes.", holds, time.Since(started).Milliseconds(), d.place())
 	return nil
 }
 
@@ -331,5 +329,8 @@ func (d *demo) prove(ctx context.Context) error {
 		return err
 	}
 	d.result.QuietDays = d.work.counts.QuietDays
+	if d.bigQuery() {
+		d.say("         These tables stay in %s: datasets core, core__base, analytics and millrace.", d.place())
+	}
 	return nil
 }

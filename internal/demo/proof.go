@@ -132,8 +132,8 @@ func inOrder(specs []*verify.Spec) []*verify.Spec {
 const quietWithin = 2 * time.Minute
 
 // awaitQuiet waits until the warehouse holds everything that the shop holds,
-// and all that follows from it.
-func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, specs []*verify.Spec) error {
+// and all that follows from it. Every so often it asks.
+func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, specs []*verify.Spec, every time.Duration) error {
 	marks, err := s.marks(ctx)
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, s
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not everything arrives within %s: %s\n%s", quietWithin, why, i.log())
 		}
-		if err := i.pause(ctx, 100*time.Millisecond); err != nil {
+		if err := i.pause(ctx, every); err != nil {
 			return err
 		}
 	}
