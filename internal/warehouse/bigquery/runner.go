@@ -193,7 +193,7 @@ func reshape(d *sqlgen.Derived, md *api.Table) (s []string) {
 	}
 	var remarks []string
 	for _, f := range md.Schema.Fields {
-		if remark := d.Remarks[f.Name]; remark != "" && remark != f.Description {
+		if remark := d.Remarks[f.Name]; remark != "" && sqlgen.Remark(remark) != f.Description {
 			remarks = append(remarks, f.Name)
 		}
 	}

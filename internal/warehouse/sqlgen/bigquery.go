@@ -259,10 +259,15 @@ func bigqueryRemark(text string) string {
 	if text == "" {
 		return ""
 	}
+	return " OPTIONS (description = '" + bigqueryEscape(Remark(text), '\'') + "')"
+}
+
+// Remark is as much of a text as fits a column's description.
+func Remark(text string) string {
 	if len(text) > maxRemark {
 		text = strings.ToValidUTF8(text[:maxRemark], "")
 	}
-	return " OPTIONS (description = '" + bigqueryEscape(text, '\'') + "')"
+	return text
 }
 
 // BareType is a type without its parameters, which a query's result has not.

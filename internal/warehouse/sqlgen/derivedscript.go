@@ -147,7 +147,7 @@ func (d *Derived) Describe() string {
 func (d *Derived) Explain(columns []string) string {
 	sets := make([]string, len(columns))
 	for i, c := range columns {
-		sets[i] = "\n  ALTER COLUMN " + d.Ident(c) + " SET OPTIONS (description = " + d.Text(d.Remarks[c]) + ")"
+		sets[i] = "\n  ALTER COLUMN " + d.Ident(c) + " SET" + d.remark(d.Remarks[c])
 	}
 	return "ALTER TABLE " + d.table() + strings.Join(sets, ",")
 }
