@@ -109,11 +109,7 @@ func (d *demo) await(ctx context.Context) (*page.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	every := 100 * time.Millisecond
-	if d.bigQuery() {
-		every = time.Second // each time is half a dozen jobs
-	}
-	return client, awaitQuiet(ctx, d.install, client, d.shop, d.specs, every)
+	return client, awaitQuiet(ctx, d.install, client, d.shop, d.specs)
 }
 
 // frontier is the time up to which every core table is complete: its day is

@@ -2,12 +2,10 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -132,8 +130,8 @@ func inOrder(specs []*verify.Spec) []*verify.Spec {
 const quietWithin = 2 * time.Minute
 
 // awaitQuiet waits until the warehouse holds everything that the shop holds,
-// and all that follows from it. Every so often it asks.
-func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, specs []*verify.Spec, every time.Duration) error {
+// and all that follows from it.
+func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, specs []*verify.Spec) error {
 	marks, err := s.marks(ctx)
 	if err != nil {
 		return err
@@ -147,7 +145,7 @@ func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, s
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not everything arrives within %s: %s\n%s", quietWithin, why, i.log())
 		}
-		if err := i.pause(ctx, every); err != nil {
+		if err := i.pause(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -216,33 +214,22 @@ func unquiet(ctx context.Context, client *page.Client, marks map[string]verify.M
 		if d := status.Derived[i]; d.Dirty > 0 || d.Held > 0 {
 			return fmt.Sprintf("%s has %d dirty and %d held: %s %s", d.Table, d.Dirty, d.Held, d.Waits, d.Error), nil
 		}
-		why, err := unabsorbed(ctx, client, spec.Name, loads)
-		if err != nil || why != "" {
-			return why, err
+		if why := undrained(status.Derived[i], loads); why != "" {
+			return why, nil
 		}
 	}
 	return "", nil
 }
 
-// unabsorbed says which input's last load a derived table does not know.
-func unabsorbed(ctx context.Context, p querier, table string, loads map[string]int64) (string, error) {
-	t, err := p.Query(ctx, "SELECT absorbed FROM millrace."+ownName(table, "__", "__head"))
-	if err != nil {
-		return table + " has not begun", nil //nolint:nilerr // its head is made when it first runs
+// undrained says which input's last load a derived table does not know.
+func undrained(d page.Derived, loads map[string]int64) string {
+	if len(d.Drained) == 0 {
+		return d.Table + " has not begun"
 	}
-	absorbed := make(map[string]int64)
-	if len(t.Rows) == 1 && t.Rows[0][0] != nil {
-		if err := json.Unmarshal([]byte(*t.Rows[0][0]), &absorbed); err != nil {
-			return "", fmt.Errorf("read what %s has absorbed: %w", table, err)
-		}
-	}
-	if len(absorbed) == 0 {
-		return table + " has absorbed nothing", nil
-	}
-	for input, load := range absorbed {
+	for input, load := range d.Drained {
 		if load < loads[input] {
-			return table + " has absorbed " + input + " up to load " + strconv.FormatInt(load, 10) + " of " + strconv.FormatInt(loads[input], 10), nil
+			return fmt.Sprintf("%s knows %s up to load %d of %d", d.Table, input, load, loads[input])
 		}
 	}
-	return "", nil
+	return ""
 }

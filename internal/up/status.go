@@ -86,7 +86,7 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
 			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error
-			t.LoadedAt, t.Outside, t.Begin = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin
+			t.LoadedAt, t.Outside, t.Begin, t.Drained = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin, k.Drained
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error
 			}

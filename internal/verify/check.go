@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,7 +64,7 @@ func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times Even
 		select {
 		case <-ctx.Done():
 			return Report{}, ctx.Err()
-		case <-time.After(on.every()):
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
@@ -164,35 +163,23 @@ func settled(ctx context.Context, p On, s *Spec) (*moment, error) {
 	for _, d := range status.Derived {
 		loads[d.Table] = d.Load
 	}
-	dataset, name := cutName(s.Name)
-	head := p.dotted("millrace", dataset+"__"+name+"__head")
-	t, err := p.Query(ctx, "SELECT absorbed FROM "+head)
-	if err != nil {
-		m := &moment{why: "it has not begun: " + err.Error()}
-		return m.failing(state.Error), nil //nolint:nilerr // its head comes with its first run
-	}
 	m := &moment{loads: map[string]int64{s.Name: state.Load}}
-	absorbed := make(map[string]int64)
-	if len(t.Rows) == 1 && t.Rows[0][0] != nil {
-		if err := json.Unmarshal([]byte(*t.Rows[0][0]), &absorbed); err != nil {
-			return nil, fmt.Errorf("read what %s has absorbed: %w", s.Name, err)
-		}
-	}
-	for input, load := range absorbed {
+	for _, input := range slices.Sorted(maps.Keys(state.Drained)) {
 		m.loads[input] = loads[input]
-		if load < loads[input] {
+		if load := state.Drained[input]; load < loads[input] {
 			m.why = fmt.Sprintf("load %d of %s is not in it yet", loads[input], input)
 		}
 	}
 	switch {
-	case len(absorbed) == 0:
-		m.why = "it has absorbed nothing yet"
+	case len(state.Drained) == 0:
+		m.why = "it has not begun"
 	case state.Dirty > 0:
 		m.why = fmt.Sprintf("%d windows or keys are still to be computed", state.Dirty)
 	}
 	m.failing(state.Error)
 	if s.Window != nil && m.why == "" {
-		m.calendar, err = calendar(ctx, p, head)
+		dataset, name := cutName(s.Name)
+		m.calendar, err = calendar(ctx, p, p.dotted("millrace", dataset+"__"+name+"__head"))
 	}
 	return m, err
 }

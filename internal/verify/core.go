@@ -166,7 +166,7 @@ func awaitComplete(ctx context.Context, p On, core string, mark Mark, tell Tell)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(p.every() / 2):
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

@@ -39,15 +39,6 @@ func of(p Platform) On {
 	return on
 }
 
-// every is how often a platform is asked whether something has come about: a
-// question that BigQuery answers is billed.
-func (on On) every() time.Duration {
-	if on.BigQuery {
-		return time.Second
-	}
-	return 100 * time.Millisecond
-}
-
 // quoted is the name of a table, dataset.table.
 func (on On) quoted(table string) string { return on.dotted(cutName(table)) }
 
