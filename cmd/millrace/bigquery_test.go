@@ -45,7 +45,8 @@ func TestPartsApartOnBigQuery(t *testing.T) {
 	cluster.ControlKey(int16(kmsg.JoinGroup), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		// Who was killed is missed soon.
-		req.(*kmsg.JoinGroupRequest).SessionTimeoutMillis = 6000
+		join := req.(*kmsg.JoinGroupRequest)
+		join.SessionTimeoutMillis, join.RebalanceTimeoutMillis = 6000, 6000
 		return nil, nil, false
 	})
 	brokers := cluster.ListenAddrs()
@@ -89,6 +90,9 @@ func TestPartsApartOnBigQuery(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		for _, c := range running {
+			if t.Failed() {
+				c.end(syscall.SIGQUIT) // the log then says what waits for what
+			}
 			c.end(syscall.SIGKILL)
 		}
 	})
