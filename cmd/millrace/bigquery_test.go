@@ -85,9 +85,7 @@ func TestPartsApartOnBigQuery(t *testing.T) {
 	i := newInstall(t, fmt.Sprintf("prefix: apart\n%s%skafka: {brokers: [%q]}\nregistry: {url: %q}\n", config, section, brokers[0], served.URL), specs)
 	parts := []string{"produce", "consume", "derive"}
 	running := map[string]*child{}
-	for _, part := range parts {
-		running[part] = i.run(part, "--config", "millrace.yaml")
-	}
+	start := func(part string) { running[part] = i.run(part, "--config", "millrace.yaml") }
 	t.Cleanup(func() {
 		for _, c := range running {
 			if t.Failed() {
@@ -96,6 +94,11 @@ func TestPartsApartOnBigQuery(t *testing.T) {
 			c.end(syscall.SIGKILL)
 		}
 	})
+	start("produce")
+	// Who consumes looks for topics that come later only now and then.
+	i.await("the topics are there", func() bool { return strings.Count(i.log.String(), "snapshot done") == 2 })
+	start("consume")
+	start("derive")
 	for range 4 {
 		for end := time.Now().Add(time.Duration(rng.IntN(1000)) * time.Millisecond); time.Now().Before(end); {
 			postgres.write(t, rng)
@@ -103,7 +106,7 @@ func TestPartsApartOnBigQuery(t *testing.T) {
 		}
 		part := parts[rng.IntN(len(parts))]
 		running[part].end(syscall.SIGKILL)
-		running[part] = i.run(part, "--config", "millrace.yaml")
+		start(part)
 	}
 	for _, s := range []*shop{postgres, mariadb, daily, notes} {
 		i.awaitEqualIn(t, query, s)

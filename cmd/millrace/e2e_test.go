@@ -210,6 +210,9 @@ func TestKilledAtRandomMoments(t *testing.T) { killAtRandomMoments(t, 8, "") }
 // The warehouse is no part of what is killed: what it was doing for a process
 // that is gone, it goes on to do.
 func TestKilledAtRandomMomentsOnBigQuery(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: starts a server")
+	}
 	_, section := startBigQuery(t)
 	killAtRandomMoments(t, 4, section)
 }

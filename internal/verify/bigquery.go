@@ -63,12 +63,11 @@ func spelled(t *page.Table, name func(string) string, bytes func(string) (string
 			if v == nil {
 				continue
 			}
-			text, ok := *v, true
-			if out.Types[i] == "BYTES" {
-				text, ok = bytes(text)
-			} else {
-				text, ok = respelled(out.Types[i], text)
+			respell := bytes
+			if typ := out.Types[i]; typ != "BYTES" {
+				respell = func(text string) (string, bool) { return respelled(typ, text) }
 			}
+			text, ok := respell(*v)
 			if !ok {
 				text = *v // as it is, it differs from whatever is right
 			}

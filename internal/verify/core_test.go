@@ -169,7 +169,7 @@ func (w *settledWorld) Status(context.Context) (*page.Status, error) {
 		w.load++
 	}
 	return &page.Status{
-		Core:    []page.Core{{Table: "core.payments", Load: w.load}},
+		Core: []page.Core{{Table: "core.payments", Load: w.load}},
 		Derived: []page.Derived{{
 			Table: "analytics.daily", Load: 1, Dirty: int64(w.held), Held: w.held, Error: "no such column", Drained: map[string]int64{"core.payments": w.load},
 		}},
