@@ -7,25 +7,28 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
 	"math/big"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/golang/snappy"
 )
 
 // avroField is a field of the records of a file. The reader is this fake's own,
 // so that what wrote the file is not what judges it.
 type avroField struct {
-	name     string
-	kind     string // a primitive type
-	logical  string
-	sql      string
+	name    string
+	kind    string // a primitive type
+	logical string
+	sql     string
 	// precision and scale of a decimal.
 	precision, scale int
-	optional bool
-	nullAt   int64 // the branch of a union that is null
+	optional         bool
+	nullAt           int64 // the branch of a union that is null
 }
 
 // avroFile reads the records of an object container file.
@@ -86,6 +89,16 @@ func inflate(codec string, block []byte) ([]byte, error) {
 		return block, nil
 	case "deflate":
 		return io.ReadAll(flate.NewReader(bytes.NewReader(block)))
+	case "snappy":
+		if len(block) < crc32.Size {
+			return nil, errors.New("a block ends before its checksum")
+		}
+		packed, sum := block[:len(block)-crc32.Size], block[len(block)-crc32.Size:]
+		out, err := snappy.Decode(nil, packed)
+		if err == nil && crc32.ChecksumIEEE(out) != binary.BigEndian.Uint32(sum) {
+			err = errors.New("a block is not what its checksum says")
+		}
+		return out, err
 	}
 	return nil, fmt.Errorf("codec %s is not in the set of this fake", codec)
 }

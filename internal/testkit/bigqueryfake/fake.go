@@ -59,7 +59,7 @@ type Fake struct {
 	requests map[string]*job // by the request id of jobs.query
 	streams  map[string]*stream
 	uploads  map[string]*upload // a client has one request at a time of each
-	serial   int64 // numbers tables, streams and commits
+	serial   int64              // numbers tables, streams and commits
 }
 
 // Start starts a fake. Close ends it.

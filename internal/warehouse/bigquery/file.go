@@ -2,10 +2,12 @@ package bigquery
 
 import (
 	"bytes"
-	"compress/flate"
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
+
+	"github.com/golang/snappy"
 
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
@@ -27,8 +29,8 @@ type file struct {
 	rows  warehouse.Rows
 	sync  [16]byte
 	block []byte       // records
+	pack  []byte       // them compressed
 	out   bytes.Buffer // what is not read yet
-	zip   *flate.Writer
 	err   error
 
 	count int64 // rows in the file so far
@@ -41,17 +43,12 @@ func newFile(c *sqlgen.Core, b *warehouse.Batch, batch string, stagedAtUs int64)
 		return nil, err
 	}
 	f := &file{e: e, rows: b.Rows}
-	// The rows of a snapshot have the batch, and nearly always the position, in
-	// common: even the fastest compression halves them.
-	if f.zip, err = flate.NewWriter(&f.out, flate.BestSpeed); err != nil {
-		return nil, err
-	}
 	_, _ = rand.Read(f.sync[:]) // it never fails
 	f.rows.Reset()
-	text := func(dst []byte, s []byte) []byte { return append(binary.AppendVarint(dst, int64(len(s))), s...) }
+	text := func(dst, s []byte) []byte { return append(binary.AppendVarint(dst, int64(len(s))), s...) }
 	head := binary.AppendVarint([]byte("Obj\x01"), 2)
 	head = text(text(head, []byte("avro.schema")), e.schema)
-	head = text(text(head, []byte("avro.codec")), []byte("deflate"))
+	head = text(text(head, []byte("avro.codec")), []byte("snappy"))
 	f.out.Write(append(append(head, 0), f.sync[:]...))
 	return f, nil
 }
@@ -89,22 +86,15 @@ func (f *file) fill() {
 	}
 	f.count += count
 	f.size += int64(len(f.block))
-	// What stands before the compressed rows is known behind them.
-	f.out.Reset()
-	f.out.Write(make([]byte, blockHead))
-	f.zip.Reset(&f.out)
-	_, _ = f.zip.Write(f.block) // a buffer takes all
-	_ = f.zip.Close()
+	// The rows have the batch and, in a snapshot, the position in common: what
+	// takes a tenth of the time to halve them is worth more than what saves more.
+	f.pack = snappy.Encode(f.pack[:cap(f.pack)], f.block)
 	head := binary.AppendVarint(nil, count)
-	head = binary.AppendVarint(head, int64(f.out.Len()-blockHead))
+	f.out.Write(binary.AppendVarint(head, int64(len(f.pack)+crc32.Size)))
+	f.out.Write(f.pack)
+	f.out.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(f.block)))
 	f.out.Write(f.sync[:])
-	unused := blockHead - len(head)
-	copy(f.out.Bytes()[unused:], head)
-	f.out.Next(unused)
 }
-
-// blockHead is the most that the count and the size of a block take.
-const blockHead = 2 * binary.MaxVarintLen64
 
 // unfitError says that the batch is not for a file; the stream then tells why,
 // or takes it.

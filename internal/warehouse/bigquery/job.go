@@ -25,12 +25,12 @@ type task struct {
 	attempts int // zero: Options.Attempts
 	// into is the scratch table which the result becomes, in place of what it had;
 	// empty: the result is read.
-	into     string
-	batch    bool  // it may wait for idle slots
+	into  string
+	batch bool // it may wait for idle slots
 	// load makes it a load job in place of a script, of the file that each call
 	// begins anew.
-	load *api.JobConfigurationLoad
-	file func() (*file, error)
+	load     *api.JobConfigurationLoad
+	file     func() (*file, error)
 	maxBytes int64 // zero: Options.MaxBytesBilled
 }
 
