@@ -281,6 +281,9 @@ func TestBothWaysStageTheSame(t *testing.T) {
 // Whatever goes wrong with a file, the stream takes the batch, and every row is
 // loaded once.
 func TestEveryFaultOfAFile(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it makes a project for every fault")
+	}
 	for name, c := range map[string]struct {
 		point  string
 		fault  bigqueryfake.Fault
@@ -398,6 +401,28 @@ func TestFileInParts(t *testing.T) {
 	}
 	if got := count(); got != int64(n) {
 		t.Errorf("%v rows are staged", got)
+	}
+}
+
+// What only the service finds wrong with a value ends the job, and the stream
+// names it (G12).
+func TestFileThatTheServiceRefuses(t *testing.T) {
+	p := newProject(t)
+	p.stageSnapshotsByFile()
+	c, table := fixture(schemas.ModeMerge)
+	if err := p.w.Ensure(t.Context(), table); err != nil {
+		t.Fatal(err)
+	}
+	tab, err := p.w.entry(table.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := many(3)
+	rows.write[1] = func(s warehouse.Sink) { s.Int(0, 2); s.Bytes(12, []byte("{")) }
+	_, err = p.w.stage(t.Context(), tab, c, &warehouse.Batch{Table: table, Rows: rows, Snapshotting: true, Counts: schemas.RowCounts{Read: 3}})
+	var refused *warehouse.RowsError
+	if !errors.As(err, &refused) || len(refused.Rows) != 1 || refused.Rows[0].Row != 1 || refused.Rows[0].Column != "doc" || p.fake.Calls()["job"] == 0 {
+		t.Errorf("got %v", err)
 	}
 }
 
