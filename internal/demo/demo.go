@@ -330,7 +330,7 @@ func (d *demo) prove(ctx context.Context) error {
 	}
 	d.result.QuietDays = d.work.counts.QuietDays
 	if d.bigQuery() {
-		d.say("         These tables stay in %s: datasets core, core__base, analytics and millrace.", d.place())
+		d.say("         These tables stay in %s: datasets core, core__base, analytics, millrace, millrace_scratch.", d.place())
 	}
 	return nil
 }
