@@ -1,7 +1,6 @@
 package bigquery
 
 import (
-	"fmt"
 	"strings"
 
 	"millrace/internal/warehouse"
@@ -32,6 +31,5 @@ func (s Spelling) DirtyKeys() string { return sqlgen.AnyDirtyKeys }
 // Changes is described at warehouse.Spelling.
 func (s Spelling) Changes(table string, after, through int64) string {
 	dataset, name, _ := strings.Cut(table, ".")
-	changes := s.dialect.Changes(sqlgen.Name{Dataset: dataset, Table: name})
-	return fmt.Sprintf("(SELECT * EXCEPT (_load, _image) FROM %s WHERE _load > %d AND _load <= %d)", changes, after, through)
+	return s.dialect.ChangesBetween(sqlgen.Name{Dataset: dataset, Table: name}, after, through)
 }

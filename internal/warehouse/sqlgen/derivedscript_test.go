@@ -68,7 +68,8 @@ func windowRun(t *testing.T) []string {
 	out = append(out, "-- progress alone", one(r.Publish(p)))
 	r.Owned, p.Changed, p.Logged, p.Mode = []string{"TRUE"}, []int{0}, true, schemas.ModeReplace
 	out = append(out, "-- the whole table", one(r.Publish(p)), table.ReadDirty())
-	out = append(out, "-- reading, sweeping", d.QueryBuckets("SELECT day FROM analytics.days -- no end", "day", schemas.Date), d.LiveNeeds(n, 1_700_000_000_000_000))
+	out = append(out, "-- reading, sweeping", d.ReadInputs([]Name{n, {Dataset: "core", Table: "missing"}, n}, func(i int) (bool, bool) { return true, i != 1 }), "SELECT item FROM "+d.ChangesBetween(n, 3, 5),
+		d.QueryBuckets("SELECT day FROM analytics.days -- no end", "day", schemas.Date), d.LiveNeeds(n, 1_700_000_000_000_000))
 	return append(out, d.SweepChanges(n, 5)...)
 }
 

@@ -224,6 +224,20 @@ SELECT window_start, mark, backfill, since, TO_JSON_STRING(cause) AS cause, erro
 FROM `millrace`.`analytics__days__dirty` ORDER BY window_start;
 
 -- reading, sweeping
+SELECT 0 AS i, load, complete_time, ready, swept FROM (
+SELECT load, complete_time, ready AS ready,
+  (SELECT COALESCE(MAX(CAST(column_name AS INT64)), 0) FROM `millrace`.`analytics__days__needs` WHERE kind = 'swept') AS swept
+FROM `millrace`.`analytics__days__head`
+)
+UNION ALL
+SELECT 2 AS i, load, complete_time, ready, swept FROM (
+SELECT load, complete_time, ready AS ready,
+  (SELECT COALESCE(MAX(CAST(column_name AS INT64)), 0) FROM `millrace`.`analytics__days__needs` WHERE kind = 'swept') AS swept
+FROM `millrace`.`analytics__days__head`
+);
+
+SELECT item FROM (SELECT * EXCEPT (_load, _image) FROM `millrace`.`analytics__days__changes` WHERE _load > 3 AND _load <= 5);
+
 SELECT DISTINCT UNIX_DATE(`day`) AS b FROM (
 SELECT day FROM analytics.days -- no end
 ) AS q ORDER BY b NULLS FIRST;
