@@ -37,9 +37,14 @@ type Spelling interface {
 	// Literal writes a date, an instant or a civil time, in the layouts of
 	// schemas.Touched, as a value of the kind.
 	Literal(kind schemas.Kind, text string) string
+	// Text writes a text.
+	Text(s string) string
 	// DirtyKeys is the relation in which a run finds the keys that it owns. Its
 	// columns are named as the owning columns of the table.
 	DirtyKeys() string
+	// DirtyKeyList is what stands behind IN where a key is compared with those: a
+	// warehouse may put the keys themselves there.
+	DirtyKeyList(owning []string) string
 	// Changes is the relation of a table's changes in the loads above after, up
 	// to and including through: the key's and the kept columns of old and new
 	// images.

@@ -28,6 +28,13 @@ func (s Spelling) Literal(kind schemas.Kind, text string) string {
 // place.
 func (s Spelling) DirtyKeys() string { return sqlgen.AnyDirtyKeys }
 
+// DirtyKeyList is described at warehouse.Spelling. The Runner puts the keys or a
+// query of them in its place.
+func (s Spelling) DirtyKeyList([]string) string { return sqlgen.AnyDirtyKeyList }
+
+// Text is described at warehouse.Spelling.
+func (s Spelling) Text(text string) string { return s.dialect.Text(text) }
+
 // Changes is described at warehouse.Spelling.
 func (s Spelling) Changes(table string, after, through int64) string {
 	dataset, name, _ := strings.Cut(table, ".")

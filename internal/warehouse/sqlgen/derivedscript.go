@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"millrace/internal/warehouse/sqltoken"
 	"millrace/schemas"
 )
 
@@ -35,6 +36,8 @@ type Run struct {
 	*Derived
 	ID    string   // names its tables
 	Owned []string // per part, the condition on the rows that it owns; none if parts only add
+
+	queried bool // Owned is a query of the run's keys
 }
 
 // Stage is the run's table, in Scratch, of the rows that it computed.
@@ -155,22 +158,45 @@ func (r *Run) ReadKeys(most int) string {
 	return fmt.Sprintf("SELECT %s FROM %s LIMIT %d", r.list(r.Owning), r.scratch(r.Keys()), most)
 }
 
-// AnyDirtyKeys stands in the text of a query for the keys that its run owns.
-const AnyDirtyKeys = "`millrace_dirty_keys`"
+// What stands in the text of a query for the keys that its run owns: the relation
+// of them, and what is behind IN where they are compared with.
+const (
+	AnyDirtyKeys    = "`millrace_dirty_keys`"
+	AnyDirtyKeyList = "`millrace_dirty_key_list`"
+)
 
-// OwnKeys puts the run's keys into a query. Where the query compares with them,
-// it compares with the literals, if there are any: only by those can the
-// warehouse tell what it need not read.
-func (r *Run) OwnKeys(query, literals string) string {
-	if literals != "" {
-		query = strings.ReplaceAll(query, fmt.Sprintf("(SELECT (%s) FROM %s)", r.list(r.Owning), AnyDirtyKeys), literals)
-	}
-	return strings.ReplaceAll(query, AnyDirtyKeys, r.scratch(r.Keys()))
+// KeyList is the list of the keys in a relation, for IN.
+func KeyList(d *Dialect, owning []string, relation string) string {
+	keys := (&Derived{Dialect: d}).list(owning)
+	return fmt.Sprintf("(SELECT (%s) FROM %s)", keys, relation)
 }
 
-// OwnedBy is the condition that the run's keys own a row.
-func (r *Run) OwnedBy(literals string) string {
-	return r.OwnKeys(fmt.Sprintf("(%s) IN (SELECT (%s) FROM %s)", r.list(r.Owning), r.list(r.Owning), AnyDirtyKeys), literals)
+// OwnKeys puts the run's keys into a query, in place of the names that stand for
+// them. Where it compares with them, it compares with the literals, if there are
+// any: only by those can the warehouse tell what it need not read.
+func (r *Run) OwnKeys(query, literals string) string {
+	if literals == "" {
+		literals = KeyList(r.Dialect, r.Owning, r.scratch(r.Keys()))
+	}
+	var b strings.Builder
+	for _, t := range sqltoken.Google(query) {
+		switch text := query[t.Start:t.End]; text {
+		case AnyDirtyKeyList:
+			b.WriteString(literals)
+		case AnyDirtyKeys:
+			b.WriteString(r.scratch(r.Keys()))
+		default:
+			b.WriteString(text)
+		}
+	}
+	return b.String()
+}
+
+// OwnBy makes the run's keys own the one part: by literals, or, without them, by
+// their table.
+func (r *Run) OwnBy(literals string) {
+	r.queried = literals == ""
+	r.Owned = []string{r.OwnKeys(fmt.Sprintf("(%s) IN %s", r.list(r.Owning), AnyDirtyKeyList), literals)}
 }
 
 // Compute is the query of all parts.

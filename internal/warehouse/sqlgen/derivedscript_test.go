@@ -84,26 +84,43 @@ func keyRun(t *testing.T) []string {
 		Dialect: d, Name: n, Columns: []string{"customer", "at", "n"}, Types: []string{"INT64", "TIMESTAMP", "FLOAT64"}, Key: []string{"customer", "at"}, Owning: []string{"customer"},
 	}
 	r := newRun(table)
-	query := fmt.Sprintf("SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (SELECT (`customer`) FROM %s)", AnyDirtyKeys)
+	query := fmt.Sprintf("SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN %s AND '%s' <> 'x'", AnyDirtyKeyList, AnyDirtyKeys)
 	out := append(definitions(table), "-- a run", r.made(r.Fresh(), r.FreshKeys([]string{"SELECT customer AS c FROM analytics.customers -- no end", "SELECT 7"})), r.made(r.Keys(), r.DueKeys(true, 9)), r.DueKeys(false, 0), r.ReadKeys(10))
 	literals := "(1, 2)"
-	r.Owned = []string{r.OwnedBy(literals)}
+	r.OwnBy(literals)
 	out = append(out, r.made(r.Stage(), r.Compute([]string{r.OwnKeys(query, literals)})), r.Compute([]string{r.OwnKeys(query, "")}), r.made(r.Diff(), r.Differ()), r.Inspect(1, nil, nil, false), r.Inspect(0, nil, nil, true))
 	p := Publication{
 		Head: headLiterals, Load: 8, Changed: []int{0}, Logged: true, Mode: schemas.ModeMerge, FreshKeys: true, ByKeys: true, KeyMark: 9, CommittedUs: 1_700_000_000_000_000,
 		Event: "{}", Dirt: []string{Bind(table.HoldKeys(), "'it\\'s'", "2", "'2024-03-01 00:00:00+00'")},
 	}
 	out = append(out, "-- it is published", one(r.Publish(p)))
-	r.Owned = []string{r.OwnedBy("")}
+	r.OwnBy("")
 	out = append(out, "-- with more keys than literals: by merging", one(r.Publish(p)))
 	p.Mode = schemas.ModeReplace
 	out = append(out, "-- by replacing", one(r.Publish(p)), table.SumDirty())
 	pair := newRun(&Derived{Dialect: d, Name: Name{Dataset: "analytics", Table: "pairs"}, Columns: []string{"a", "b"}, Types: []string{"INT64", "STRING"}, Key: []string{"a", "b"}, Owning: []string{"a", "b"}})
 	out = append(append(out, definitions(pair.Derived)...), pair.made(pair.Keys(), pair.DueKeys(false, 0)))
 	for _, literals := range []string{"((1, 'x'), (2, 'y'))", ""} {
-		out = append(out, "SELECT 1 FROM analytics.pairs WHERE "+pair.OwnedBy(literals))
+		pair.OwnBy(literals)
+		out = append(out, "SELECT 1 FROM analytics.pairs WHERE "+pair.Owned[0], pair.OwnKeys("SELECT a FROM "+AnyDirtyKeys+" /* "+AnyDirtyKeys+" */", literals))
 	}
 	return out
+}
+
+// A merge names literally which of the table's rows it may find, so that the
+// warehouse need not read the others; a query in its condition would be refused.
+func TestMergeIsPruned(t *testing.T) {
+	r := newRun(&Derived{Dialect: BigQuery(), Name: Name{Dataset: "a", Table: "t"}, Columns: []string{"k", "n"}, Types: []string{"INT64", "INT64"}, Key: []string{"k"}, Owning: []string{"k"}})
+	for literals, want := range map[string]string{"(1, 2)": "ON t.`k` = s._c0 AND ((`k`) IN (1, 2))\n", "": "ON t.`k` = s._c0\n"} {
+		r.OwnBy(literals)
+		if got := r.merge(); !strings.Contains(got, want) {
+			t.Errorf("with keys %q:\n%s", literals, got)
+		}
+	}
+	r.queried, r.Owned = false, []string{"(`k` >= 1)", "(`k` >= 5)"}
+	if got, want := r.merge(), "AND ((`k` >= 1) OR (`k` >= 5))\n"; !strings.Contains(got, want) {
+		t.Error(got)
+	}
 }
 
 // everyTypeRun appends, replaces and merges rows with a column of each type.

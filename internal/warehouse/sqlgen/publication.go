@@ -102,7 +102,7 @@ func (r *Run) merge() string {
 		on, same = append(on, r.equal(t, "t."+r.Ident(c), "s."+n)), append(same, r.equal(t, "g."+r.Ident(c), "c."+r.Ident(c)))
 	}
 	// What is joined cannot be restricted by a query, and need not be.
-	if owned := strings.Join(r.Owned, " OR "); owned != "TRUE" && !strings.Contains(owned, r.scratch(r.Keys())) {
+	if owned := strings.Join(r.Owned, " OR "); owned != "TRUE" && !r.queried {
 		on = append(on, "("+owned+")")
 	}
 	diff := r.scratch(r.Diff())

@@ -37,6 +37,7 @@ func RunRunner(t *testing.T, open func(t *testing.T) *RunnerHarness) {
 		{"WholeTable", runnerWhole},
 		{"RowsAreABag", runnerBag},
 		{"DifferencesAreMerged", runnerMerge},
+		{"MergeTouchesOwnRowsAlone", runnerMergeOwned},
 		{"DirtyKeys", runnerKeys},
 		{"DirtyKeysOfTwoColumns", runnerTwoKeys},
 		{"KeysOfEveryType", runnerKeyTypes},

@@ -232,6 +232,12 @@ func TestEveryExampleIsGoogleSQL(t *testing.T) {
 	}
 }
 
+// The deriver relies on it that a null of a union has the type of its other part:
+// so it names columns whose types it does not know.
+func TestNullsOfAUnionHaveItsType(t *testing.T) {
+	check(t, newReader(t).read("SELECT q.name || 'x', DATE_ADD(q.day, INTERVAL 1 DAY) FROM (SELECT NULL AS name, NULL AS day UNION ALL (\nSELECT * FROM (SELECT upper('x'), DATE '2024-01-01')\n)) AS q"))
+}
+
 // What is not GoogleSQL, or of another type, is seen.
 func TestFaultsAreSeen(t *testing.T) {
 	r := newReader(t)

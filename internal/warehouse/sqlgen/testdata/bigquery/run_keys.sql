@@ -75,11 +75,11 @@ SELECT `customer` FROM `millrace_scratch`.`analytics__customers__run_s_1__keys` 
 
 CREATE TABLE `millrace_scratch`.`analytics__customers__run_s_1__stage` AS
 SELECT `customer`, `at`, `n`, 0 AS _part FROM (
-SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (1, 2)
+SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (1, 2) AND '`millrace_dirty_keys`' <> 'x'
 );
 
 SELECT `customer`, `at`, `n`, 0 AS _part FROM (
-SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (SELECT (`customer`) FROM `millrace_scratch`.`analytics__customers__run_s_1__keys`)
+SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (SELECT (`customer`) FROM `millrace_scratch`.`analytics__customers__run_s_1__keys`) AND '`millrace_dirty_keys`' <> 'x'
 );
 
 CREATE TABLE `millrace_scratch`.`analytics__customers__run_s_1__diff` AS
@@ -244,5 +244,9 @@ GROUP BY `a`, `b`;
 
 SELECT 1 FROM analytics.pairs WHERE (`a`, `b`) IN ((1, 'x'), (2, 'y'));
 
+SELECT a FROM `millrace_scratch`.`analytics__pairs__run_s_1__keys` /* `millrace_dirty_keys` */;
+
 SELECT 1 FROM analytics.pairs WHERE (`a`, `b`) IN (SELECT (`a`, `b`) FROM `millrace_scratch`.`analytics__pairs__run_s_1__keys`);
+
+SELECT a FROM `millrace_scratch`.`analytics__pairs__run_s_1__keys` /* `millrace_dirty_keys` */;
 
