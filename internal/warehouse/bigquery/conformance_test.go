@@ -21,14 +21,14 @@ import (
 func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
-		return newProject(t).harness()
+		return conformanceProject(t).harness()
 	})
 }
 
 func TestRunnerConformance(t *testing.T) {
 	warehousetest.RunRunner(t, func(t *testing.T) *warehousetest.RunnerHarness {
 		t.Parallel()
-		p := newProject(t)
+		p := conformanceProject(t)
 		points, committed := RunPoints()
 		var of *Warehouse
 		var runner *Runner
@@ -61,9 +61,10 @@ func (p *project) harness() *warehousetest.Harness {
 	}
 }
 
-// project is a fake project and the process that writes it.
+// project is a project, mostly in a fake, and the process that writes it.
 type project struct {
-	fake   *bigqueryfake.Fake
+	fake   *bigqueryfake.Fake // nil: it is another's
+	opts   Options
 	w      *Warehouse
 	faults fault.Plan
 }
@@ -80,6 +81,7 @@ func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
 	if p.fake, err = bigqueryfake.Start(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
+	p.opts = fakeOptions(p.fake)
 	p.open(t)
 	t.Cleanup(func() {
 		if err := errors.Join(p.w.Close(), p.fake.Close()); err != nil {
@@ -89,13 +91,16 @@ func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
 	return p
 }
 
+func fakeOptions(fake *bigqueryfake.Fake) Options {
+	return Options{Project: fake.Project(), Location: "US", Jobs: fake.ClientOptions(), Writes: fake.WriteOptions(), RetryWait: time.Millisecond}
+}
+
 func (p *project) open(t *testing.T) {
 	t.Helper()
+	opts := p.opts
+	opts.Fault = p.faults.Hook
 	var err error
-	p.w, err = Open(t.Context(), Options{
-		Project: p.fake.Project(), Location: "US", Jobs: p.fake.ClientOptions(), Writes: p.fake.WriteOptions(), RetryWait: time.Millisecond, Fault: p.faults.Hook,
-	})
-	if err != nil {
+	if p.w, err = Open(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
 }
