@@ -30,6 +30,13 @@ func newReader(t *testing.T) *reader {
 	language, err := googlesql.NewLanguageOptions()
 	check(t, err)
 	check(t, language.EnableMaximumLanguageFeaturesForDevelopment())
+	// What BigQuery does not have, or has not everywhere.
+	for _, feature := range []googlesql.LanguageFeature{
+		googlesql.LanguageFeatureFeatureArrayEquality, googlesql.LanguageFeatureFeatureGroupByArray, googlesql.LanguageFeatureFeatureGroupByStruct,
+		googlesql.LanguageFeatureFeatureJsonTypeComparison,
+	} {
+		check(t, language.DisableLanguageFeature(feature))
+	}
 	check(t, language.SetSupportsAllStatementKinds())
 	check(t, language.SetProductMode(googlesql.ProductModeProductExternal))
 	r.catalog, err = googlesql.NewSimpleCatalog("project", nil)
@@ -241,11 +248,14 @@ func TestNullsOfAUnionHaveItsType(t *testing.T) {
 // What is not GoogleSQL, or of another type, is seen.
 func TestFaultsAreSeen(t *testing.T) {
 	r := newReader(t)
-	r.file(t, "CREATE TABLE core.t (a INT64, b STRING, j JSON);")
+	r.file(t, "CREATE TABLE core.t (a INT64, b STRING, j JSON, l ARRAY<INT64>, s STRUCT<a INT64, b ARRAY<STRING>>);")
 	for _, bad := range []string{
 		"SELECT c FROM core.t", "SELECT a FROM core.nowhere", "SELECT a = b FROM core.t", "SELECT a::STRING FROM core.t",
 		"SELECT 1 WHERE TRUE", "UPDATE core.t SET a = 'x' WHERE TRUE", "DELETE FROM core.t",
 		"INSERT INTO core.t (a) SELECT b FROM core.t",
+		"SELECT DISTINCT j FROM core.t", "SELECT DISTINCT l FROM core.t", "SELECT DISTINCT s FROM core.t", "SELECT l FROM core.t GROUP BY l",
+		"SELECT 1 FROM core.t AS x JOIN core.t AS y ON x.l = y.l", "SELECT 1 FROM core.t AS x JOIN core.t AS y ON x.s = y.s", "SELECT 1 FROM core.t AS x JOIN core.t AS y ON x.j = y.j",
+		"SELECT l FROM core.t EXCEPT DISTINCT SELECT l FROM core.t",
 	} {
 		if err := r.read(bad); err == nil {
 			t.Errorf("%s was taken", bad)

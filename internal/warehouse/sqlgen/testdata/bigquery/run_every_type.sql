@@ -108,8 +108,10 @@ MERGE INTO `analytics`.`every` AS t
 USING (
   SELECT `c_bool` AS _c0, `c_int64` AS _c1, `c_float64` AS _c2, `c_numeric` AS _c3, `c_string` AS _c4, `c_bytes` AS _c5, `c_date` AS _c6, `c_time` AS _c7, `c_timestamp` AS _c8, `c_datetime` AS _c9, `c_json` AS _c10, FALSE AS gone FROM `millrace_scratch`.`analytics__every__run_s_1__diff` WHERE NOT _gone
   UNION ALL
-  SELECT DISTINCT CAST(NULL AS BOOL) AS _c0, g.`c_int64` AS _c1, g.`c_float64` AS _c2, g.`c_numeric` AS _c3, CAST(NULL AS STRING) AS _c4, CAST(NULL AS BYTES) AS _c5, CAST(NULL AS DATE) AS _c6, CAST(NULL AS TIME) AS _c7, CAST(NULL AS TIMESTAMP) AS _c8, CAST(NULL AS DATETIME) AS _c9, CAST(NULL AS JSON) AS _c10, TRUE AS gone FROM `millrace_scratch`.`analytics__every__run_s_1__diff` AS g
-  WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__every__run_s_1__diff` AS c WHERE NOT c._gone AND g.`c_int64` = c.`c_int64` AND TO_JSON_STRING(g.`c_float64` + 0.0) = TO_JSON_STRING(c.`c_float64` + 0.0) AND g.`c_numeric` = c.`c_numeric`)
+  SELECT CAST(NULL AS BOOL) AS _c0, _c1, _c2, _c3, CAST(NULL AS STRING) AS _c4, CAST(NULL AS BYTES) AS _c5, CAST(NULL AS DATE) AS _c6, CAST(NULL AS TIME) AS _c7, CAST(NULL AS TIMESTAMP) AS _c8, CAST(NULL AS DATETIME) AS _c9, CAST(NULL AS JSON) AS _c10, TRUE AS gone FROM (
+    SELECT DISTINCT g.`c_int64` AS _c1, g.`c_float64` AS _c2, g.`c_numeric` AS _c3 FROM `millrace_scratch`.`analytics__every__run_s_1__diff` AS g
+    WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__every__run_s_1__diff` AS c WHERE NOT c._gone AND g.`c_int64` = c.`c_int64` AND TO_JSON_STRING(g.`c_float64` + 0.0) = TO_JSON_STRING(c.`c_float64` + 0.0) AND g.`c_numeric` = c.`c_numeric`)
+  )
 ) AS s
 ON t.`c_int64` = s._c1 AND TO_JSON_STRING(t.`c_float64` + 0.0) = TO_JSON_STRING(s._c2 + 0.0) AND t.`c_numeric` = s._c3
 WHEN MATCHED AND s.gone THEN DELETE

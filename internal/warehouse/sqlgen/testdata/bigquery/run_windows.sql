@@ -173,8 +173,10 @@ MERGE INTO `analytics`.`days` AS t
 USING (
   SELECT `day` AS _c0, `item` AS _c1, `amount` AS _c2, FALSE AS gone FROM `millrace_scratch`.`analytics__days__run_s_1__diff` WHERE NOT _gone
   UNION ALL
-  SELECT DISTINCT g.`day` AS _c0, g.`item` AS _c1, CAST(NULL AS NUMERIC) AS _c2, TRUE AS gone FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS g
-  WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS c WHERE NOT c._gone AND g.`day` = c.`day` AND g.`item` = c.`item`)
+  SELECT _c0, _c1, CAST(NULL AS NUMERIC) AS _c2, TRUE AS gone FROM (
+    SELECT DISTINCT g.`day` AS _c0, g.`item` AS _c1 FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS g
+    WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS c WHERE NOT c._gone AND g.`day` = c.`day` AND g.`item` = c.`item`)
+  )
 ) AS s
 ON t.`day` = s._c0 AND t.`item` = s._c1 AND ((`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02') OR (`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03'))
 WHEN MATCHED AND s.gone THEN DELETE
