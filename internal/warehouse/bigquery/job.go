@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	api "google.golang.org/api/bigquery/v2"
@@ -136,7 +135,7 @@ func (w *Warehouse) describe(t task, id string) *api.Job {
 	return &api.Job{
 		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
 		Configuration: &api.JobConfiguration{
-			Labels: map[string]string{"millrace": t.what, "millrace_table": label(t.table)}, Query: q,
+			Labels: map[string]string{"millrace": t.what, "millrace_table": sqlgen.Label(t.table)}, Query: q,
 		},
 	}
 }
@@ -307,18 +306,4 @@ func (w *Warehouse) account(ctx context.Context, t task, id string) {
 		w.metrics.billedBytes.WithLabelValues(t.what).Add(float64(s.Query.TotalBytesBilled))
 		w.metrics.slotSeconds.WithLabelValues(t.what).Add((time.Duration(s.TotalSlotMs) * time.Millisecond).Seconds())
 	}
-}
-
-// label is the text as a label's value may be.
-func label(text string) string {
-	out := strings.Map(func(r rune) rune {
-		switch {
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '-', r == '_':
-			return r
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		}
-		return '_'
-	}, text)
-	return out[:min(len(out), 63)]
 }
