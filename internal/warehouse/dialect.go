@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"millrace/internal/warehouse/sqltoken"
 	"millrace/schemas"
@@ -96,6 +97,17 @@ type ResultColumn struct {
 	SQLType     string
 	Type        schemas.Type
 	Description string // for people; of a result's column there is none
+}
+
+// Nested reports whether values of the column are lists, or have fields or keys:
+// rows are not found by such, as not every warehouse can compare them.
+func (c ResultColumn) Nested() bool {
+	for _, word := range []string{"ARRAY<", "STRUCT<", "STRUCT(", "MAP(", "UNION("} {
+		if strings.HasPrefix(c.SQLType, word) {
+			return true
+		}
+	}
+	return strings.HasSuffix(c.SQLType, "]")
 }
 
 // QueryError is a query that the warehouse refuses.

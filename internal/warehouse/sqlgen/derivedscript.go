@@ -332,6 +332,23 @@ func (r *Run) Inspect(parts int, checks []RunCheck, times []Time, forget bool) s
 	return strings.Join(out, "\nUNION ALL\n")
 }
 
+// groups are the columns, to group rows by: those whose type cannot be grouped, by
+// their text.
+func (r *Run) groups(columns []string) string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		if out[i] = r.Ident(c); !r.groupable(c) {
+			out[i] = r.jsonText(out[i])
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func (d *Derived) groupable(column string) bool {
+	t, known := d.parseType(BareType(d.typeOf(column)))
+	return known && t.Kind != schemas.JSON || strings.HasSuffix(BareType(d.typeOf(column)), "NUMERIC")
+}
+
 func (r *Run) inspectParts(checks []RunCheck, times []Time) []string {
 	stage := r.scratch(r.Stage())
 	row := func(what int, a, b, c, from string) string {
@@ -356,7 +373,7 @@ func (r *Run) inspectParts(checks []RunCheck, times []Time) []string {
 			continue
 		}
 		out = append(out, row(InspectCheck, ColPart, number, "COUNT(*)",
-			fmt.Sprintf("(SELECT %s FROM %s GROUP BY %s, %s HAVING COUNT(*) > 1) GROUP BY %s", ColPart, stage, ColPart, r.list(c.Unique), ColPart)))
+			fmt.Sprintf("(SELECT %s FROM %s GROUP BY %s, %s HAVING COUNT(*) > 1) GROUP BY %s", ColPart, stage, ColPart, r.groups(c.Unique), ColPart)))
 	}
 	changed := stage
 	if !r.Append {

@@ -137,12 +137,17 @@ func everyTypeRun() []string {
 		table.Columns, table.Types = append(table.Columns, "c_"+strings.ToLower(sqlType)), append(table.Types, sqlType)
 		values = append(values, "CAST(NULL AS "+sqlType+") AS c_"+strings.ToLower(sqlType))
 	}
-	table.Changed = []string{"c_json"}
+	for i, sqlType := range []string{"ARRAY<STRING>", "STRUCT<`a` INT64, `b c` NUMERIC>", "ARRAY<STRUCT<`by` STRING, `at` ARRAY<DATE>>>"} {
+		name := fmt.Sprintf("c_nested_%d", i)
+		table.Columns, table.Types = append(table.Columns, name), append(table.Types, sqlType)
+		values = append(values, "CAST(NULL AS "+sqlType+") AS "+name)
+	}
+	table.Changed = []string{"c_json", "c_nested_0", "c_nested_2"}
 	r := newRun(table)
 	r.Owned = []string{"TRUE"}
 	query := "SELECT " + strings.Join(values, ", ")
 	times := []Time{{"c_date", schemas.Date}, {"c_timestamp", schemas.Timestamp}, {"c_datetime", schemas.DateTime}}
-	out := append(definitions(table), table.CreateRunChanges(), "-- a run", r.made(r.Stage(), r.Compute([]string{query})), r.made(r.Diff(), r.Differ()), r.Inspect(1, nil, times, true))
+	out := append(definitions(table), table.CreateRunChanges(), "-- a run", r.made(r.Stage(), r.Compute([]string{query})), r.made(r.Diff(), r.Differ()), r.Inspect(1, []RunCheck{{Unique: []string{"c_json", "c_numeric", "c_int64", "c_nested_0", "c_nested_1"}}, {Violated: "c_nested_2 IS NULL"}}, times, true))
 	p := Publication{Head: headLiterals, Load: 8, Changed: []int{0}, Logged: true, Mode: schemas.ModeMerge, CommittedUs: 1, Event: "{}"}
 	out = append(out, "-- it is published", one(r.Publish(p)))
 	appended := *table
