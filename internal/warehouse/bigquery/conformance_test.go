@@ -40,6 +40,16 @@ func TestRunnerConformance(t *testing.T) {
 				}
 				return runner
 			},
+			Nested: warehousetest.Nested{
+				List: func(element string) string { return "ARRAY<" + element + ">" },
+				Struct: func(fields ...[2]string) string {
+					return "STRUCT<" + warehousetest.Fields("`%[1]s` %[2]s", fields) + ">"
+				},
+				Value: func(fields ...[2]string) string {
+					return "STRUCT(" + warehousetest.Fields("%[2]s AS %[1]s", fields) + ")"
+				},
+				JSON: func(expr string) string { return "TO_JSON_STRING(" + expr + ")" },
+			},
 		}
 	})
 }

@@ -82,12 +82,17 @@ func (d *Dialect) Owner(n Name, epoch int64) string {
 // which no event has named.
 const KindEmptied = "emptied"
 
+// emptied says that rows, or images, were taken away which no event has named.
+func (d *Derived) emptied() string {
+	return fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '', %s)", d.Needs(d.Name), KindEmptied, d.now)
+}
+
 // Restart makes of the head one that no run has touched, but for its load number:
 // the table was taken away, and is made again. The first run of all tells of it.
 func (d *Derived) Restart(epoch int64) []string {
 	civil := d.null(schemas.Type{Kind: schemas.DateTime})
 	return []string{
-		fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '', %s)", d.Needs(d.Name), KindEmptied, d.now),
+		d.emptied(),
 		fmt.Sprintf("UPDATE %s SET fence = fence + 1, code_hash = '', absorbed = %s, window_begin = %s, window_frontier = %s, ready = FALSE\nWHERE epoch = %d",
 			d.Head(d.Name), d.toJSON("'null'"), civil, civil, epoch),
 		"DROP TABLE IF EXISTS " + d.Dirty(d.Name), d.CreateDirty(),

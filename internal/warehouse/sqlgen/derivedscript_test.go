@@ -46,7 +46,7 @@ func windowRun(t *testing.T) []string {
 		Window: "day", Partition: "day", Cluster: []string{"day", "item"}, Changed: []string{"amount"}, KeepImages: true,
 		Description: "what a day's items made", Labels: map[string]string{"Team": "growth", "7": "x"}, Remarks: map[string]string{"item": "it's a name"},
 	}
-	out := append(definitions(table), table.CreateRunChanges(), table.AddRunImages([]string{"amount"}), table.AddColumns([]string{"item"}), table.Describe(), table.Explain([]string{"item"}))
+	out := append(definitions(table), table.CreateRunChanges(), table.AddRunImages([]string{"amount"}), table.RemakeImages([]string{"_load", "_image", "day", "item", "amount", "was"}, []string{"INT64", "STRING", "DATE", "STRING", "INT64", "BOOL"})[1], table.AddColumns([]string{"item"}), table.Describe(), table.Explain([]string{"item"}))
 	out = append(out, table.Remake(func(c string) bool { return c != "amount" })...)
 	out = append(out, table.Restart(3)...)
 	r := newRun(table)

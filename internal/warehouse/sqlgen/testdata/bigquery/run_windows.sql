@@ -54,6 +54,10 @@ OPTIONS (labels = [('millrace', 'changes')]);
 ALTER TABLE `millrace`.`analytics__days__changes`
   ADD COLUMN IF NOT EXISTS `amount` NUMERIC;
 
+CREATE OR REPLACE TABLE `millrace`.`analytics__days__changes` (`_load` INT64, `_image` STRING, `day` DATE, `item` STRING, `amount` NUMERIC, `was` BOOL)
+CLUSTER BY _load
+OPTIONS (labels = [('millrace', 'changes')]);
+
 ALTER TABLE `analytics`.`days`
   ADD COLUMN IF NOT EXISTS `item` STRING;
 
