@@ -182,9 +182,9 @@ func (b *builder) resultColumns(n *Node) {
 			}
 		}
 	}
-	named("unique_key", s.UniqueKey...)
-	named("partition_by", s.PartitionBy)
-	named("cluster_by", s.ClusterBy...)
+	b.scalar(s, "unique_key", "the result", n.Columns, s.UniqueKey...)
+	b.scalar(s, "partition_by", "the result", n.Columns, s.PartitionBy)
+	b.scalar(s, "cluster_by", "the result", n.Columns, s.ClusterBy...)
 	for _, a := range s.Audits {
 		named(a.Field, a.Columns...)
 	}

@@ -196,14 +196,14 @@ func (t *translator) word(list []node, i int) (text string, n int, err error) {
 		text, err = t.call(at.text, next.list)
 		return text, 2, err
 	}
-	if keywords[upper] {
+	named := i > 0 && list[i-1].word("AS")
+	if keywords[upper] && (!named || upper == "SELECT") {
 		return upper, 1, nil
 	}
-	if upper == "CURRENT_TIMESTAMP" || upper == "CURRENT_DATE" {
+	if !named && (upper == "CURRENT_TIMESTAMP" || upper == "CURRENT_DATE") {
 		text, err = t.special(upper, nil)
 		return text, 1, err
 	}
-	named := i > 0 && list[i-1].word("AS")
 	if literal, ok := t.variable(at.text); ok && !named && !next.word(".") {
 		t.used[strings.ToLower(at.text)] = true
 		return literal, 1, nil
