@@ -21,7 +21,9 @@ import (
 func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
-		return conformanceProject(t).harness()
+		p := conformanceProject(t)
+		p.stageSnapshotsByFile() // and the rest by the stream
+		return p.harness()
 	})
 }
 
@@ -85,6 +87,13 @@ type project struct {
 	opts   Options
 	w      *Warehouse
 	faults fault.Plan
+	files  fileRules
+}
+
+// stageSnapshotsByFile makes every batch of a snapshot large enough for a file.
+func (p *project) stageSnapshotsByFile() {
+	p.files.least = 0
+	p.w.files = p.files
 }
 
 func newProject(t *testing.T) *project {
@@ -94,7 +103,7 @@ func newProject(t *testing.T) *project {
 
 func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
 	t.Helper()
-	p := &project{}
+	p := &project{files: fileDefaults()}
 	var err error
 	if p.fake, err = bigqueryfake.Start(t.Context(), opts); err != nil {
 		t.Fatal(err)
@@ -121,6 +130,7 @@ func (p *project) open(t *testing.T) {
 	if p.w, err = Open(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
+	p.w.files = p.files
 }
 
 // crash goes on as another process, which knows nothing.

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"os"
 	"regexp"
@@ -70,7 +72,7 @@ func newRenamed(t *testing.T, opts Options, base http.RoundTripper) *project {
 	opts.Jobs = append(opts.Jobs, option.WithHTTPClient(&http.Client{Transport: r}))
 	opts.Writes = append(opts.Writes,
 		option.WithGRPCDialOption(grpc.WithChainUnaryInterceptor(r.unary)), option.WithGRPCDialOption(grpc.WithChainStreamInterceptor(r.stream)))
-	p := &project{opts: opts}
+	p := &project{opts: opts, files: fileDefaults()}
 	p.open(t)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -157,24 +159,66 @@ func (r *renaming) RoundTrip(in *http.Request) (*http.Response, error) {
 		return datasetPath.ReplaceAllStringFunc(path, func(s string) string { return "/datasets/" + r.name(strings.TrimPrefix(s, "/datasets/")) })
 	}
 	out.URL.Path, out.URL.RawPath = rename(in.URL.Path), rename(in.URL.RawPath)
-	if in.Body == nil || in.Body == http.NoBody {
+	if in.Body == nil || in.Body == http.NoBody || in.Header.Get("Content-Range") != "" { // a later part of a file
 		return r.base.RoundTrip(out)
 	}
-	if kind := in.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
-		return nil, errors.Join(fmt.Errorf("a body of %s cannot be renamed", kind), in.Body.Close())
-	}
-	decoder := json.NewDecoder(in.Body)
-	decoder.UseNumber()
-	var body any
-	if err := errors.Join(decoder.Decode(&body), in.Body.Close()); err != nil {
-		return nil, fmt.Errorf("rename: %w", err)
-	}
-	text, err := json.Marshal(r.json(body))
-	if err != nil {
-		return nil, fmt.Errorf("rename: %w", err)
+	text, err := r.body(in)
+	if err := errors.Join(err, in.Body.Close()); err != nil {
+		return nil, fmt.Errorf("rename %s %s: %w", in.Method, in.URL.Path, err)
 	}
 	out.Body, out.ContentLength, out.GetBody = io.NopCloser(bytes.NewReader(text)), int64(len(text)), nil
 	return r.base.RoundTrip(out)
+}
+
+// body renames a body, or the description of the file that a body brings.
+func (r *renaming) body(in *http.Request) ([]byte, error) {
+	kind, params, err := mime.ParseMediaType(in.Header.Get("Content-Type"))
+	switch {
+	case err != nil:
+		return nil, err
+	case kind == "application/json":
+		return r.object(in.Body)
+	case kind != "multipart/related":
+		return nil, fmt.Errorf("a body of %s cannot be renamed", kind)
+	}
+	var out bytes.Buffer
+	write, read := multipart.NewWriter(&out), multipart.NewReader(in.Body, params["boundary"])
+	if err := write.SetBoundary(params["boundary"]); err != nil {
+		return nil, err
+	}
+	for n := 0; ; n++ {
+		part, err := read.NextPart()
+		if errors.Is(err, io.EOF) {
+			err := write.Close()
+			return out.Bytes(), err
+		}
+		if err != nil {
+			return nil, err
+		}
+		var text []byte
+		if n == 0 {
+			text, err = r.object(part)
+		} else {
+			text, err = io.ReadAll(part)
+		}
+		to, createErr := write.CreatePart(part.Header)
+		if err := errors.Join(err, createErr); err != nil {
+			return nil, err
+		}
+		if _, err := to.Write(text); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (r *renaming) object(from io.Reader) ([]byte, error) {
+	decoder := json.NewDecoder(from)
+	decoder.UseNumber()
+	var body any
+	if err := decoder.Decode(&body); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r.json(body))
 }
 
 // message renames the dataset in a request of the write path.
