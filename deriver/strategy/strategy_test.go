@@ -114,19 +114,23 @@ query: |
 	n = node(t, d, "name: a.added\nstrategy: append\nquery: SELECT h.id FROM core.history h JOIN core.orders USING (id)")
 	show("the rows of loads 4 to 6", strategy.New(n, d).Rows(3, 6).Query)
 
-	const golden = "testdata/strategies.sql"
+	compareGolden(t, "testdata/strategies.sql", b.String())
+}
+
+func compareGolden(t *testing.T, path, got string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(golden, []byte(b.String()), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	if got != string(want) {
+		t.Errorf("%s differs; got:\n%s\nwant:\n%s", path, got, want)
 	}
 }
 

@@ -22,14 +22,18 @@ var (
 	goldenStaged  = regexp.MustCompile(`FROM millrace_stage\) = (\d+) AS`)
 )
 
-// TestGoldensRun runs every statement that package sqlgen writes for BigQuery, as
-// its golden files have them: a job stands before each empty line. So the texts,
+// TestGoldensRun runs every statement that package sqlgen writes for BigQuery, and
+// what the deriver asks for the examples, as golden files have them: a job stands before each empty line. So the texts,
 // the analyzer that reads the same files and this fake know one language.
 func TestGoldensRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("every statement takes some seconds")
+	}
 	files, err := filepath.Glob(filepath.Join("..", "..", "warehouse", "sqlgen", "testdata", "bigquery", "*.sql"))
 	if err != nil || len(files) < 6 {
 		t.Fatalf("%d golden files: %v", len(files), err)
 	}
+	files = append(files, filepath.Join("..", "..", "..", "deriver", "strategy", "testdata", "bigquery.sql"))
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
