@@ -84,7 +84,7 @@ func (p *project) harness() *warehousetest.Harness {
 // project is a project, mostly in a fake, and the process that writes it.
 type project struct {
 	fake   *bigqueryfake.Fake // nil: it is another's
-	opts   Options
+	opts   Options            // of another's
 	w      *Warehouse
 	faults fault.Plan
 	files  fileRules
@@ -108,7 +108,6 @@ func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
 	if p.fake, err = bigqueryfake.Start(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
-	p.opts = fakeOptions(p.fake)
 	p.open(t)
 	t.Cleanup(func() {
 		if err := errors.Join(p.w.Close(), p.fake.Close()); err != nil {
@@ -125,6 +124,9 @@ func fakeOptions(fake *bigqueryfake.Fake) Options {
 func (p *project) open(t *testing.T) {
 	t.Helper()
 	opts := p.opts
+	if p.fake != nil {
+		opts = fakeOptions(p.fake)
+	}
 	opts.Fault = p.faults.Hook
 	var err error
 	if p.w, err = Open(t.Context(), opts); err != nil {
