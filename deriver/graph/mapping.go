@@ -72,9 +72,7 @@ func (b *builder) entry(ctx context.Context, n *Node, in *Input, e spec.Input) {
 	case e.Via != "":
 		b.via(n, in, e)
 	case len(e.Key) > 0:
-		for _, c := range e.Key {
-			b.column(s, e.Field+".key", in.Table, in.Columns, c)
-		}
+		b.scalar(s, e.Field+".key", in.Table, in.Columns, e.Key...)
 		in.Mappings = append(in.Mappings, Mapping{Kind: Keys, Key: e.Key, Changes: e.Key})
 	case e.Dirty != "":
 		b.asked(ctx, n, in, e)
@@ -108,7 +106,7 @@ func (b *builder) via(n *Node, in *Input, e spec.Input) {
 		b.fault(n.Spec, field, fmt.Sprintf("%s.%s is not another input of the query", parts[0], parts[1]), "name the column of an input that this one joins")
 		return
 	}
-	b.column(n.Spec, field, hop.Table, hop.Columns, parts[2])
+	b.scalar(n.Spec, field, hop.Table, hop.Columns, parts[2])
 	on := e.On
 	if on == "" {
 		key := b.key(in.Table)
@@ -121,7 +119,7 @@ func (b *builder) via(n *Node, in *Input, e spec.Input) {
 		}
 		on = key[0]
 	}
-	b.column(n.Spec, e.Field+".on", in.Table, in.Columns, on)
+	b.scalar(n.Spec, e.Field+".on", in.Table, in.Columns, on)
 	found := 0
 	for _, m := range hop.Mappings {
 		if m.Kind == Partitions || m.Kind == Keys {
@@ -257,6 +255,19 @@ func (b *builder) column(s *spec.Spec, field, table string, columns []warehouse.
 	}
 	b.fault(s, field, fmt.Sprintf("%s has no column %s", table, name), "it has "+strings.Join(columnNames(columns), ", "))
 	return false
+}
+
+// scalar checks that a table has columns by which rows can be found: lists and
+// structs are compared by no warehouse as keys have to be, nor is JSON.
+func (b *builder) scalar(s *spec.Spec, field, table string, columns []warehouse.ResultColumn, names ...string) {
+	for _, name := range names {
+		if name == "" || !b.column(s, field, table, columns, name) {
+			continue
+		}
+		if c, _ := find(columns, name); c.Nested() || c.Type.Kind == schemas.JSON {
+			b.fault(s, field, fmt.Sprintf("the column %s of %s is a %s, and rows are not found by such", name, table, c.SQLType), "name columns of single values: text, numbers or times")
+		}
+	}
 }
 
 func (b *builder) unchecked(name string) {

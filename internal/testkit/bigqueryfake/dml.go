@@ -111,6 +111,11 @@ func (s *session) apply(ctx context.Context, kind string, t *table, temp bool, t
 	if s.rows, err = done.RowsAffected(); err != nil {
 		return err
 	}
+	if kind == "INSERT" || kind == "UPDATE" || kind == "MERGE" {
+		if err := s.settleArrays(ctx, t.columns, t.physical); err != nil {
+			return err
+		}
+	}
 	s.affected += s.rows
 	switch kind {
 	case "INSERT":
