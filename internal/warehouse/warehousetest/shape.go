@@ -186,7 +186,9 @@ func oddNames(t *testing.T, h *Harness) {
 	w.put(t, change(schemas.Create, 5, row("k", "again", 4)))
 }
 
-func everyType(t *testing.T, h *Harness) {
+func everyType(t *testing.T, h *Harness) { everyTypeOf(t, h, schemas.ModeMerge) }
+
+func everyTypeOf(t *testing.T, h *Harness, mode schemas.Mode) {
 	type column struct {
 		t      schemas.Type
 		values []schemas.Cell
@@ -245,7 +247,7 @@ func everyType(t *testing.T, h *Harness) {
 	wide := decimal(60, 20) // no scale is lost where the type is too wide for the warehouse
 	columns = append(columns, column{wide, nines(60)})
 
-	table := warehouse.CoreTable{Name: "core.types", Mode: schemas.ModeMerge, Key: []string{"id"}, Columns: []schemas.Column{{Name: "id", Type: kind(schemas.Int)}}}
+	table := warehouse.CoreTable{Name: "core.types", Mode: mode, Key: []string{"id"}, Columns: []schemas.Column{{Name: "id", Type: kind(schemas.Int)}}}
 	most := 0
 	for i, c := range columns {
 		table.Columns = append(table.Columns, schemas.Column{Name: fmt.Sprintf("c%d", i), Type: c.t})
