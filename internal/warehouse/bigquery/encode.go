@@ -26,7 +26,7 @@ type encoder struct {
 	nullKeys bool // a key column was null in some row
 
 	op, pos, born, ts, unset field
-	change, sequence         field // of an upsert
+	change, sequence         field  // of an upsert
 	tail                     []byte // the fields that name the batch
 
 	found []warehouse.RefusedRow // in the rows so far; their Row is the row's

@@ -87,9 +87,8 @@ const keptDeletes = 47 * time.Hour
 // pageOfLoads is how many loads are read at a time.
 const pageOfLoads = 200
 
-// remembers refuses offsets that lie before loads which are too old: what they
-// deleted would be there again until the repetition comes to its end, and that of
-// other topics' changes for good (G9).
+// remembers refuses offsets that lie before loads which are too old: rows that they
+// deleted would be there again, until the repetition comes to their deletes (G9).
 func (w *Warehouse) remembers(ctx context.Context, t *table, h coretable.Head, offsets map[int32]int64) error {
 	asked := maps.Clone(offsets)
 	maps.DeleteFunc(asked, func(p int32, to int64) bool { return to >= h.Offsets[p] })

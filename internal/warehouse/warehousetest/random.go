@@ -103,8 +103,11 @@ func randomHistories(t *testing.T, h *Harness) { randomHistoriesOf(t, h, schemas
 
 func randomHistoriesOf(t *testing.T, h *Harness, mode schemas.Mode) {
 	rounds := 4
-	if testing.Short() || h.dying {
+	switch {
+	case testing.Short() || h.dying:
 		rounds = 1
+	case mode == schemas.ModeUpsert:
+		rounds = 2
 	}
 	seed := rand.Uint64()
 	t.Logf("seed=%d", seed)
