@@ -145,22 +145,6 @@ func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config,
 	return inFolder(folder, append(faults, more...)), nil
 }
 
-// wholesale notes where every load of an input in mode upsert makes every window
-// be computed again.
-func wholesale(g *graph.Graph, tables []graph.Table) (notes []string) {
-	upserts := func(name string) bool {
-		return slices.ContainsFunc(tables, func(t graph.Table) bool { return t.Name == name && t.Upsert })
-	}
-	for _, n := range g.Nodes {
-		for _, in := range n.Inputs {
-			if upserts(in.Table) && slices.ContainsFunc(in.Mappings, func(m graph.Mapping) bool { return m.Kind == graph.Partitions }) {
-				notes = append(notes, fmt.Sprintf("%s computes every window again with each load of %s, which is of mode upsert: set freshness: to what that may cost, or capture %s without mode: upsert", n.Spec.Name, in.Table, in.Table))
-			}
-		}
-	}
-	return notes
-}
-
 // inFolder names the faults' files as a person would from here.
 func inFolder(folder string, faults invalid.Faults) invalid.Faults {
 	for i := range faults {
