@@ -22,7 +22,7 @@ CLUSTER BY `id`, `k_string`, `k_date`, `k_timestamp`
 OPTIONS (labels = [('millrace', 'core')], description = 'by key');
 
 CREATE OR REPLACE VIEW `core`.`accounts`
-OPTIONS (labels = [('millrace', 'view'), ('generation', '1')]) AS
+OPTIONS (labels = [('millrace', 'view'), ('generation', '1')], description = 'by key') AS
 SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
 FROM `core__base`.`accounts`;
 
@@ -95,7 +95,7 @@ CLUSTER BY `id`, `k_string`, `k_date`, `k_timestamp`
 OPTIONS (labels = [('millrace', 'core')], description = 'by key');
 
 CREATE OR REPLACE VIEW `core`.`accounts__g2`
-OPTIONS (labels = [('millrace', 'view'), ('generation', '1')]) AS
+OPTIONS (labels = [('millrace', 'view'), ('generation', '1')], description = 'by key') AS
 SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
 FROM `core__base`.`accounts__g2`;
 
@@ -103,7 +103,7 @@ FROM `core__base`.`accounts__g2`;
 ASSERT (SELECT COUNT(*) FROM `millrace`.`core__accounts__head` WHERE epoch = 2 AND load = 7) = 1 AS 'millrace: the head is not this writer\'s';
 ASSERT (SELECT COUNT(*) FROM `millrace`.`core__accounts__g2__head` WHERE epoch = 1 AND load = 3) = 1 AS 'millrace: the head is not this writer\'s';
 CREATE OR REPLACE VIEW `core`.`accounts`
-OPTIONS (labels = [('millrace', 'view'), ('generation', '2')]) AS
+OPTIONS (labels = [('millrace', 'view'), ('generation', '2')], description = 'by key') AS
 SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
 FROM `core__base`.`accounts__g2`;
 BEGIN TRANSACTION;
@@ -124,7 +124,7 @@ DROP TABLE IF EXISTS `millrace`.`core__accounts__g2__changes`;
 DROP VIEW IF EXISTS `core`.`accounts__g2`;
 
 CREATE OR REPLACE VIEW `core`.`accounts`
-OPTIONS (labels = [('millrace', 'view'), ('generation', '2')]) AS
+OPTIONS (labels = [('millrace', 'view'), ('generation', '2')], description = 'by key') AS
 SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
 FROM `core__base`.`accounts__g2`;
 ALTER TABLE IF EXISTS `core__base`.`accounts` SET OPTIONS (expiration_timestamp = TIMESTAMP '2023-11-15T22:13:20Z');
