@@ -117,5 +117,7 @@ func TestUpsertWithoutAKeyHalts(t *testing.T) {
 	r.produce(r.record(s, schemas.Change{Op: schemas.Create, Position: schemas.Position{Epoch: 1, Major: 1}, After: schemas.Row{schemas.IntCell(1), schemas.BytesCell([]byte("x"))}}))
 	c, stop := r.start()
 	defer stop()
-	r.await("it halts", func() bool { return strings.Contains(status(c, "core.lines").Halted, "core.lines is of mode upsert: leave mode: upsert out") })
+	r.await("it halts", func() bool {
+		return strings.Contains(status(c, "core.lines").Halted, "core.lines is of mode upsert: leave mode: upsert out")
+	})
 }

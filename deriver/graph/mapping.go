@@ -105,7 +105,7 @@ func (b *builder) upserts(n *Node, in *Input, e spec.Input) bool {
 	if t == nil || !t.Upsert {
 		return false
 	}
-	field := ""
+	var field string
 	switch {
 	case e.Via != "":
 		field = ".via"

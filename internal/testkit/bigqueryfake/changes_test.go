@@ -61,9 +61,15 @@ func TestChangesByKeyAreChecked(t *testing.T) {
 	s := b.stream("c", d, managedwriter.DefaultStream)
 	good := []any{int64(1), "lost", "UPSERT", "F"}
 	for _, bad := range [][]any{
-		{int64(1), "x", "MERGE", "2"}, {int64(1), "x", nil, "2"}, {int64(1), "x", "UPSERT", nil}, {int64(1), "x", "UPSERT", ""},
-		{int64(1), "x", "UPSERT", "1/2/3/4/5"}, {int64(1), "x", "UPSERT", "1//2"}, {int64(1), "x", "UPSERT", "12345678901234567"},
-		{int64(1), "x", "UPSERT", "-1"}, {int64(1), "x", "UPSERT", "0x1"},
+		{int64(1), "x", "MERGE", "2"},
+		{int64(1), "x", nil, "2"},
+		{int64(1), "x", "UPSERT", nil},
+		{int64(1), "x", "UPSERT", ""},
+		{int64(1), "x", "UPSERT", "1/2/3/4/5"},
+		{int64(1), "x", "UPSERT", "1//2"},
+		{int64(1), "x", "UPSERT", "12345678901234567"},
+		{int64(1), "x", "UPSERT", "-1"},
+		{int64(1), "x", "UPSERT", "0x1"},
 	} {
 		if _, err := b.append(s, rowsOf(t, m, good, bad)); err == nil {
 			t.Errorf("took %v", bad)

@@ -106,7 +106,7 @@ func (w *Warehouse) remembers(ctx context.Context, t *table, h coretable.Head, o
 			for _, loaded := range e.Ranges {
 				to, ok := asked[loaded.Partition]
 				if ok && to < loaded.To {
-					return fmt.Errorf("offset %d of partition %d was loaded before %s (load %d), and BigQuery remembers deletes for two days: load the topic into another table with as:",
+					return fmt.Errorf("offset %d of partition %d was loaded before %s (load %d), and BigQuery remembers deletes for two days: load the topic into another table, with as: in the configuration",
 						to, loaded.Partition, since.UTC().Format(time.RFC3339), e.Load)
 				}
 				delete(asked, loaded.Partition) // the newest of the old loads has the highest offsets
