@@ -35,8 +35,8 @@ func checkUpsert(want warehouse.CoreTable) error {
 	if n := len(want.Key); n > sqlgen.MaxUpsertKey {
 		refuse("a key of %d columns: BigQuery takes %d in mode upsert", n, sqlgen.MaxUpsertKey)
 	}
-	if n, most := len(want.Columns), sqlgen.MaxUpsertColumns-len(sqlgen.UpsertColumns()); n > most {
-		refuse("%d columns: BigQuery takes %d in mode upsert", n, most)
+	if n := len(want.Columns); n > sqlgen.MaxUpsertColumns {
+		refuse("%d columns: BigQuery takes %d in mode upsert", n, sqlgen.MaxUpsertColumns)
 	}
 	d := sqlgen.BigQuery()
 	for _, c := range want.Columns {
