@@ -27,20 +27,35 @@ func (w *Warehouse) Ensure(ctx context.Context, want warehouse.CoreTable) error 
 	}
 	t.ddl.Lock()
 	defer t.ddl.Unlock()
-	if err := w.ensure(ctx, t, want); err != nil {
+	for range ensureAttempts {
+		if err = w.ensure(ctx, t, want); err == nil {
+			return nil
+		}
 		t.def = coretable.Definition{} // what is known is read again
-		return fmt.Errorf("ensure %s: %w", want.Name, err)
+		if classOf(err) != fenced {
+			break
+		}
 	}
-	return nil
+	return fmt.Errorf("ensure %s: %w", want.Name, err)
 }
 
+// ensureAttempts is how often the table may be taken over while it is changed.
+const ensureAttempts = 3
+
 func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTable) error {
-	def, found, err := w.readDefinition(ctx, t.name)
+	def, head, found, err := w.readTable(ctx, t.name)
 	if err != nil {
 		return err
 	}
 	if !found {
 		return w.create(ctx, t, want)
+	}
+	view, there, err := w.metadata(ctx, t.name.Dataset, t.name.Table)
+	if err == nil && there {
+		err = checkShown(def, t.name, view)
+	}
+	if err != nil {
+		return err
 	}
 	next, steps, err := def.Evolve(w.dialect, want)
 	if err != nil {
@@ -76,14 +91,15 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 	}
 	// The view is compared, and not taken to follow the table: an earlier Ensure
 	// may have died between the two.
-	shown, _, err := w.columnsOf(ctx, t.name.Dataset, t.name.Table)
-	if err != nil {
-		return err
-	}
+	shown, _ := fieldsOf(view)
 	if len(steps) > 0 || !slices.Equal(shown, shows(next)) {
 		s = append(s, c.CreateView())
 	}
 	if len(s) > 0 {
+		// No transaction fences a definition. A process that was held up on its way
+		// here, and whose table others have taken over since, must not put an old
+		// view in place of theirs.
+		s = append([]string{w.dialect.Owner(t.name, head.Epoch)}, s...)
 		if err := w.ddl(ctx, t.name, s...); err != nil {
 			return err
 		}
@@ -105,6 +121,9 @@ func shows(def coretable.Definition) (names []string) {
 
 func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTable) error {
 	n := t.name
+	if err := w.checkNew(ctx, n); err != nil {
+		return err
+	}
 	def := coretable.New(w.dialect, want)
 	c := def.Defined(w.dialect, n)
 	c.Description = want.Description

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
-	"time"
 
 	api "google.golang.org/api/bigquery/v2"
 
@@ -26,7 +24,8 @@ type task struct {
 	// into is the scratch table which the result becomes, in place of what it had;
 	// empty: the result is read.
 	into     string
-	batch    bool  // it may wait for idle slots
+	batch    bool   // it may wait for idle slots
+	run      string // of a run of a derived table: which, as a label
 	maxBytes int64 // zero: Options.MaxBytesBilled
 }
 
@@ -34,10 +33,14 @@ type task struct {
 type result struct {
 	job  string
 	rows [][]any
+	cost cost
 }
 
 // jobError is the error in which a job has ended.
-type jobError struct{ reason, message string }
+type jobError struct {
+	reason, message string
+	cost            cost // what a job does that fails is billed too
+}
 
 func (e *jobError) Error() string { return e.message + " (" + e.reason + ")" }
 
@@ -60,7 +63,7 @@ func (w *Warehouse) run(ctx context.Context, t task) (result, error) {
 		w.metrics.retries.WithLabelValues(t.what).Inc()
 		w.opts.Logger.Warn("job repeated", "table", t.table, "job", id, "err", err)
 		if waitErr := pause.wait(ctx, c); waitErr != nil {
-			return res, errors.Join(waitErr, err)
+			return res, unanswered(waitErr, err)
 		}
 	}
 }
@@ -74,12 +77,10 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 	}
 	page, err := w.await(ctx, id, t.into == "")
 	if err != nil {
-		if ctx.Err() != nil {
-			w.cancel(ctx, id)
-		}
+		w.abandon(ctx, t, id, err)
 		return res, fmt.Errorf("job %s: %w", id, err)
 	}
-	w.account(ctx, t, id)
+	res.cost = w.account(ctx, t, id)
 	if t.into != "" {
 		return res, nil
 	}
@@ -110,12 +111,12 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 			w.metrics.adopted.Inc()
 			return nil
 		}
-		if !isStatus(lookErr, http.StatusNotFound) && classOf(lookErr) != unknown {
+		if !isMissing(lookErr) && classOf(lookErr) != unknown {
 			return errors.Join(err, lookErr)
 		}
 		w.opts.Logger.Warn("job made again: it is not known whether it was", "table", t.table, "job", id, "err", err)
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-			return errors.Join(waitErr, err)
+			return unanswered(waitErr, err)
 		}
 	}
 }
@@ -136,7 +137,7 @@ func (w *Warehouse) describe(t task, id string) *api.Job {
 	return &api.Job{
 		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
 		Configuration: &api.JobConfiguration{
-			Labels: map[string]string{"millrace": t.what, "millrace_table": label(t.table)}, Query: q,
+			Labels: t.labels(), Query: q,
 		},
 	}
 }
@@ -167,7 +168,7 @@ func (w *Warehouse) columnsOfQuery(ctx context.Context, t task) (names, types []
 			return nil, nil, cure(err)
 		}
 		if waitErr := pause.wait(ctx, c); waitErr != nil {
-			return nil, nil, errors.Join(waitErr, err)
+			return nil, nil, unanswered(waitErr, err)
 		}
 	}
 }
@@ -202,14 +203,14 @@ func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQu
 			job, lookErr := w.status(ctx, id)
 			switch {
 			case lookErr == nil && job.Status != nil && job.Status.ErrorResult != nil && job.Status.State == "DONE":
-				return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message}
+				return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message, costOf(job)}
 			case lookErr != nil && classOf(lookErr) == fatal:
 				return nil, lookErr
 			}
 			w.opts.Logger.Warn("job asked for again", "job", id, "err", err)
 		}
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-			return nil, errors.Join(waitErr, err)
+			return nil, unanswered(waitErr, err)
 		}
 	}
 }
@@ -257,7 +258,7 @@ func (w *Warehouse) nextPage(ctx context.Context, id, token string) (page *api.G
 			return page, err
 		}
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-			return nil, errors.Join(waitErr, err)
+			return nil, unanswered(waitErr, err)
 		}
 	}
 }
@@ -293,32 +294,4 @@ func (w *Warehouse) cancel(ctx context.Context, id string) {
 	if err != nil {
 		w.opts.Logger.Warn("job not cancelled", "job", id, "err", err)
 	}
-}
-
-// account records what the job cost. It is of no concern if it cannot be read.
-func (w *Warehouse) account(ctx context.Context, t task, id string) {
-	job, err := w.status(ctx, id)
-	if err != nil || job.Statistics == nil {
-		return
-	}
-	s := job.Statistics
-	w.metrics.jobSeconds.WithLabelValues(t.what).Observe(max(0, float64(s.EndTime-s.StartTime)/1000))
-	if s.Query != nil {
-		w.metrics.billedBytes.WithLabelValues(t.what).Add(float64(s.Query.TotalBytesBilled))
-		w.metrics.slotSeconds.WithLabelValues(t.what).Add((time.Duration(s.TotalSlotMs) * time.Millisecond).Seconds())
-	}
-}
-
-// label is the text as a label's value may be.
-func label(text string) string {
-	out := strings.Map(func(r rune) rune {
-		switch {
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '-', r == '_':
-			return r
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		}
-		return '_'
-	}, text)
-	return out[:min(len(out), 63)]
 }

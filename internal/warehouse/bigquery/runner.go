@@ -82,6 +82,9 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	}
 	r.forgetRun(t.Name)
 	n := d.Name
+	if err := r.checkDerived(ctx, n); err != nil {
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+	}
 	err = r.ddl(ctx, n, r.dialect.CreateDatasets(sqlgen.Schema, n.Dataset), r.dialect.CreateScratch(), r.dialect.CreateDerivedHeadRow(n), r.dialect.CreateLoads(n),
 		r.dialect.CreateNeeds(n), d.CreateDirty())
 	if err != nil {
@@ -194,7 +197,7 @@ func reshape(d *sqlgen.Derived, md *api.Table) []string {
 
 func derivedHeadOf(n sqlgen.Name, rows [][]any) (h warehouse.DerivedHead, err error) {
 	if len(rows) != 1 || len(rows[0]) != 9 {
-		return h, fmt.Errorf("read the head of %s: it has %d rows: the row was deleted or written by hand", n, len(rows))
+		return h, headRows(n, len(rows))
 	}
 	row := rows[0]
 	h.Epoch, h.Load, h.Revision = number(row[0]), number(row[1]), number(row[2])

@@ -240,7 +240,7 @@ func TestEndpointsAndLoaded(t *testing.T) {
 		t.Errorf("%+v %v", answer, err)
 	}
 	p.fake.On("tables.list", 1, bigqueryfake.Refuse(403, "accessDenied", "Permission bigquery.tables.list denied"))
-	if _, _, err := p.w.Loaded(t.Context()); err == nil || !strings.Contains(err.Error(), grant) {
+	if _, _, err := p.w.Loaded(t.Context()); err == nil || !strings.Contains(err.Error(), hintGrant) {
 		t.Errorf("a refusal must not look like a warehouse without tables: %v", err)
 	}
 }

@@ -151,7 +151,7 @@ func (w *Warehouse) successorLiterals(next coretable.Head) ([]string, error) {
 
 // finish completes a succession whose process or job ended on its way: readers
 // are shown the head's generation, and nothing else of it is left.
-func (w *Warehouse) finish(ctx context.Context, t *table) error {
+func (w *Warehouse) finish(ctx context.Context, t *table, epoch int64) error {
 	def, err := w.definition(ctx, t)
 	if err != nil {
 		return err
@@ -159,6 +159,11 @@ func (w *Warehouse) finish(ctx context.Context, t *table) error {
 	view, shown, err := w.metadata(ctx, t.name.Dataset, t.name.Table)
 	if err != nil {
 		return err
+	}
+	if shown {
+		if err := checkShown(def, t.name, view); err != nil {
+			return err
+		}
 	}
 	done := shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1))
 	if done && def.Generation > 1 {
@@ -171,7 +176,7 @@ func (w *Warehouse) finish(ctx context.Context, t *table) error {
 	if done {
 		return nil
 	}
-	if err := w.ddl(ctx, t.name, def.Defined(w.dialect, t.name).Finish(time.Now())); err != nil {
+	if err := w.ddl(ctx, t.name, w.dialect.Owner(t.name, epoch), def.Defined(w.dialect, t.name).Finish(time.Now())); err != nil {
 		return fmt.Errorf("finish its succession: %w", err)
 	}
 	return nil

@@ -42,6 +42,9 @@ type Options struct {
 	// RetryWait is the first pause before something is tried again; it doubles up
 	// to a hundredfold. Zero: 500 ms.
 	RetryWait time.Duration
+	// Patience is how long one call waits for a quota or for an answer before it
+	// returns an error: then others see what it waits for. Zero: 2 min.
+	Patience time.Duration
 
 	// RequestBytes bounds a request of the write path. Zero: 18 MiB, which is
 	// near to what the service takes.
@@ -94,6 +97,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.RetryWait <= 0 {
 		o.RetryWait = 500 * time.Millisecond
+	}
+	if o.Patience <= 0 {
+		o.Patience = 2 * time.Minute
 	}
 	if o.RequestBytes <= 0 {
 		o.RequestBytes = maxRequest
