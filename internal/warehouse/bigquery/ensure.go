@@ -61,6 +61,11 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 	if err != nil {
 		return err
 	}
+	if len(next.Columns) > len(def.Columns) {
+		if err := w.checkWidth(next, t.name, want); err != nil {
+			return err
+		}
+	}
 	var s []string
 	c := next.Defined(w.dialect, t.name)
 	if len(next.Unsettable) > len(def.Unsettable) {
@@ -125,6 +130,9 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 		return err
 	}
 	def := coretable.New(w.dialect, want)
+	if err := w.checkWidth(def, n, want); err != nil {
+		return err
+	}
 	c := def.Defined(w.dialect, n)
 	c.Description = want.Description
 	for _, name := range want.EventTimes[:min(1, len(want.EventTimes))] {
@@ -137,6 +145,12 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 	unsettable, err := encode(append([]string{}, def.Unsettable...))
 	if err != nil {
 		return fmt.Errorf("encode which columns can be unset: %w", err)
+	}
+	if len(c.CreateBase()) > maxStatement-roomForHead {
+		w.opts.Logger.Warn("comments of columns are left out: they are too long for one statement", "table", n.String())
+		for i := range c.Columns {
+			c.Columns[i].Description = ""
+		}
 	}
 	err = w.ddl(ctx, n,
 		w.dialect.CreateDatasets(sqlgen.Schema, n.Dataset, n.BaseDataset()),
@@ -161,13 +175,22 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 	return w.keepImages(ctx, t)
 }
 
-// ddl runs statements that define, as one script.
+// ddl runs statements that define: as one script, as long as they change no
+// definition more often than it can be changed at a time.
 func (w *Warehouse) ddl(ctx context.Context, n sqlgen.Name, statements ...string) error {
-	_, err := w.run(ctx, task{
-		what: "define", table: n.String(), id: w.jobID("define", randomID()),
-		text: func(string) string { return sqlgen.Script(statements...) },
-	})
-	return err
+	for _, part := range w.updates.chunks(statements) {
+		if err := w.updates.wait(ctx, part); err != nil {
+			return err
+		}
+		_, err := w.run(ctx, task{
+			what: "define", table: n.String(), id: w.jobID("define", randomID()),
+			text: func(string) string { return sqlgen.Script(part...) },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keepImages makes the table of images fit what is needed. Columns that nobody

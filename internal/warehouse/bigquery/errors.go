@@ -58,7 +58,7 @@ func classOf(err error) class {
 		return classOfReason(job.reason, job.message)
 	case errors.As(err, &call):
 		return classOfCall(call)
-	case isCredentials(err), isForeign(err):
+	case isCredentials(err), isForeign(err), isTooLong(err):
 		return fatal
 	}
 	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {

@@ -28,7 +28,8 @@ const (
 	hintQuota       = "nothing is lost, and it is tried again until the quota has room: see the project's quotas"
 	hintCap         = "raise warehouse.max_bytes_billed, or load and run less often"
 	hintMemory      = "the statement needs more memory than the service gives it: let a run compute fewer or smaller windows"
-	hintPartitions  = "the table's first event_time has values of too many days: list another column first, or none, and load into another table with as:"
+	hintPartitions  = "a table has at most 10,000 days of its first event_time, and a load or run 4,000: list another column first, or none, and load into another table with as:; let a run compute fewer windows"
+	hintLength      = "capture fewer columns of the table, or let a run compute fewer windows"
 	hintGone        = "it was dropped or renamed by hand: bring it back as it was, with bq cp from a time before that"
 	hintColumn      = "if it was changed by hand, bring the table back as it was, with bq cp from a time before that"
 	hintStage       = "staged rows are gone: it is tried again; if it fails for long, see that this machine's clock is right"
@@ -57,6 +58,8 @@ func hintOf(err error) string {
 		return hintRenew
 	case isForeign(err):
 		return hintEndpoint
+	case isTooLong(err):
+		return hintLength
 	case errors.As(err, &job):
 		return hintOfRefusal(job.reason, job.message)
 	case errors.As(err, &call):

@@ -26,7 +26,7 @@ type task struct {
 	into     string
 	batch    bool   // it may wait for idle slots
 	run      string // of a run of a derived table: which, as a label
-	maxBytes int64 // zero: Options.MaxBytesBilled
+	maxBytes int64  // zero: Options.MaxBytesBilled
 }
 
 // result is what the last statement of a script gave.
@@ -94,10 +94,16 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 // for the job; if it is not there, the same call is made again.
 func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 	job := w.describe(t, id)
+	if err := checkLength(job.Configuration.Query.Query); err != nil {
+		return err
+	}
 	pause := w.pauses()
 	for {
 		err := w.call(ctx, func(ctx context.Context) error {
-			_, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
+			made, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
+			if err == nil {
+				w.clock.learn(w, made)
+			}
 			return err
 		})
 		if err == nil {
@@ -147,6 +153,9 @@ func (w *Warehouse) describe(t task, id string) *api.Job {
 func (w *Warehouse) columnsOfQuery(ctx context.Context, t task) (names, types []string, err error) {
 	job := w.describe(t, "")
 	job.JobReference.JobId, job.Configuration.DryRun = "", true
+	if err := checkLength(job.Configuration.Query.Query); err != nil {
+		return nil, nil, err
+	}
 	pause := w.pauses()
 	for attempt := 1; ; attempt++ {
 		var done *api.Job

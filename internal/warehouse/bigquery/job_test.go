@@ -122,7 +122,9 @@ func TestJobThatNeverEnds(t *testing.T) {
 func TestWhatAPersonMustDoIsSaid(t *testing.T) {
 	for code, want := range map[int]string{401: hintRenew, 403: hintGrant, 404: hintGone} {
 		s, w := newService(t)
-		s.made = func(int, string) fakeJob { return fakeJob{refused: code, reason: map[int]string{401: "authError", 403: "accessDenied", 404: "notFound"}[code], message: "Not found: Table p:d.t"} }
+		s.made = func(int, string) fakeJob {
+			return fakeJob{refused: code, reason: map[int]string{401: "authError", 403: "accessDenied", 404: "notFound"}[code], message: "Not found: Table p:d.t"}
+		}
 		_, err := w.run(t.Context(), someTask(w))
 		if err == nil || !strings.Contains(err.Error(), want) || len(s.jobs) != 0 {
 			t.Errorf("%d: got %v, want %s", code, err, want)

@@ -46,7 +46,7 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 	}
 	pause, began := w.pauses(), time.Now()
 	for attempt := 1; ; attempt++ {
-		s := staged{batch: w.session + "-" + randomID(), atUs: time.Now().UnixMicro()}
+		s := staged{batch: w.session + "-" + randomID(), atUs: w.clock.now().UnixMicro()}
 		out := t.takeStream()
 		err := w.append(ctx, &out, c, b, &s)
 		if err == nil {

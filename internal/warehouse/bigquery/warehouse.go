@@ -117,11 +117,18 @@ type Warehouse struct {
 	jobs    *api.Service // without the retries of the client above it, which know no end
 	writes  *managedwriter.Client
 	metrics *metrics
+	updates *updates
+	clock   clock
+	page    int64  // how many tables a page of a list has
 	session string // makes the ids of this process's jobs its own
 
 	mu     sync.Mutex // tables
 	tables map[string]*table
-	counts map[string]counted
+	counts map[string]*counted
+
+	life     context.Context // of what counts rows for people
+	stop     context.CancelFunc
+	counting sync.WaitGroup
 }
 
 // Open makes the clients. It reads nothing: a wrong project or a missing role
@@ -134,7 +141,8 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	if opts.Location == "" {
 		return nil, errors.New("open BigQuery: no location is given: say where its datasets are or are to be, such as EU or europe-west1")
 	}
-	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), tables: map[string]*table{}, counts: map[string]counted{}}
+	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), updates: newUpdates(), page: tablesAtOnce, session: randomID(), tables: map[string]*table{}, counts: map[string]*counted{}}
+	w.life, w.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, fmt.Errorf("register metrics of project %s: %w", opts.Project, err)
@@ -152,6 +160,8 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 
 // Close ends the streams. Loads must have ended.
 func (w *Warehouse) Close() error {
+	w.stop()
+	w.counting.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, t := range w.tables {
