@@ -19,7 +19,7 @@ const (
 	hintGrant       = "grant roles/bigquery.dataEditor on the datasets, or on the project if Millrace is to make them"
 	hintJobUser     = "grant roles/bigquery.jobUser on the project"
 	hintProject     = "check warehouse.project"
-	hintLocation    = "let warehouse.location be where the datasets are: a dataset cannot be moved"
+	hintLocation    = "let warehouse.location be where the datasets are (bq show says it): a dataset cannot be moved"
 	hintEnable      = "enable the BigQuery API in the project"
 	hintBilling     = "enable billing for the project: without it no statement can change rows"
 	hintEndpoint    = "what answers is not BigQuery: check warehouse.endpoints, and the proxy of this machine"
@@ -127,7 +127,7 @@ func hintOfRefusal(reason, message string) string {
 		return hintGrant
 	case reason == "bytesBilledLimitExceeded":
 		return hintCap
-	case says("was not found in location"), says("Already Exists: Dataset"):
+	case says("Not found: Dataset", "was not found in location"), says("Already Exists: Dataset"):
 		return hintLocation
 	case says("Not found: Project"), says("nvalid project"):
 		return hintProject

@@ -96,7 +96,7 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	})
 	if err != nil {
 		if classOf(err) == fenced {
-			err = fmt.Errorf("%w: %w", warehouse.ErrRevision, err)
+			err = r.laterRevision(ctx, n, err)
 		}
 		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
 	}
@@ -107,6 +107,18 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, asFenced(err))
 	}
 	return h, r.opts.Fault.At(ctx, PointRunAcquired)
+}
+
+// laterRevision says what it means that no head could be taken over.
+func (r *Runner) laterRevision(ctx context.Context, n sqlgen.Name, err error) error {
+	rows, readErr := r.query(ctx, n, r.dialect.ReadDerivedHead(n))
+	if readErr != nil {
+		return readErr
+	}
+	if _, readErr = derivedHeadOf(n, rows); readErr != nil {
+		return readErr
+	}
+	return fmt.Errorf("%w: %w", warehouse.ErrRevision, err)
 }
 
 // shape makes the table, or gives it the columns that it is to have.

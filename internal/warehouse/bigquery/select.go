@@ -138,7 +138,7 @@ const tablesAtOnce = 1000
 func (w *Warehouse) listTables(ctx context.Context, dataset, token string) (list *api.TableList, err error) {
 	for pause := w.pauses(); ; {
 		err = w.call(ctx, func(ctx context.Context) (err error) {
-			list, err = w.jobs.Tables.List(w.opts.Project, dataset).MaxResults(w.page).PageToken(token).Context(ctx).Do()
+			list, err = w.jobs.Tables.List(w.opts.Project, dataset).MaxResults(w.listed).PageToken(token).Context(ctx).Do()
 			return err
 		})
 		if err == nil || classOf(err) == fatal {

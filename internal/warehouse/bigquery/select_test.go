@@ -259,7 +259,7 @@ func TestEndpointsAndLoaded(t *testing.T) {
 	if p.fake.Calls()["AppendRows"] == 0 {
 		t.Error("the rows did not take the write path")
 	}
-	p.w.page = 1 // what is looked for is on a later page
+	p.w.listed = 1 // what is looked for is on a later page
 	p.fake.On("tables.list", 2, bigqueryfake.Refuse(503, "backendError", "no"))
 	loaded("core.all", "topic")
 	answer, err := p.w.Select(t.Context(), "SELECT COUNT(*) AS n FROM core.`all`", 1)
