@@ -186,6 +186,7 @@ func (w *Warehouse) ddl(ctx context.Context, n sqlgen.Name, statements ...string
 			what: "define", table: n.String(), id: w.jobID("define", randomID()),
 			text: func(string) string { return sqlgen.Script(part...) },
 		})
+		w.updates.ran(part)
 		if err != nil {
 			return err
 		}

@@ -21,11 +21,11 @@ const (
 	maxStatement = 1 << 20 // bytes of a job's text
 	// roomForHead is what a load's text may have besides what the table's columns
 	// make of it: offsets, marks and ranges of all partitions, and bounds of keys.
-	roomForHead = 256 << 10
+	roomForHead = 128 << 10
 	// A table's definition may be changed five times in ten seconds. One of them
-	// is left to others.
+	// is left to others; and it is not known when in a job's time a change is made.
 	updatesAtOnce = 4
-	updatesWithin = 10 * time.Second
+	updatesWithin = 11 * time.Second
 )
 
 // lengthError is a text that the service would not take.
@@ -106,14 +106,20 @@ func (u *updates) chunks(statements []string) (out [][]string) {
 	return append(out, part)
 }
 
-// wait returns when the statements can run, and counts them.
-func (u *updates) wait(ctx context.Context, statements []string) error {
-	want := map[string]int{}
+// changes counts by table how often the statements change a definition.
+func changes(statements []string) map[string]int {
+	out := map[string]int{}
 	for _, s := range statements {
 		if m := changed.FindStringSubmatch(s); m != nil {
-			want[m[1]]++
+			out[m[1]]++
 		}
 	}
+	return out
+}
+
+// wait returns when the statements can run, and counts them.
+func (u *updates) wait(ctx context.Context, statements []string) error {
+	want := changes(statements)
 	for {
 		d := u.take(want)
 		if d <= 0 {
@@ -150,6 +156,19 @@ func (u *updates) take(want map[string]int) (wait time.Duration) {
 		}
 	}
 	return 0
+}
+
+// ran says that the statements have run just now.
+func (u *updates) ran(statements []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	now := u.now()
+	for table, n := range changes(statements) {
+		recent := u.at[table]
+		for i := max(0, len(recent)-n); i < len(recent); i++ {
+			recent[i] = now
+		}
+	}
 }
 
 func isTooLong(err error) bool {

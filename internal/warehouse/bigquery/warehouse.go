@@ -148,12 +148,12 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 		return nil, fmt.Errorf("register metrics of project %s: %w", opts.Project, err)
 	}
 	if w.jobs, err = api.NewService(ctx, append([]option.ClientOption{option.WithScopes(api.BigqueryScope)}, opts.Jobs...)...); err != nil {
-		return nil, fmt.Errorf("open BigQuery in project %s: %w", opts.Project, err)
+		return nil, withHint(fmt.Errorf("open BigQuery in project %s: %w", opts.Project, err), hintCredentials)
 	}
 	// The writer's connections live as long as the warehouse, not as long as the
 	// call that opened it.
 	if w.writes, err = managedwriter.NewClient(context.WithoutCancel(ctx), opts.Project, opts.Writes...); err != nil {
-		return nil, fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err)
+		return nil, withHint(fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err), hintCredentials)
 	}
 	return w, nil
 }
