@@ -31,7 +31,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m, testkit.IgnoreServers())
+	goleak.VerifyTestMain(m, testkit.IgnoreServers(),
+		// A metrics worker of BigQuery's client, which ends with the process.
+		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
 // serveBroker runs until its standard input ends, so that it outlives its

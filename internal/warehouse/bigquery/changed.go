@@ -55,31 +55,15 @@ func checkShown(def coretable.Definition, n sqlgen.Name, view *api.Table) error 
 	return nil
 }
 
-// checkDerived refuses to take over a derived table whose head or whose rows are
-// gone. A table that is made anew says so before it is dropped.
+// checkDerived refuses to take over a derived table whose head is gone: its numbers
+// would begin anew. Without its rows it is computed again.
 func (r *Runner) checkDerived(ctx context.Context, n sqlgen.Name) error {
-	columns, _, err := r.columnsOf(ctx, sqlgen.Schema, n.Own("head"))
-	if err != nil {
+	_, known, err := r.metadata(ctx, sqlgen.Schema, n.Own("head"))
+	if err != nil || known {
 		return err
 	}
-	_, found, err := r.metadata(ctx, n.Dataset, n.Table)
-	if err != nil || found == (len(columns) > 0) {
+	if _, found, err := r.metadata(ctx, n.Dataset, n.Table); err != nil || !found {
 		return err
 	}
-	if found {
-		return gone(sqlgen.Schema, n.Own("head"), fmt.Sprintf("though %s is there: nobody knows how far that is", n))
-	}
-	rows, err := r.query(ctx, n, r.dialect.ReadDerivedHead(n))
-	if err != nil {
-		return err
-	}
-	h, err := derivedHeadOf(n, rows)
-	if err != nil || h.Load == 0 {
-		return err
-	}
-	needs, err := r.readNeeds(ctx, n)
-	if err != nil || slices.ContainsFunc(needs, func(n coretable.Need) bool { return n.Kind == sqlgen.KindEmptied }) {
-		return err
-	}
-	return gone(n.Dataset, n.Table, fmt.Sprintf("and its head is at run %d", h.Load))
+	return gone(sqlgen.Schema, n.Own("head"), fmt.Sprintf("though %s is there: nobody knows how far that is", n))
 }

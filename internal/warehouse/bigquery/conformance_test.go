@@ -33,7 +33,7 @@ func TestRunnerConformance(t *testing.T) {
 		var of *Warehouse
 		var runner *Runner
 		return &warehousetest.RunnerHarness{
-			Harness: p.harness(), Spelling: NewSpelling(), SQLType: sqlgen.BigQuery().Type, RunPoints: points, RunCommitted: committed,
+			Harness: p.harness(), Spelling: NewSpelling(), SQLType: sqlgen.BigQuery().Type, RunPoints: points, RunCommitted: committed, Drop: p.drop,
 			Runner: func() warehouse.Runner {
 				if of != p.w {
 					of, runner = p.w, p.w.newRunner(RunnerOptions{})
@@ -42,6 +42,14 @@ func TestRunnerConformance(t *testing.T) {
 			},
 		}
 	})
+}
+
+func (p *project) drop(t *testing.T, table string) {
+	t.Helper()
+	dataset, name, _ := strings.Cut(table, ".")
+	if err := p.w.jobs.Tables.Delete(p.w.opts.Project, dataset, name).Context(t.Context()).Do(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (p *project) harness() *warehousetest.Harness {

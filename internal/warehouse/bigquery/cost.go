@@ -5,10 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"strings"
 	"time"
 
 	api "google.golang.org/api/bigquery/v2"
+
+	"millrace/internal/warehouse/sqlgen"
 )
 
 // cost is what a job took. That of a script has its statements' in it.
@@ -78,18 +79,9 @@ const labelLength = 63
 
 // label is the text as a label's value may be. Two long texts stay two.
 func label(text string) string {
-	out := strings.Map(func(r rune) rune {
-		switch {
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '-', r == '_':
-			return r
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		}
-		return '_'
-	}, text)
-	if len(out) <= labelLength {
-		return out
+	if len(text) <= labelLength {
+		return sqlgen.Label(text)
 	}
 	sum := sha256.Sum256([]byte(text))
-	return out[:labelLength-9] + "_" + hex.EncodeToString(sum[:4])
+	return sqlgen.Label(text)[:labelLength-9] + "_" + hex.EncodeToString(sum[:4])
 }

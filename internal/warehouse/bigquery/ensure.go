@@ -97,7 +97,13 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 	// The view is compared, and not taken to follow the table: an earlier Ensure
 	// may have died between the two.
 	shown, _ := fieldsOf(view)
-	if len(steps) > 0 || !slices.Equal(shown, shows(next)) {
+	c.Description = want.Description
+	said, err := w.remarks(ctx, c, want)
+	if err != nil {
+		return err
+	}
+	s = append(s, said...)
+	if len(steps)+len(said) > 0 || !slices.Equal(shown, shows(next)) {
 		s = append(s, c.CreateView())
 	}
 	if len(s) > 0 {

@@ -78,7 +78,7 @@ func TestVeryWideTable(t *testing.T) {
 	wide := func(n int, remark string) warehouse.CoreTable {
 		table := warehouse.CoreTable{Name: "core.wide", Mode: schemas.ModeMerge, Key: []string{"column_0"}}
 		for i := range n {
-			table.Columns = append(table.Columns, schemas.Column{Name: fmt.Sprintf("column_%d", i), Type: kindOf(schemas.String), Unsettable: i > 0, Description: remark})
+			table.Columns = append(table.Columns, schemas.Column{Name: fmt.Sprintf("column_%d", i), Type: kindOf(schemas.String), Unsettable: i > 0 && remark == "", Description: remark})
 		}
 		return table
 	}
