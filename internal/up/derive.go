@@ -43,6 +43,12 @@ type derivers struct {
 	running []*running
 	waiting string // why nothing runs yet
 	broken  map[string]string
+	ran     map[string]ranAt // when the last runs were committed, as far as somebody has asked
+}
+
+type ranAt struct {
+	load int64
+	at   time.Time
 }
 
 // freshness is how often a derived table is computed at most, by default.
@@ -54,7 +60,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, ran: map[string]ranAt{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
 	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {

@@ -99,15 +99,25 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 	return out
 }
 
-// ranAt is when the run was committed; zero if that cannot be told now.
+// ranAt is when the run was committed; zero if that cannot be told now. It is read
+// once: the page asks every second, and the warehouse may charge for it.
 func (d *derivers) ranAt(ctx context.Context, table string, load int64) time.Time {
 	if load == 0 {
 		return time.Time{}
+	}
+	d.mu.Lock()
+	known := d.ran[table]
+	d.mu.Unlock()
+	if known.load == load {
+		return known.at
 	}
 	events, err := d.warehouse.Loads(ctx, table, load-1, 1)
 	if err != nil || len(events) == 0 {
 		return time.Time{}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ran[table] = ranAt{load, events[0].CommittedAt}
 	return events[0].CommittedAt
 }
 

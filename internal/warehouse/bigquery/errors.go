@@ -152,7 +152,7 @@ func isForeign(err error) bool {
 		return true
 	}
 	var e *googleapi.Error
-	return errors.As(err, &e) && len(e.Errors) == 0 && e.Message == "" && e.Code < http.StatusInternalServerError
+	return errors.As(err, &e) && len(e.Errors) == 0 && e.Message == "" && e.Code < http.StatusInternalServerError && e.Code != http.StatusTooManyRequests
 }
 
 // isMissing reports whether the service said that a thing is not there. A project
