@@ -81,7 +81,11 @@ func TestPageInPlaceOfAnAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if _, err := w.Count(t.Context(), "core.x"); err == nil || !strings.Contains(err.Error(), hintEndpoint) || calls != 1 {
 		t.Errorf("%d calls, got %v", calls, err)
 	}

@@ -265,7 +265,7 @@ func (k *tokens) Token(context.Context) (*auth.Token, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.expired {
-		return nil, &auth.Error{Response: &http.Response{StatusCode: 400}, Body: []byte(`{"error":"invalid_grant"}`)}
+		return nil, &auth.Error{Response: &http.Response{StatusCode: http.StatusBadRequest}, Body: []byte(`{"error":"invalid_grant"}`)}
 	}
 	return &auth.Token{Value: "t", Type: "Bearer", Expiry: time.Now().Add(time.Minute)}, nil
 }

@@ -3,6 +3,7 @@ package bigquery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -165,7 +166,8 @@ func (w *Warehouse) finish(ctx context.Context, t *table, epoch int64) error {
 			return err
 		}
 	}
-	done := shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1))
+	fields, _ := fieldsOf(view)
+	done := shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1)) && slices.Equal(fields, shows(def))
 	if done && def.Generation > 1 {
 		_, left, err := w.metadata(ctx, t.name.Dataset, schemas.GenerationName(t.name.Table, def.Generation)) // what goes last
 		if err != nil {
