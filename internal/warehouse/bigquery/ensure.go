@@ -222,6 +222,11 @@ func (w *Warehouse) keepImages(ctx context.Context, t *table) error {
 		return nil
 	}
 	s := []string{c.CreateChanges()}
+	if len(t.def.Images) == 0 {
+		// It may have been dropped by hand: who has not read all of it yet computes
+		// everything.
+		s = append(s, w.dialect.SweptSoFar(t.name))
+	}
 	if len(missing) > 0 && len(t.def.Images) > 0 {
 		s = append(s, c.AddImageColumns(missing))
 	}

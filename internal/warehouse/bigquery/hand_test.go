@@ -116,3 +116,52 @@ func TestDerivedTableChangedByHand(t *testing.T) {
 		}
 	}
 }
+
+// Images that were dropped by hand are gone: who has not read them is told, and
+// nobody sweeps before that.
+func TestImagesDroppedByHand(t *testing.T) {
+	p := newProject(t)
+	c := newConsumer(t, p)
+	runner := p.w.Runner()
+	if err := runner.SetNeeds(t.Context(), c.table.Name, "analytics.days", warehouse.Kept{Changes: []string{"note"}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := c.load(t, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := newDeriver(t, p, days())
+	step := d.step(1)
+	step.Head.Absorbed = map[string]int64{c.table.Name: 1}
+	if _, err := d.runner.Commit(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	swept := func() int64 {
+		t.Helper()
+		inputs, err := runner.Inputs(t.Context(), []string{c.table.Name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return inputs[c.table.Name].Swept
+	}
+	if got := swept(); got != 0 {
+		t.Fatalf("swept up to load %d", got)
+	}
+	c.define(t, "DROP TABLE millrace.core__all__changes")
+	for tries := 0; c.head.Load < 3; tries++ {
+		if err := c.work(t); err != nil && tries > 3 {
+			t.Fatal(err)
+		}
+	}
+	c.check(t, 3)
+	if err := runner.Sweep(t.Context(), c.table.Name); err != nil {
+		t.Fatal(err)
+	}
+	if got := swept(); got != 2 {
+		t.Errorf("swept up to load %d, and the images of 2 are gone", got)
+	}
+	if images := p.images(t, c.table, []string{"note"}); len(images) != perLoad || images[0].Load != 3 {
+		t.Errorf("images %+v", images)
+	}
+}

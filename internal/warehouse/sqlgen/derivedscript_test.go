@@ -70,7 +70,7 @@ func windowRun(t *testing.T) []string {
 	r.Owned, p.Changed, p.Logged, p.Mode = []string{"TRUE"}, []int{0}, true, schemas.ModeReplace
 	out = append(out, "-- the whole table", one(r.Publish(p)), table.ReadDirty())
 	out = append(out, "-- reading, sweeping", d.QueryBuckets("SELECT day FROM analytics.days -- no end", "day", schemas.Date), d.LiveNeeds(n, 1_700_000_000_000_000))
-	return append(out, d.SweepChanges(n, 5)...)
+	return append(out, append(d.SweepChanges(n, 5), d.SweptSoFar(n))...)
 }
 
 func keyRun(t *testing.T) []string {
