@@ -21,7 +21,9 @@ import (
 func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
-		return newProject(t).harness()
+		p := newProject(t)
+		p.stageSnapshotsByFile() // and the rest by the stream
+		return p.harness()
 	})
 }
 
@@ -74,6 +76,13 @@ type project struct {
 	fake   *bigqueryfake.Fake
 	w      *Warehouse
 	faults fault.Plan
+	files  fileRules
+}
+
+// stageSnapshotsByFile makes every batch of a snapshot large enough for a file.
+func (p *project) stageSnapshotsByFile() {
+	p.files.least = 0
+	p.w.files = p.files
 }
 
 func newProject(t *testing.T) *project {
@@ -83,7 +92,7 @@ func newProject(t *testing.T) *project {
 
 func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
 	t.Helper()
-	p := &project{}
+	p := &project{files: fileDefaults()}
 	var err error
 	if p.fake, err = bigqueryfake.Start(t.Context(), opts); err != nil {
 		t.Fatal(err)
@@ -106,6 +115,7 @@ func (p *project) open(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.w.files = p.files
 }
 
 // crash goes on as another process, which knows nothing.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
 	api "google.golang.org/api/bigquery/v2"
@@ -29,8 +30,9 @@ func costOf(job *api.Job) (c cost) {
 		return c
 	}
 	c.took = time.Duration(max(0, s.EndTime-s.StartTime)) * time.Millisecond
+	c.slotMs = s.TotalSlotMs
 	if s.Query != nil {
-		c.billed, c.slotMs = s.Query.TotalBytesBilled, s.TotalSlotMs
+		c.billed = s.Query.TotalBytesBilled
 	}
 	return c
 }
@@ -52,9 +54,9 @@ func (w *Warehouse) record(t task, c cost) {
 	w.metrics.slotSeconds.WithLabelValues(t.what).Add((time.Duration(c.slotMs) * time.Millisecond).Seconds())
 }
 
-// abandon records what the job cost that has ended in an error, and asks one to
-// stop that nobody waits for any longer.
-func (w *Warehouse) abandon(ctx context.Context, t task, id string, err error) {
+// abandon is the end of a job that has not ended well. What it cost is recorded;
+// one that goes on, and for which nobody waits any longer, is asked to stop.
+func (w *Warehouse) abandon(ctx context.Context, t task, id string, err error) error {
 	var ended *jobError
 	switch {
 	case errors.As(err, &ended):
@@ -62,6 +64,7 @@ func (w *Warehouse) abandon(ctx context.Context, t task, id string, err error) {
 	case ctx.Err() != nil, errors.Is(err, errPatience):
 		w.cancel(ctx, id)
 	}
+	return fmt.Errorf("job %s: %w", id, err)
 }
 
 // labels are by which a person finds in the service what the platform's jobs

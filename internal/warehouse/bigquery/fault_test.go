@@ -20,6 +20,8 @@ type consumer struct {
 	head  warehouse.Head
 	// unknown counts the loads whose error came although they were committed.
 	unknown int
+	// snapshot says that the rows are a snapshot's.
+	snapshot bool
 }
 
 const perLoad = 4
@@ -90,7 +92,7 @@ func (c *consumer) batch(n int64) *warehouse.Batch {
 	}
 	return &warehouse.Batch{
 		Table: c.table, Epoch: c.head.Epoch, Load: n, Partitions: 1, Rows: rows, Counts: schemas.RowCounts{Read: perLoad}, StartedAt: time.Now(),
-		Ranges: []schemas.Range{{Topic: "topic", From: (n - 1) * perLoad, To: n * perLoad}},
+		Snapshotting: c.snapshot, Ranges: []schemas.Range{{Topic: "topic", From: (n - 1) * perLoad, To: n * perLoad}},
 	}
 }
 

@@ -23,10 +23,14 @@ type task struct {
 	attempts int // zero: Options.Attempts
 	// into is the scratch table which the result becomes, in place of what it had;
 	// empty: the result is read.
-	into     string
-	batch    bool   // it may wait for idle slots
-	run      string // of a run of a derived table: which, as a label
-	maxBytes int64  // zero: Options.MaxBytesBilled
+	into  string
+	batch bool   // it may wait for idle slots
+	run   string // of a run of a derived table: which, as a label
+	// load makes it a load job in place of a script, of the file that each call
+	// begins anew.
+	load     *api.JobConfigurationLoad
+	file     func() (*file, error)
+	maxBytes int64 // zero: Options.MaxBytesBilled
 }
 
 // result is what the last statement of a script gave.
@@ -75,10 +79,12 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 	if err := w.insert(ctx, t, id); err != nil {
 		return res, fmt.Errorf("make job %s: %w", id, err)
 	}
+	if t.load != nil {
+		return res, w.finishLoad(ctx, t, id)
+	}
 	page, err := w.await(ctx, id, t.into == "")
 	if err != nil {
-		w.abandon(ctx, t, id, err)
-		return res, fmt.Errorf("job %s: %w", id, err)
+		return res, w.abandon(ctx, t, id, err)
 	}
 	res.cost = w.account(ctx, t, id)
 	if t.into != "" {
@@ -94,18 +100,14 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 // for the job; if it is not there, the same call is made again.
 func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 	job := w.describe(t, id)
-	if err := checkLength(job.Configuration.Query.Query); err != nil {
-		return err
+	if q := job.Configuration.Query; q != nil {
+		if err := checkLength(q.Query); err != nil {
+			return err
+		}
 	}
 	pause := w.pauses()
 	for {
-		err := w.call(ctx, func(ctx context.Context) error {
-			made, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
-			if err == nil {
-				w.clock.learn(w, made)
-			}
-			return err
-		})
+		err := w.ask(ctx, t, job)
 		if err == nil {
 			return nil
 		}
@@ -127,8 +129,35 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 	}
 }
 
+// ask asks the service for the job.
+func (w *Warehouse) ask(ctx context.Context, t task, job *api.Job) error {
+	if t.load != nil {
+		return w.upload(ctx, t, job)
+	}
+	return w.call(ctx, func(ctx context.Context) error {
+		made, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
+		if err == nil {
+			w.clock.learn(w, made)
+		}
+		return err
+	})
+}
+
 // describe is the task's job as the service is asked for it.
 func (w *Warehouse) describe(t task, id string) *api.Job {
+	job := &api.Job{
+		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
+		Configuration: &api.JobConfiguration{
+			Labels: t.labels(), Load: t.load,
+		},
+	}
+	if t.load == nil {
+		job.Configuration.Query = w.describeQuery(t, id)
+	}
+	return job
+}
+
+func (w *Warehouse) describeQuery(t task, id string) *api.JobConfigurationQuery {
 	legacy, cached := false, false
 	q := &api.JobConfigurationQuery{
 		Query: t.text(id), UseLegacySql: &legacy, UseQueryCache: &cached, MaximumBytesBilled: cmp.Or(t.maxBytes, w.opts.MaxBytesBilled),
@@ -140,12 +169,7 @@ func (w *Warehouse) describe(t task, id string) *api.Job {
 	if t.batch {
 		q.Priority = "BATCH"
 	}
-	return &api.Job{
-		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
-		Configuration: &api.JobConfiguration{
-			Labels: t.labels(), Query: q,
-		},
-	}
+	return q
 }
 
 // columnsOfQuery are the columns of the query's result, in SQL's words. It runs
@@ -201,7 +225,7 @@ func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQu
 		}
 		if err == nil && ctx.Err() == nil {
 			// It goes on; a service that does not hold the call is not stormed.
-			err = pause.wait(ctx, again)
+			err = pause.poll(ctx)
 			pause = w.pauses()
 			if err == nil {
 				continue

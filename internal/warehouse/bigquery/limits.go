@@ -71,17 +71,6 @@ func newUpdates() *updates {
 	return &updates{now: time.Now, sleep: sleep, at: map[string][]time.Time{}}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 var changed = regexp.MustCompile("^(?:ALTER TABLE|CREATE OR REPLACE (?:VIEW|TABLE)) (?:IF EXISTS )?((?:`[^`]*`\\.?)+)")
 
 // chunks cuts statements into scripts that may run one after the other, each once

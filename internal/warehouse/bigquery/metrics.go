@@ -13,8 +13,8 @@ type metrics struct {
 	jobSeconds  *prometheus.HistogramVec
 	billedBytes *prometheus.CounterVec
 	slotSeconds *prometheus.CounterVec
-	stagedRows  prometheus.Counter
-	stagedBytes prometheus.Counter
+	stagedRows  *prometheus.CounterVec
+	stagedBytes *prometheus.CounterVec
 	restaged    prometheus.Counter
 	waiting     *prometheus.GaugeVec
 	clockSkew   prometheus.Gauge
@@ -27,6 +27,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	byKind := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_bigquery_" + name, Help: help}, []string{"kind"})
 	}
+	byWay := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_bigquery_" + name, Help: help}, []string{"by"})
+	}
 	m := &metrics{
 		calls:   counter("calls_total", "Calls of the jobs and tables API, without the client's own repetitions."),
 		adopted: counter("adopted_jobs_total", "Jobs that were found made although the reply to their making was lost."),
@@ -37,9 +40,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"kind"}),
 		billedBytes: byKind("billed_bytes_total", "Bytes that jobs were billed for."),
 		slotSeconds: byKind("slot_seconds_total", "Slot time of jobs."),
-		stagedRows:  counter("staged_rows_total", "Rows written into the stages of loads."),
-		stagedBytes: counter("staged_bytes_total", "Bytes of those rows."),
-		restaged:    counter("restaged_batches_total", "Batches that were staged anew because their stream failed."),
+		stagedRows:  byWay("staged_rows_total", "Rows written into the stages of loads, by the stream or by files of load jobs."),
+		stagedBytes: byWay("staged_bytes_total", "Bytes of those rows, before a file compresses them."),
+		restaged:    counter("restaged_batches_total", "Batches that were staged anew because their stream or file failed."),
 	}
 	m.waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "millrace_bigquery_waiting", Help: "Calls and jobs that wait before they are tried again, by why.",

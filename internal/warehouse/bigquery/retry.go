@@ -43,6 +43,17 @@ func (p *pauses) wait(ctx context.Context, c class) error {
 	}
 	p.waiting.WithLabelValues(c.String()).Inc()
 	defer p.waiting.WithLabelValues(c.String()).Dec()
+	return sleep(ctx, d)
+}
+
+// poll waits once for what goes on as it should.
+func (p *pauses) poll(ctx context.Context) error {
+	d := p.next
+	p.next = min(2*p.next, p.most)
+	return sleep(ctx, d)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -261,7 +261,7 @@ func (s *rowSink) Bytes(col int, b []byte) {
 func (s *rowSink) decimal(c *rowColumn, twos []byte) bool {
 	fits := true
 	if v, ok := small(twos); ok && c.small != 0 {
-		if fits = -c.small < v && v < c.small; fits {
+		if fits = -c.small < v && v < c.small; fits && c.held != schemas.String {
 			s.text = decimalText(s.text[:0], v, c.t.Scale)
 			return true
 		}

@@ -31,8 +31,7 @@ func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehou
 	}
 	page, err := w.await(ctx, id, true)
 	if err != nil {
-		w.abandon(ctx, asked, id, err)
-		return nil, cure(err)
+		return nil, cure(w.abandon(ctx, asked, id, err))
 	}
 	out := &warehouse.Answer{Rows: [][]*string{}}
 	for _, f := range page.Schema.Fields {

@@ -121,6 +121,7 @@ type Warehouse struct {
 	clock   clock
 	listed  int64  // how many tables a page of a list has
 	session string // makes the ids of this process's jobs its own
+	files   fileRules
 
 	mu     sync.Mutex // tables
 	tables map[string]*table
@@ -141,7 +142,7 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	if opts.Location == "" {
 		return nil, errors.New("open BigQuery: no location is given: say where its datasets are or are to be, such as EU or europe-west1")
 	}
-	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), updates: newUpdates(), listed: tablesAtOnce, session: randomID(), tables: map[string]*table{}, counts: map[string]*counted{}}
+	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), updates: newUpdates(), listed: tablesAtOnce, session: randomID(), files: fileDefaults(), tables: map[string]*table{}, counts: map[string]*counted{}}
 	w.life, w.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {

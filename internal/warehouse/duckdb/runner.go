@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -360,10 +361,8 @@ func (r *Runner) SetNeeds(ctx context.Context, table, spec string, k warehouse.K
 	}
 	defer leave()
 	var rows []string
-	for kind, columns := range map[string][]string{needEventTime: k.EventTimes, needChange: k.Changes} {
-		for _, c := range columns {
-			rows = append(rows, fmt.Sprintf("(%s, %s, %s, now())", r.dialect.Text(spec), r.dialect.Text(kind), r.dialect.Text(c)))
-		}
+	for _, n := range coretable.Needs(spec, k) {
+		rows = append(rows, fmt.Sprintf("(%s, %s, %s, now())", r.dialect.Text(n.Spec), r.dialect.Text(n.Kind), r.dialect.Text(n.Column)))
 	}
 	err = tx(ctx, conn, func() error {
 		statements := []string{"DELETE FROM " + r.dialect.Needs(n) + " WHERE spec = " + r.dialect.Text(spec)}
