@@ -119,6 +119,9 @@ func (s *session) apply(ctx context.Context, kind string, t *table, temp bool, t
 	s.affected += s.rows
 	switch kind {
 	case "INSERT":
+		s.mu.Lock()
+		t.modified = s.now()
+		s.mu.Unlock()
 		s.stats.inserted += s.rows
 	case "DELETE", "TRUNCATE":
 		s.stats.deleted += s.rows

@@ -53,7 +53,7 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 	}
 	pause, began := w.pauses(), time.Now()
 	for attempt := 1; ; attempt++ {
-		s := staged{batch: w.session + "-" + randomID(), atUs: time.Now().UnixMicro()}
+		s := staged{batch: w.session + "-" + randomID(), atUs: w.clock.now().UnixMicro()}
 		out := t.takeStream()
 		err := w.append(ctx, &out, c, b, &s)
 		if err == nil {
@@ -72,12 +72,28 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 		if kind == fatal || kind == lag && time.Since(began) > w.opts.SchemaWait || kind != lag && kind != quota && attempt >= w.opts.Attempts {
 			return s, fmt.Errorf("stage: %w", cure(err))
 		}
+		if kind == lag && attempt == 2 {
+			if err := w.remakeStage(ctx, t, c); err != nil {
+				return s, fmt.Errorf("stage: %w", err)
+			}
+		}
 		w.metrics.restaged.Inc()
 		w.opts.Logger.Warn("batch staged again", "table", b.Table.Name, "load", b.Load, "err", err)
 		if waitErr := pause.wait(ctx, kind); waitErr != nil {
-			return s, fmt.Errorf("stage: %w", errors.Join(waitErr, err))
+			return s, fmt.Errorf("stage: %w", unanswered(waitErr, err))
 		}
 	}
+}
+
+// remakeStage makes the staging table if it was dropped by hand: no row of it is
+// needed by anybody else.
+func (w *Warehouse) remakeStage(ctx context.Context, t *table, c *sqlgen.Core) error {
+	_, there, err := w.metadata(ctx, sqlgen.Schema, c.Staging())
+	if err != nil || there {
+		return err
+	}
+	w.opts.Logger.Warn("staging table made again: it was gone", "table", t.name.String(), "stage", c.Staging())
+	return w.ddl(ctx, t.name, c.CreateStaging())
 }
 
 // append writes the rows once.
