@@ -86,8 +86,15 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 }
 
 // remakeStage makes the staging table if it was dropped by hand: no row of it is
-// needed by anybody else.
+// needed by anybody else. Of a table in ModeUpsert, the rows themselves are gone.
 func (w *Warehouse) remakeStage(ctx context.Context, t *table, c *sqlgen.Core) error {
+	if c.Mode == schemas.ModeUpsert {
+		_, there, err := w.metadata(ctx, c.Name.BaseDataset(), c.Name.BaseTable())
+		if err == nil && !there {
+			err = gone(c.Name.BaseDataset(), c.Name.BaseTable(), "and its head is there")
+		}
+		return err
+	}
 	_, there, err := w.metadata(ctx, sqlgen.Schema, c.Staging())
 	if err != nil || there {
 		return err

@@ -77,6 +77,10 @@ func (w *Warehouse) commitUpserts(ctx context.Context, core *sqlgen.Core, kept w
 		},
 	})
 	done.JobIDs = []string{res.job}
+	if err == nil {
+		w.opts.Logger.Info("load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
+			"billed_bytes", res.cost.billed, "slot_ms", res.cost.slotMs)
+	}
 	return done, err
 }
 
