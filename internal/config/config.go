@@ -98,6 +98,9 @@ type Table struct {
 	History   string   // the append-only core table of its changes; empty: none
 	EventTime []string // the columns whose touched ranges are kept; the first partitions the core table
 	Key       []string // the columns of a unique key in place of the primary key; empty: the primary key
+	// Upsert says that BigQuery itself is to join changes with rows, by key; else
+	// loads merge them.
+	Upsert bool
 	// Text names columns of PostgreSQL to capture as text: for values that their
 	// type cannot hold.
 	Text []string
@@ -255,7 +258,7 @@ func (r *reader) config(top value) *Config {
 		c.HTTP = r.address(v, r.text(v))
 	}
 	if v, ok := f["sources"]; ok {
-		c.Sources = r.sources(v, c.Prefix)
+		c.Sources = r.sources(v, c.Prefix, c.Warehouse.Kind)
 	} else if isMapping(top) || len(r.faults) == 0 { // else what is absent cannot be known
 		r.fault(top.child("sources", top.line), "is absent", "name at least one source, with its kind, dsn and tables")
 	}

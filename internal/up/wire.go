@@ -82,7 +82,7 @@ func (p *process) tables() ([]consumers.Table, error) {
 				return nil, err
 			}
 			t := s.Tables[id]
-			out = append(out, consumers.Table{Topic: topic, Core: t.Core, History: t.History, EventTimes: t.EventTime})
+			out = append(out, consumers.Table{Topic: topic, Core: t.Core, History: t.History, EventTimes: t.EventTime, Upsert: t.Upsert})
 		}
 	}
 	return out, nil
