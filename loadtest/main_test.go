@@ -3,6 +3,7 @@ package loadtest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,23 +16,33 @@ import (
 	"millrace/internal/kafka"
 	"millrace/internal/kafka/embedded"
 	"millrace/internal/testkit"
+	"millrace/internal/testkit/bigqueryfake"
+	"millrace/internal/warehouse/bigquery"
 )
 
-// brokerFolder names the data folder in the environment of a child that is the
-// broker.
-const brokerFolder = "MILLRACE_BENCH_BROKER"
+// What a child is told by its environment that it is: the broker, with its data
+// folder, or BigQuery.
+const (
+	brokerFolder = "MILLRACE_BENCH_BROKER"
+	asBigQuery   = "MILLRACE_BENCH_BIGQUERY"
+)
 
-// TestMain lets the test binary be the broker: in a process of its own its CPU
-// is not counted with that of what is measured.
+// TestMain lets the test binary be the broker or BigQuery: in a process of its
+// own its CPU is not counted with that of what is measured.
 func TestMain(m *testing.M) {
+	serve := func() error { return nil }
 	if dir := os.Getenv(brokerFolder); dir != "" {
-		if err := serveBroker(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
+		serve = func() error { return serveBroker(dir) }
+	} else if os.Getenv(asBigQuery) != "" {
+		serve = serveBigQuery
+	} else {
+		goleak.VerifyTestMain(m, testkit.IgnoreServers())
 		return
 	}
-	goleak.VerifyTestMain(m, testkit.IgnoreServers())
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // serveBroker runs until its standard input ends, so that it outlives its
@@ -49,12 +60,36 @@ func serveBroker(dir string) error {
 	return err
 }
 
-// startBroker starts the embedded broker as a child, which ends with the
-// benchmark.
+// serveBigQuery likewise runs until its standard input ends.
+func serveBigQuery() error {
+	fake, err := bigqueryfake.Start(context.Background(), bigqueryfake.Options{})
+	if err != nil {
+		return err
+	}
+	fmt.Println(fake.URL(), fake.GRPCAddr())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return errors.Join(err, fake.Close())
+}
+
 func startBroker(b *testing.B) kafka.Cluster {
 	b.Helper()
+	addr := startChild(b, brokerFolder+"="+b.TempDir())
+	return kafka.Cluster{Brokers: []string{addr}, Embedded: true}
+}
+
+// startBigQuery starts the fake and returns where its two APIs are.
+func startBigQuery(b *testing.B) bigquery.Endpoints {
+	b.Helper()
+	jobs, writes, _ := strings.Cut(startChild(b, asBigQuery+"=1"), " ")
+	return bigquery.Endpoints{Jobs: jobs, Writes: writes}
+}
+
+// startChild starts this binary as what the variable says. It ends with the
+// benchmark. Its first line is returned: where it is.
+func startChild(b *testing.B, variable string) string {
+	b.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), brokerFolder+"="+b.TempDir())
+	child.Env = append(os.Environ(), variable)
 	child.Stderr = os.Stderr
 	stdin, err := child.StdinPipe()
 	if err != nil {
@@ -70,12 +105,12 @@ func startBroker(b *testing.B) kafka.Cluster {
 	b.Cleanup(func() {
 		_ = stdin.Close() // it ends by that
 		if err := child.Wait(); err != nil {
-			b.Errorf("broker: %v", err)
+			b.Errorf("child with %s: %v", variable, err)
 		}
 	})
-	addr, err := bufio.NewReader(stdout).ReadString('\n')
+	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
-		b.Fatalf("read the broker's address: %v", err)
+		b.Fatalf("read where the child with %s is: %v", variable, err)
 	}
-	return kafka.Cluster{Brokers: []string{strings.TrimSpace(addr)}, Embedded: true}
+	return strings.TrimSpace(line)
 }

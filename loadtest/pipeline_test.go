@@ -34,7 +34,8 @@ const core = "core.orders"
 
 // BenchmarkPipeline reads a prepared topic: polled and thrown away, through
 // consumers into a loader that decodes every row and throws it away, and
-// through consumers into DuckDB, committed. An operation is the whole topic.
+// through consumers into DuckDB or a fake of BigQuery, committed. An operation is
+// the whole topic.
 func BenchmarkPipeline(b *testing.B) {
 	t := newTopic(b, events)
 	b.Run("poll", func(b *testing.B) {
@@ -44,6 +45,7 @@ func BenchmarkPipeline(b *testing.B) {
 		}
 		m.report(b, t, nil)
 	})
+	b.Run("load-bigquery", t.loadBigQuery)
 	b.Run("load-discard", func(b *testing.B) {
 		t.measureLoads(b, func(b *testing.B) (warehouse.Loader, func()) { return &discard{}, func() {} })
 	})
