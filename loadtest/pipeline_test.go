@@ -129,8 +129,8 @@ func (t *topic) poll(b *testing.B) {
 }
 
 // load runs a consumer, with the limits of `millrace up`, until the loader has
-// committed the whole topic.
-func (t *topic) load(b *testing.B, loader warehouse.Loader) {
+// committed the whole topic. It returns how many rows were staged for that.
+func (t *topic) load(b *testing.B, loader warehouse.Loader) int64 {
 	b.Helper()
 	until := &counting{Loader: loader, left: t.events, done: make(chan struct{})}
 	c, err := consumers.New(consumers.Options{
@@ -157,13 +157,15 @@ func (t *topic) load(b *testing.B, loader warehouse.Loader) {
 	}
 	cancel()
 	running.Wait()
+	return until.staged
 }
 
 // counting says when so many events are loaded.
 type counting struct {
 	warehouse.Loader
-	left int64
-	done chan struct{}
+	left   int64
+	staged int64
+	done   chan struct{}
 }
 
 func (c *counting) Load(ctx context.Context, b *warehouse.Batch) (schemas.LoadComplete, error) {
@@ -174,6 +176,7 @@ func (c *counting) Load(ctx context.Context, b *warehouse.Batch) (schemas.LoadCo
 	for _, r := range e.Ranges {
 		c.left -= r.To - r.From
 	}
+	c.staged += e.Rows.Read - e.Rows.Folded
 	if c.left == 0 {
 		close(c.done)
 	}
