@@ -38,7 +38,9 @@ func TestMain(m *testing.M) {
 	} else {
 		goleak.VerifyTestMain(m, testkit.IgnoreServers(),
 			// A metrics worker of BigQuery's client, which ends with the process.
-			goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
+			goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),
+			// Each connection of it leaves one that ends 20 s later.
+			goleak.IgnoreAnyFunction("cloud.google.com/go/bigquery/storage/managedwriter.(*connection).getStream.func1"))
 		return
 	}
 	if err != nil {

@@ -20,6 +20,8 @@ type rowSink struct {
 	cols []rowColumn // by the batch's ordinals
 	buf  []byte      // rows one after the other
 	row  int         // where the current one begins
+	// more gives an empty buffer with room for so many bytes; nil: a new one.
+	more func(room int) []byte
 	err  error
 	wide big.Int
 	// refused are the current row's values that BigQuery does not take. A search
@@ -308,9 +310,26 @@ func small(twos []byte) (v int64, ok bool) {
 // room is space for n more bytes behind buf.
 func (s *rowSink) room(n int) []byte {
 	if cap(s.buf)-len(s.buf) < n {
-		s.buf = append(s.buf, make([]byte, n)...)[:len(s.buf)]
+		s.turn(n)
 	}
 	return s.buf[len(s.buf) : len(s.buf)+n]
+}
+
+// turn goes on in another buffer, which has room for n more bytes. The rows
+// before stay where they are; the current one moves.
+func (s *rowSink) turn(n int) {
+	row := s.buf[s.row:]
+	need := len(row) + n
+	if s.more != nil {
+		s.buf = append(s.more(need), row...)
+	} else {
+		s.buf = append(make([]byte, 0, 2*need), row...)
+	}
+	for i := range s.keys {
+		s.keys[i].from -= s.row
+		s.keys[i].to -= s.row
+	}
+	s.row = 0
 }
 
 // put writes the tag at the start of b, which has room for the longest.
@@ -342,6 +361,12 @@ func (s *rowSink) raw(f *field, v []byte) {
 	n := f.put(b)
 	n += binary.PutUvarint(b[n:], uint64(len(v)))
 	n += copy(b[n:], v)
+	s.buf = s.buf[:len(s.buf)+n]
+}
+
+// tail appends fields that are ready.
+func (s *rowSink) tail(fields []byte) {
+	n := copy(s.room(len(fields)), fields)
 	s.buf = s.buf[:len(s.buf)+n]
 }
 

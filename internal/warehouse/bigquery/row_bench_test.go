@@ -1,12 +1,10 @@
 package bigquery
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"testing"
 
-	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
@@ -120,73 +118,6 @@ func newDecoding(dec *avro.Decoder, body []byte, columns int) *decoding {
 		d.cols[i] = i
 	}
 	return d
-}
-
-// BenchmarkStage sends rows over gRPC into a fake that counts them and keeps
-// none. Next to it stands what the same requests cost that are sent and nothing
-// else.
-func BenchmarkStage(b *testing.B) {
-	const perBatch = 50_000
-	fake, err := bigqueryfake.Start(b.Context(), bigqueryfake.Options{Discard: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	w, err := Open(b.Context(), Options{Project: fake.Project(), Location: "US", Jobs: fake.ClientOptions(), Writes: fake.WriteOptions(), RequestBytes: 4 << 20})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := errors.Join(w.Close(), fake.Close()); err != nil {
-			b.Error(err)
-		}
-	})
-	c, table, dec, body := scalars(b, 12)
-	if err := w.Ensure(b.Context(), table); err != nil {
-		b.Fatal(err)
-	}
-	t, err := w.entry(table.Name)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Run("avro to fake", func(b *testing.B) {
-		for b.Loop() {
-			rows := newDecoding(dec, body, 12)
-			rows.left = perBatch + 1
-			if _, err := w.stage(b.Context(), t, c, &warehouse.Batch{Table: table, Rows: rows}); err != nil {
-				b.Fatal(err)
-			}
-		}
-		b.ReportMetric(float64(b.N)*perBatch/b.Elapsed().Seconds(), "rows/s")
-	})
-	b.Run("requests alone", func(b *testing.B) {
-		e, desc, err := newEncoder(c, table, "b", 0)
-		if err != nil {
-			b.Fatal(err)
-		}
-		row, err := e.next(newDecoding(dec, body, 12))
-		if err != nil {
-			b.Fatal(err)
-		}
-		out := t.takeStream()
-		for b.Loop() {
-			p := pipeline{ctx: b.Context(), limit: w.opts.RequestBytes}
-			for sent := 0; sent < perBatch; {
-				for ; sent < perBatch && p.size+len(row)+rowFrame <= p.limit; sent++ {
-					p.add(row)
-				}
-				if err := w.send(&out, c, desc, &p, nil); err != nil {
-					b.Fatal(err)
-				}
-			}
-			for len(p.waiting) > 0 {
-				if err := p.receive(); err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-		b.ReportMetric(float64(b.N)*perBatch/b.Elapsed().Seconds(), "rows/s")
-		t.giveStream(out)
-	})
 }
 
 type nowhere struct{}

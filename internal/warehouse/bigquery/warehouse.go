@@ -116,6 +116,8 @@ type Warehouse struct {
 	mu     sync.Mutex // tables
 	tables map[string]*table
 	counts map[string]counted
+
+	requests sync.Pool // of *request: memory for the next one, until the collector wants it
 }
 
 // Open makes the clients. It reads nothing: a wrong project or a missing role
