@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"testing"
+	"time"
 
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse/bigquery"
@@ -14,7 +15,7 @@ const sends = 5
 // row and keeps none, so that the scripts find no work. Its limit beside `poll`
 // is to send the requests of a load by gRPC, and nothing else.
 func (t *topic) loadBigQuery(b *testing.B) {
-	perEvent := t.sendAlone(b, startBigQuery(b))
+	sent := t.sendAlone(b, startBigQuery(b))
 	var m, limit meter
 	for b.Loop() {
 		b.StopTimer()
@@ -29,12 +30,14 @@ func (t *topic) loadBigQuery(b *testing.B) {
 		b.StartTimer()
 	}
 	m.report(b, t, &limit)
-	b.ReportMetric(1/perEvent, "send-events/cpu-s")
-	b.ReportMetric(m.cpu.Seconds()/float64(int64(b.N)*t.events)/perEvent, "times-send")
+	loads := time.Duration(b.N)
+	b.ReportMetric(float64(sends*t.events)/sent.cpu.Seconds(), "send-events/cpu-s")
+	b.ReportMetric(float64(m.cpu/loads)/float64(sent.cpu/sends), "times-send")
+	b.ReportMetric(float64(m.wall/loads)/float64(sent.wall/sends), "times-send-clock")
 }
 
-// sendAlone is the CPU, in seconds an event, of sending what a load has sent.
-func (t *topic) sendAlone(b *testing.B, fake bigquery.Endpoints) float64 {
+// sendAlone sends what a load has sent, so many times.
+func (t *topic) sendAlone(b *testing.B, fake bigquery.Endpoints) (m meter) {
 	b.Helper()
 	var requests bigqueryfake.Recorder
 	w := openBigQuery(b, bigquery.Options{Endpoints: fake, Writes: requests.WriteOptions()})
@@ -45,7 +48,6 @@ func (t *topic) sendAlone(b *testing.B, fake bigquery.Endpoints) float64 {
 	if n := requests.Rows(); n != staged {
 		b.Fatalf("%d rows were sent, %d are loaded", n, staged)
 	}
-	var m meter
 	for range sends {
 		m.measure(func() {
 			if err := requests.Send(b.Context(), fake.Writes, 2); err != nil {
@@ -53,7 +55,7 @@ func (t *topic) sendAlone(b *testing.B, fake bigquery.Endpoints) float64 {
 			}
 		})
 	}
-	return m.cpu.Seconds() / float64(sends*t.events)
+	return m
 }
 
 func openBigQuery(b *testing.B, opts bigquery.Options) *bigquery.Warehouse {

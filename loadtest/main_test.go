@@ -21,10 +21,11 @@ import (
 )
 
 // What a child is told by its environment that it is: the broker, with its data
-// folder, or BigQuery.
+// folder, or BigQuery; or how many events a benchmark is to have.
 const (
 	brokerFolder = "MILLRACE_BENCH_BROKER"
 	asBigQuery   = "MILLRACE_BENCH_BIGQUERY"
+	eventsOfTest = "MILLRACE_BENCH_EVENTS"
 )
 
 // TestMain lets the test binary be the broker or BigQuery: in a process of its
@@ -46,6 +47,25 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+// Each part of the pipeline's benchmark runs once over few events, so that none is
+// broken without notice. (Up needs what `make build` makes, and a million rows.)
+func TestBenchmarks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$", "-test.bench=Pipeline", "-test.benchtime=1x")
+	run.Env = append(os.Environ(), eventsOfTest+"=2000")
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range []string{"poll", "load-bigquery", "load-discard", "load-duckdb"} {
+		if !strings.Contains(string(out), "BenchmarkPipeline/"+name) {
+			t.Errorf("%s did not run:\n%s", name, out)
+		}
 	}
 }
 

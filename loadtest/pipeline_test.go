@@ -11,7 +11,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -28,8 +30,6 @@ import (
 	"millrace/schemas"
 )
 
-const events = 500_000
-
 const core = "core.orders"
 
 // BenchmarkPipeline reads a prepared topic: polled and thrown away, through
@@ -37,7 +37,7 @@ const core = "core.orders"
 // through consumers into DuckDB or a fake of BigQuery, committed. An operation is
 // the whole topic.
 func BenchmarkPipeline(b *testing.B) {
-	t := newTopic(b, events)
+	t := newTopic(b, eventCount(b))
 	b.Run("poll", func(b *testing.B) {
 		var m meter
 		for b.Loop() {
@@ -63,6 +63,21 @@ func BenchmarkPipeline(b *testing.B) {
 			}
 		})
 	})
+}
+
+// eventCount is how many events the topic has: fewer where a test only wants to
+// see that the benchmark runs.
+func eventCount(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv(eventsOfTest)
+	if text == "" {
+		return 500_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
 }
 
 // measureLoads loads the topic again and again, each time after a poll of it.
