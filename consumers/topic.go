@@ -339,6 +339,9 @@ func (t *topic) schemaOf(ctx context.Context, value []byte) (*batch.Schema, []by
 		if !slices.Equal(columns, g.table.Columns) {
 			g.table.Columns, g.ensured = columns, false
 		}
+		if said := dec.Description(); said != "" && said != g.table.Description && int(id) > t.schemaVersion() {
+			g.table.Description, g.ensured = said, false
+		}
 	}
 	t.schemas[id] = s
 	return s, body, nil

@@ -55,7 +55,7 @@ func (d *Deriver) plan(now time.Time, done []warehouse.Dirt) *warehouse.Step {
 	s := d.state
 	step := &warehouse.Step{
 		Table: d.table, Epoch: s.head.Epoch, Load: s.head.Load, Head: s.next(done), WasHash: s.head.CodeHash,
-		Forget: s.recoded(), Mark: s.saved(done), Mode: d.opts.Node.Spec.Strategy, StartedAt: now,
+		Forget: !s.started() || s.recoded(), Mark: s.saved(done), Mode: d.opts.Node.Spec.Strategy, StartedAt: now,
 	}
 	for _, w := range done {
 		step.Parts = append(step.Parts, d.part(w))

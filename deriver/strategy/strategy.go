@@ -31,8 +31,16 @@ func New(node *graph.Node, spelling warehouse.Spelling) *Strategy {
 // Table is what the table is to be like.
 func (s *Strategy) Table() warehouse.DerivedTable {
 	t := warehouse.DerivedTable{
-		Name: s.node.Spec.Name, Columns: s.node.Columns, Key: s.node.Spec.UniqueKey,
-		Append: s.node.Spec.Strategy == schemas.ModeAppend,
+		Name: s.node.Spec.Name, Columns: slices.Clone(s.node.Columns), Key: s.node.Spec.UniqueKey,
+		Append:    s.node.Spec.Strategy == schemas.ModeAppend,
+		Partition: s.node.Spec.PartitionBy, Cluster: s.node.Spec.ClusterBy,
+		Description: s.node.Spec.Description, Labels: s.node.Spec.Labels,
+	}
+	for i, c := range t.Columns {
+		at := slices.IndexFunc(s.node.Spec.Columns, func(said spec.Column) bool { return said.Name == c.Name })
+		if at >= 0 {
+			t.Columns[i].Description = s.node.Spec.Columns[at].Description
+		}
 	}
 	if s.node.Spec.Scope == spec.ScopeKeys {
 		t.Owning = s.node.OwningKey()

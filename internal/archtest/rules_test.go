@@ -57,7 +57,7 @@ var clients = []client{
 		homes: []string{"internal/warehouse/duckdb", "internal/demo", "internal/verify", fakeBigQuery},
 	},
 	// verify reads topics by another library than what loads them.
-	{library: "github.com/linkedin/goavro", homes: []string{"schemas/avro", "internal/verify"}},
+	{library: "github.com/linkedin/goavro", homes: []string{"schemas/avro", "internal/verify"}, testHomes: []string{"internal/warehouse/bigquery"}},
 	{library: "github.com/twmb/avro", homes: []string{"schemas/avro", "schemas/registry"}},
 	{
 		library: "github.com/jackc/pgx", tests: true,

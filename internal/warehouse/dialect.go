@@ -87,9 +87,10 @@ type Relation struct {
 // ResultColumn is a column in the warehouse's own words. Its Type is the zero
 // Type if schemas has no name for it, such as a list.
 type ResultColumn struct {
-	Name    string
-	SQLType string
-	Type    schemas.Type
+	Name        string
+	SQLType     string
+	Type        schemas.Type
+	Description string // for people; of a result's column there is none
 }
 
 // QueryError is a query that the warehouse refuses.

@@ -50,6 +50,14 @@ type DerivedTable struct {
 	Window string
 	// EventTimes names the columns whose touched ranges every run lists.
 	EventTimes []string
+	// Partition is the column by whose days the table is kept, and Cluster those by
+	// which rows lie together, where the warehouse keeps tables so; empty: Window,
+	// and Key.
+	Partition string
+	Cluster   []string
+	// Description and Labels are for people.
+	Description string
+	Labels      map[string]string
 }
 
 // DerivedHead is how far a derived table is. It commits with the rows.
@@ -157,7 +165,8 @@ type Runner interface {
 	// returns ErrRevision if the head's is greater. A negative revision takes
 	// the head's own. It then gives the table its columns: those that are
 	// missing are added, those that are not wanted go, and one of another type
-	// is made anew.
+	// is made anew. If the table itself was taken away by hand, it is made again,
+	// and its head is one that no run has touched, but for its load number.
 	Acquire(ctx context.Context, t DerivedTable, revision int64) (DerivedHead, error)
 
 	// Dirt returns what is dirty.

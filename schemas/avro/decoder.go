@@ -15,6 +15,7 @@ import (
 // Every error of its methods is about the bytes: they are no value of the
 // schema, or no change, and belong into the dead-letter topic (G12).
 type Decoder struct {
+	description string
 	columns     []schemas.Column
 	row         program
 	ordinals    map[string]int // of the columns that can be unset
@@ -28,7 +29,7 @@ func NewDecoder(schema string) (*Decoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Decoder{columns: e.columns, source: e.source, transaction: e.transaction, ordinals: make(map[string]int)}
+	d := &Decoder{description: e.description, columns: e.columns, source: e.source, transaction: e.transaction, ordinals: make(map[string]int)}
 	if d.row, err = compile(e.columns); err != nil {
 		return nil, err
 	}
@@ -39,6 +40,9 @@ func NewDecoder(schema string) (*Decoder, error) {
 	}
 	return d, nil
 }
+
+// Description is the source's comment on the table; empty if it has none.
+func (d *Decoder) Description() string { return d.description }
 
 // Columns returns the columns of a row, by ordinal. They are shared.
 func (d *Decoder) Columns() []schemas.Column { return d.columns }

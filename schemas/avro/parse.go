@@ -40,6 +40,7 @@ func ParseKeySchema(schema string) ([]schemas.Column, error) {
 
 // envelope is what a decoder needs to know of a value schema.
 type envelope struct {
+	description string
 	columns     []schemas.Column
 	source      []plain
 	transaction []plain
@@ -102,6 +103,7 @@ func readEnvelope(root *twmb.SchemaNode) (*envelope, error) {
 	if e.columns, err = rowColumns(after); err != nil {
 		return nil, err
 	}
+	e.description = after.Doc
 	if e.source, err = plainFields(types[7]); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}

@@ -73,6 +73,9 @@ func TestSchemaRoundTrip(t *testing.T) {
 		if err != nil || !slices.Equal(columns, table.Columns) {
 			t.Fatalf("seed=%d: read back %+v, wrote %+v: %v", seed, columns, table.Columns, err)
 		}
+		if dec, err := NewDecoder(ValueSchema(table)); err != nil || dec.Description() != table.Description {
+			t.Fatalf("seed=%d: read back the description %q, wrote %q: %v", seed, dec.Description(), table.Description, err)
+		}
 		if len(table.Key) == 0 {
 			if KeySchema(table) != "" {
 				t.Fatalf("seed=%d: a table without a key has a key schema", seed)

@@ -24,11 +24,32 @@ func (s *session) alterTable(ctx context.Context, list []node) error {
 		return err
 	}
 	defer done(false)
+	if rest := list[n:]; skipWords(&rest, "RENAME", "TO") {
+		return s.rename(t, rest)
+	}
 	for _, action := range split(list[n:]) {
 		if err := s.alter(ctx, t, action); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// rename gives the table another name in its dataset.
+func (s *session) rename(t *table, to []node) error {
+	if len(to) != 1 || to[0].text == "" {
+		return refused("a table's new name is one name, of its own dataset")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tables := s.datasets[t.dataset].tables
+	if tables[to[0].text] != nil {
+		return duplicate("Table %s.%s", t.dataset, to[0].text)
+	}
+	delete(tables, t.id)
+	t.id = to[0].text
+	tables[t.id] = t
+	t.touch(s.now())
 	return nil
 }
 

@@ -7,22 +7,28 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/golang/snappy"
 )
 
 // avroField is a field of the records of a file. The reader is this fake's own,
 // so that what wrote the file is not what judges it.
 type avroField struct {
-	name     string
-	kind     string // a primitive type
-	logical  string
-	scale    int
-	optional bool
-	nullAt   int64 // the branch of a union that is null
+	name    string
+	kind    string // a primitive type
+	logical string
+	sql     string
+	// precision and scale of a decimal.
+	precision, scale int
+	optional         bool
+	nullAt           int64 // the branch of a union that is null
 }
 
 // avroFile reads the records of an object container file.
@@ -83,6 +89,16 @@ func inflate(codec string, block []byte) ([]byte, error) {
 		return block, nil
 	case "deflate":
 		return io.ReadAll(flate.NewReader(bytes.NewReader(block)))
+	case "snappy":
+		if len(block) < crc32.Size {
+			return nil, errors.New("a block ends before its checksum")
+		}
+		packed, sum := block[:len(block)-crc32.Size], block[len(block)-crc32.Size:]
+		out, err := snappy.Decode(nil, packed)
+		if err == nil && crc32.ChecksumIEEE(out) != binary.BigEndian.Uint32(sum) {
+			err = errors.New("a block is not what its checksum says")
+		}
+		return out, err
 	}
 	return nil, fmt.Errorf("codec %s is not in the set of this fake", codec)
 }
@@ -116,12 +132,15 @@ func avroSchema(text string) ([]avroField, error) {
 			var full struct {
 				Type        string `json:"type"`
 				LogicalType string `json:"logicalType"`
+				SQLType     string `json:"sqlType"`
+				Precision   int    `json:"precision"`
 				Scale       int    `json:"scale"`
 			}
 			if err := json.Unmarshal(typ, &full); err != nil {
 				return nil, fmt.Errorf("field %s: this type is not in the set of this fake: %w", f.Name, err)
 			}
-			field.kind, field.logical, field.scale = full.Type, full.LogicalType, full.Scale
+			field.kind, field.logical, field.sql = full.Type, full.LogicalType, full.SQLType
+			field.precision, field.scale = full.Precision, full.Scale
 		}
 		out = append(out, field)
 	}
@@ -216,21 +235,32 @@ func decimalText(b []byte, scale int) string {
 	return sign + digits[:len(digits)-scale] + "." + digits[len(digits)-scale:]
 }
 
-// column is the name of the type that a column must have to take the field.
-func (f avroField) column() []string {
+// column is the type that a column must have to take the field. Of the types
+// that a job allows for decimals, the first that holds all of their digits is
+// taken.
+func (f avroField) column(decimals []string) string {
+	if len(decimals) == 0 {
+		decimals = []string{"NUMERIC"}
+	}
 	switch f.logical {
 	case "decimal":
-		return []string{"NUMERIC", "BIGNUMERIC"}
+		if whole := f.precision - f.scale; slices.Contains(decimals, "NUMERIC") && (whole <= 29 && f.scale <= 9 || len(decimals) == 1) {
+			return "NUMERIC"
+		} else if slices.Contains(decimals, "BIGNUMERIC") && (whole <= 38 && f.scale <= 38 || !slices.Contains(decimals, "STRING")) {
+			return "BIGNUMERIC"
+		}
+		return "STRING"
 	case "date":
-		return []string{"DATE"}
+		return "DATE"
 	case "time-micros":
-		return []string{"TIME"}
+		return "TIME"
 	case "timestamp-micros", "timestamp-millis":
-		return []string{"TIMESTAMP"}
+		return "TIMESTAMP"
 	case "local-timestamp-micros":
-		return []string{"DATETIME"}
+		return "DATETIME"
 	}
-	return map[string][]string{
-		"boolean": {"BOOL"}, "int": {"INT64"}, "long": {"INT64"}, "float": {"FLOAT64"}, "double": {"FLOAT64"}, "string": {"STRING", "JSON"}, "bytes": {"BYTES"},
-	}[f.kind]
+	if f.kind == "string" && f.sql == "JSON" {
+		return "JSON"
+	}
+	return map[string]string{"boolean": "BOOL", "int": "INT64", "long": "INT64", "float": "FLOAT64", "double": "FLOAT64", "string": "STRING", "bytes": "BYTES"}[f.kind]
 }

@@ -37,8 +37,8 @@
 //     Limits that depend on nothing but the requests are kept: the size of a
 //     request and of a query, 20 statements that wait for a table.
 //   - A query with a destination writes it at once and beside all transactions, as
-//     the service does. So does a load job, whose Avro file comes with the request;
-//     Cloud Storage, other formats, copies and extracts are refused.
+//     the service does. So does a load job, whose Avro file comes with the request,
+//     or in parts behind it; Cloud Storage, other formats, copies and extracts are refused.
 //   - A variable of a script whose name a column of the statement's tables has is
 //     refused: the service would take the column.
 //   - A cut gRPC connection is the end of that stream with UNAVAILABLE.

@@ -58,7 +58,8 @@ type Fake struct {
 	jobs     map[string]*job
 	requests map[string]*job // by the request id of jobs.query
 	streams  map[string]*stream
-	serial   int64 // numbers tables, streams and commits
+	uploads  map[string]*upload // a client has one request at a time of each
+	serial   int64              // numbers tables, streams and commits
 }
 
 // Start starts a fake. Close ends it.
@@ -75,7 +76,7 @@ func Start(ctx context.Context, opts Options) (*Fake, error) {
 	}
 	f := &Fake{
 		opts: opts, db: db,
-		datasets: map[string]*dataset{}, jobs: map[string]*job{}, requests: map[string]*job{}, streams: map[string]*stream{},
+		datasets: map[string]*dataset{}, jobs: map[string]*job{}, requests: map[string]*job{}, streams: map[string]*stream{}, uploads: map[string]*upload{},
 	}
 	f.changed = sync.NewCond(&f.mu)
 	f.ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))

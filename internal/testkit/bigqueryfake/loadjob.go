@@ -3,53 +3,12 @@ package bigqueryfake
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"io"
-	"mime"
-	"mime/multipart"
 	"slices"
 	"strings"
 
 	bq "google.golang.org/api/bigquery/v2"
 )
-
-// uploadJob starts a job whose data come with the request.
-func (f *Fake) uploadJob(r *request) (any, *apiError) {
-	_, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || r.URL.Query().Get("uploadType") != "multipart" {
-		return nil, refused("uploads in several requests are not in its set: keep a file below 16 MB")
-	}
-	parts := multipart.NewReader(strings.NewReader(string(r.body)), params["boundary"])
-	var bodies [][]byte
-	for {
-		part, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, invalid("read the upload: %s", err)
-		}
-		body, err := io.ReadAll(part)
-		if err != nil {
-			return nil, invalid("read the upload: %s", err)
-		}
-		bodies = append(bodies, body)
-	}
-	if len(bodies) != 2 {
-		return nil, invalid("an upload has two parts, not %d", len(bodies))
-	}
-	var in bq.Job
-	r.body = bodies[0]
-	if api := r.decode(&in); api != nil {
-		return nil, api
-	}
-	j, api := f.insert(in.JobReference, in.Configuration, bodies[1])
-	if api != nil {
-		return nil, api
-	}
-	return f.jobOf(j), nil
-}
 
 func checkLoad(l *bq.JobConfigurationLoad) *apiError {
 	switch {
@@ -83,7 +42,7 @@ func (f *Fake) runLoad(ctx context.Context, j *job) error {
 	if err != nil {
 		return invalid("Error while reading data, error message: %s", err)
 	}
-	places, err := placeFields(fields, columns, l.UseAvroLogicalTypes)
+	places, err := placeFields(fields, columns, l)
 	if err != nil {
 		return err
 	}
@@ -120,19 +79,19 @@ func (f *Fake) runLoad(ctx context.Context, j *job) error {
 }
 
 // placeFields finds the columns of the file's fields.
-func placeFields(fields []avroField, columns []column, logical bool) ([]int, error) {
+func placeFields(fields []avroField, columns []column, l *bq.JobConfigurationLoad) ([]int, error) {
 	places := make([]int, len(fields))
 	have := (&table{columns: columns}).index
 	for i, f := range fields {
-		if !logical {
+		if !l.UseAvroLogicalTypes {
 			f.logical = "" // the service then takes the plain type
 		}
 		places[i] = have(f.name)
 		if places[i] < 0 {
 			return nil, invalid("Provided Schema does not match the table. Cannot add fields (field: %s)", f.name)
 		}
-		if c := columns[places[i]]; !slices.Contains(f.column(), c.typ.name) {
-			return nil, invalid("Provided Schema does not match the table. Field %s has changed type from %s to %s", f.name, c.typ.name, strings.Join(f.column(), " or "))
+		if c, is := columns[places[i]], f.column(l.DecimalTargetTypes); is != c.typ.name {
+			return nil, invalid("Provided Schema does not match the table. Field %s has changed type from %s to %s", f.name, c.typ.name, is)
 		}
 	}
 	for i, c := range columns {

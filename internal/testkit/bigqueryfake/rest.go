@@ -15,6 +15,7 @@ type request struct {
 	method string
 	body   []byte
 	raw    map[string]json.RawMessage // the members of the body that are there
+	header http.Header                // of the reply
 }
 
 // decode reads the body.
@@ -54,6 +55,7 @@ func (f *Fake) handler() http.Handler {
 		"GET " + project + "/datasets/{dataset}/tables/{table}/data": {"tabledata.list", f.listRows},
 		"POST " + project + "/jobs":                                  {"jobs.insert", f.insertJob},
 		"POST /upload" + project + "/jobs":                           {"jobs.insert", f.uploadJob},
+		"POST /upload" + project + "/jobs/parts/{upload}":            {"jobs.upload", f.uploadPart},
 		"GET " + project + "/jobs/{job}":                             {"jobs.get", f.getJob},
 		"POST " + project + "/jobs/{job}/cancel":                     {"jobs.cancel", f.cancelJob},
 		"POST " + project + "/queries":                               {"jobs.query", f.queryJob},
@@ -85,7 +87,7 @@ func (f *Fake) serve(w http.ResponseWriter, r *http.Request, method string, run 
 			return
 		}
 	}
-	in := &request{Request: r, method: method}
+	in := &request{Request: r, method: method, header: w.Header()}
 	var err error
 	if in.body, err = read(r); err != nil {
 		reply(w, nil, invalid("read the request: %s", err))

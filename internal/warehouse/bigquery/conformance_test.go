@@ -21,7 +21,9 @@ import (
 func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
-		return newProject(t).harness()
+		p := newProject(t)
+		p.stageSnapshotsByFile() // and the rest by the stream
+		return p.harness()
 	})
 }
 
@@ -33,7 +35,7 @@ func TestRunnerConformance(t *testing.T) {
 		var of *Warehouse
 		var runner *Runner
 		return &warehousetest.RunnerHarness{
-			Harness: p.harness(), Spelling: NewSpelling(), SQLType: sqlgen.BigQuery().Type, RunPoints: points, RunCommitted: committed,
+			Harness: p.harness(), Spelling: NewSpelling(), SQLType: sqlgen.BigQuery().Type, RunPoints: points, RunCommitted: committed, Drop: p.drop,
 			Runner: func() warehouse.Runner {
 				if of != p.w {
 					of, runner = p.w, p.w.newRunner(RunnerOptions{})
@@ -42,6 +44,14 @@ func TestRunnerConformance(t *testing.T) {
 			},
 		}
 	})
+}
+
+func (p *project) drop(t *testing.T, table string) {
+	t.Helper()
+	dataset, name, _ := strings.Cut(table, ".")
+	if err := p.w.jobs.Tables.Delete(p.w.opts.Project, dataset, name).Context(t.Context()).Do(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (p *project) harness() *warehousetest.Harness {
@@ -66,6 +76,13 @@ type project struct {
 	fake   *bigqueryfake.Fake
 	w      *Warehouse
 	faults fault.Plan
+	files  fileRules
+}
+
+// stageSnapshotsByFile makes every batch of a snapshot large enough for a file.
+func (p *project) stageSnapshotsByFile() {
+	p.files.least = 0
+	p.w.files = p.files
 }
 
 func newProject(t *testing.T) *project {
@@ -75,7 +92,7 @@ func newProject(t *testing.T) *project {
 
 func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
 	t.Helper()
-	p := &project{}
+	p := &project{files: fileDefaults()}
 	var err error
 	if p.fake, err = bigqueryfake.Start(t.Context(), opts); err != nil {
 		t.Fatal(err)
@@ -98,6 +115,7 @@ func (p *project) open(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.w.files = p.files
 }
 
 // crash goes on as another process, which knows nothing.

@@ -147,12 +147,8 @@ func (e *encoder) finish(f *warehouse.Folded) error {
 		return nil
 	}
 	s.position(&e.born, f.Born)
-	if f.At != nil && f.Op != schemas.Delete {
-		for _, i := range e.always {
-			if f.At[i] != f.Pos {
-				return fmt.Errorf("column %q was not carried, and the table says that it always is", e.table.Columns[i].Name)
-			}
-		}
+	if err := e.carried(f); err != nil {
+		return err
 	}
 	for i := range e.at {
 		a := &e.at[i]
@@ -163,6 +159,19 @@ func (e *encoder) finish(f *warehouse.Folded) error {
 			// Null: its own position, which need not be written twice.
 		default:
 			s.position(&a.field, f.At[a.batch])
+		}
+	}
+	return nil
+}
+
+// carried checks that the row has what its columns promise.
+func (e *encoder) carried(f *warehouse.Folded) error {
+	if !e.merge || f.At == nil || f.Op == schemas.Delete {
+		return nil
+	}
+	for _, i := range e.always {
+		if f.At[i] != f.Pos {
+			return fmt.Errorf("column %q was not carried, and the table says that it always is", e.table.Columns[i].Name)
 		}
 	}
 	return nil

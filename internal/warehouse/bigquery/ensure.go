@@ -80,7 +80,13 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 	if err != nil {
 		return err
 	}
-	if len(steps) > 0 || !slices.Equal(shown, shows(next)) {
+	c.Description = want.Description
+	said, err := w.remarks(ctx, c, want)
+	if err != nil {
+		return err
+	}
+	s = append(s, said...)
+	if len(steps)+len(said) > 0 || !slices.Equal(shown, shows(next)) {
 		s = append(s, c.CreateView())
 	}
 	if len(s) > 0 {

@@ -35,8 +35,9 @@ const (
 func classOf(err error) class {
 	var job *jobError
 	var call *googleapi.Error
+	var unfit *unfitError
 	switch {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.As(err, &unfit):
 		return fatal
 	case errors.As(err, &job):
 		return classOfReason(job.reason, job.message)

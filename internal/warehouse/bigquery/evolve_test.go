@@ -2,6 +2,7 @@ package bigquery
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,5 +114,44 @@ func TestNeedsOfAnotherProcess(t *testing.T) {
 	events, err := p.w.Loads(t.Context(), c.table.Name, 1, 10)
 	if err != nil || len(events) != 2 || len(events[0].Covers.Changes) != 0 || len(events[1].Covers.Changes) != 2 {
 		t.Errorf("%+v %v", events, err)
+	}
+}
+
+// What the source says of its table and columns stands where people look.
+func TestSourceCommentsAreDescriptions(t *testing.T) {
+	p := newProject(t)
+	_, table := fixture(schemas.ModeMerge)
+	described := func(dataset string) (string, string) {
+		t.Helper()
+		_, name, _ := strings.Cut(table.Name, ".")
+		md, found, err := p.w.metadata(t.Context(), dataset, name)
+		if err != nil || !found {
+			t.Fatalf("%v %v", found, err)
+		}
+		return md.Description, md.Schema.Fields[0].Description
+	}
+	for _, c := range []struct{ said, of, want, wantOf string }{
+		{"", "", "", ""},
+		{"orders, it's so", "the key", "orders, it's so", "the key"},
+		{"", "", "orders, it's so", "the key"},
+		{"all orders", strings.Repeat("k", 2000), "all orders", strings.Repeat("k", 1024)},
+	} {
+		table.Description, table.Columns[0].Description = c.said, c.of
+		if err := p.w.Ensure(t.Context(), table); err != nil {
+			t.Fatal(err)
+		}
+		if base, column := described("core__base"); base != c.want || column != c.wantOf {
+			t.Errorf("said %q and %.9q: described as %q and %.9q", c.said, c.of, base, column)
+		}
+		if view, _ := described("core"); c.said != "" && view != c.want {
+			t.Errorf("said %q: the view is described as %q", c.said, view)
+		}
+		calls := p.fake.Calls()["jobs.insert"]
+		if err := p.w.Ensure(t.Context(), table); err != nil {
+			t.Fatal(err)
+		}
+		if more := p.fake.Calls()["jobs.insert"] - calls; more > 2 {
+			t.Errorf("said %q: ensured again, %d jobs", c.said, more)
+		}
 	}
 }

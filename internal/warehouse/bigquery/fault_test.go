@@ -19,6 +19,8 @@ type consumer struct {
 	head  warehouse.Head
 	// unknown counts the loads whose error came although they were committed.
 	unknown int
+	// snapshot says that the rows are a snapshot's.
+	snapshot bool
 }
 
 const perLoad = 4
@@ -61,7 +63,7 @@ func (c *consumer) loadUntil(ctx context.Context, t *testing.T) error {
 	}
 	done, err := c.p.w.Load(ctx, &warehouse.Batch{
 		Table: c.table, Epoch: c.head.Epoch, Load: n, Partitions: 1, Rows: rows, Counts: schemas.RowCounts{Read: perLoad}, StartedAt: time.Now(),
-		Ranges: []schemas.Range{{Topic: "topic", From: (n - 1) * perLoad, To: n * perLoad}},
+		Snapshotting: c.snapshot, Ranges: []schemas.Range{{Topic: "topic", From: (n - 1) * perLoad, To: n * perLoad}},
 	})
 	if err == nil {
 		if done.Load != n || done.Rows.Inserted != perLoad {

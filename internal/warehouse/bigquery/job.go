@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	api "google.golang.org/api/bigquery/v2"
@@ -25,8 +24,12 @@ type task struct {
 	attempts int // zero: Options.Attempts
 	// into is the scratch table which the result becomes, in place of what it had;
 	// empty: the result is read.
-	into     string
-	batch    bool  // it may wait for idle slots
+	into  string
+	batch bool // it may wait for idle slots
+	// load makes it a load job in place of a script, of the file that each call
+	// begins anew.
+	load     *api.JobConfigurationLoad
+	file     func() (*file, error)
 	maxBytes int64 // zero: Options.MaxBytesBilled
 }
 
@@ -72,12 +75,12 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 	if err := w.insert(ctx, t, id); err != nil {
 		return res, fmt.Errorf("make job %s: %w", id, err)
 	}
+	if t.load != nil {
+		return res, w.finishLoad(ctx, t, id)
+	}
 	page, err := w.await(ctx, id, t.into == "")
 	if err != nil {
-		if ctx.Err() != nil {
-			w.cancel(ctx, id)
-		}
-		return res, fmt.Errorf("job %s: %w", id, err)
+		return res, w.abandon(ctx, id, err)
 	}
 	w.account(ctx, t, id)
 	if t.into != "" {
@@ -89,16 +92,22 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 	return res, nil
 }
 
+// abandon is the end of a job that has not ended well. One that goes on is asked
+// to stop.
+func (w *Warehouse) abandon(ctx context.Context, id string, err error) error {
+	if ctx.Err() != nil {
+		w.cancel(ctx, id)
+	}
+	return fmt.Errorf("job %s: %w", id, err)
+}
+
 // insert makes the job. A call whose outcome is not known is followed by a look
 // for the job; if it is not there, the same call is made again.
 func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 	job := w.describe(t, id)
 	pause := w.pauses()
 	for {
-		err := w.call(ctx, func(ctx context.Context) error {
-			_, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
-			return err
-		})
+		err := w.ask(ctx, t, job)
 		if err == nil {
 			return nil
 		}
@@ -120,8 +129,32 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 	}
 }
 
+// ask asks the service for the job.
+func (w *Warehouse) ask(ctx context.Context, t task, job *api.Job) error {
+	if t.load != nil {
+		return w.upload(ctx, t, job)
+	}
+	return w.call(ctx, func(ctx context.Context) error {
+		_, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
+		return err
+	})
+}
+
 // describe is the task's job as the service is asked for it.
 func (w *Warehouse) describe(t task, id string) *api.Job {
+	job := &api.Job{
+		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
+		Configuration: &api.JobConfiguration{
+			Labels: map[string]string{"millrace": t.what, "millrace_table": sqlgen.Label(t.table)}, Load: t.load,
+		},
+	}
+	if t.load == nil {
+		job.Configuration.Query = w.describeQuery(t, id)
+	}
+	return job
+}
+
+func (w *Warehouse) describeQuery(t task, id string) *api.JobConfigurationQuery {
 	legacy, cached := false, false
 	q := &api.JobConfigurationQuery{
 		Query: t.text(id), UseLegacySql: &legacy, UseQueryCache: &cached, MaximumBytesBilled: cmp.Or(t.maxBytes, w.opts.MaxBytesBilled),
@@ -133,12 +166,7 @@ func (w *Warehouse) describe(t task, id string) *api.Job {
 	if t.batch {
 		q.Priority = "BATCH"
 	}
-	return &api.Job{
-		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
-		Configuration: &api.JobConfiguration{
-			Labels: map[string]string{"millrace": t.what, "millrace_table": label(t.table)}, Query: q,
-		},
-	}
+	return q
 }
 
 // columnsOfQuery are the columns of the query's result, in SQL's words. It runs
@@ -298,27 +326,19 @@ func (w *Warehouse) cancel(ctx context.Context, id string) {
 // account records what the job cost. It is of no concern if it cannot be read.
 func (w *Warehouse) account(ctx context.Context, t task, id string) {
 	job, err := w.status(ctx, id)
-	if err != nil || job.Statistics == nil {
+	if err == nil {
+		w.record(t, job)
+	}
+}
+
+func (w *Warehouse) record(t task, job *api.Job) {
+	s := job.Statistics
+	if s == nil {
 		return
 	}
-	s := job.Statistics
 	w.metrics.jobSeconds.WithLabelValues(t.what).Observe(max(0, float64(s.EndTime-s.StartTime)/1000))
 	if s.Query != nil {
 		w.metrics.billedBytes.WithLabelValues(t.what).Add(float64(s.Query.TotalBytesBilled))
 		w.metrics.slotSeconds.WithLabelValues(t.what).Add((time.Duration(s.TotalSlotMs) * time.Millisecond).Seconds())
 	}
-}
-
-// label is the text as a label's value may be.
-func label(text string) string {
-	out := strings.Map(func(r rune) rune {
-		switch {
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '-', r == '_':
-			return r
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		}
-		return '_'
-	}, text)
-	return out[:min(len(out), 63)]
 }

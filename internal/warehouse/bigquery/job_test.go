@@ -148,7 +148,7 @@ func TestJobIDs(t *testing.T) {
 	if w.jobID("load", "a b") == w.jobID("load", "a", "b") {
 		t.Error("two names are one")
 	}
-	if got := label("Ä.Core-" + strings.Repeat("x", 99)); !strings.HasPrefix(got, "__core-x") || len(got) != 63 {
+	if got := sqlgen.Label("Ä.Core-" + strings.Repeat("x", 99)); !strings.HasPrefix(got, "__core-x") || len(got) != 63 {
 		t.Errorf("label %s", got)
 	}
 	if fmt.Sprint(w.session) == "" {

@@ -13,8 +13,8 @@ type metrics struct {
 	jobSeconds  *prometheus.HistogramVec
 	billedBytes *prometheus.CounterVec
 	slotSeconds *prometheus.CounterVec
-	stagedRows  prometheus.Counter
-	stagedBytes prometheus.Counter
+	stagedRows  *prometheus.CounterVec
+	stagedBytes *prometheus.CounterVec
 	restaged    prometheus.Counter
 }
 
@@ -24,6 +24,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	byKind := func(name, help string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_bigquery_" + name, Help: help}, []string{"kind"})
+	}
+	byWay := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_bigquery_" + name, Help: help}, []string{"by"})
 	}
 	m := &metrics{
 		calls:   counter("calls_total", "Calls of the jobs and tables API, without the client's own repetitions."),
@@ -35,9 +38,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}, []string{"kind"}),
 		billedBytes: byKind("billed_bytes_total", "Bytes that jobs were billed for."),
 		slotSeconds: byKind("slot_seconds_total", "Slot time of jobs."),
-		stagedRows:  counter("staged_rows_total", "Rows written into the stages of loads."),
-		stagedBytes: counter("staged_bytes_total", "Bytes of those rows."),
-		restaged:    counter("restaged_batches_total", "Batches that were staged anew because their stream failed."),
+		stagedRows:  byWay("staged_rows_total", "Rows written into the stages of loads, by the stream or by files of load jobs."),
+		stagedBytes: byWay("staged_bytes_total", "Bytes of those rows, before a file compresses them."),
+		restaged:    counter("restaged_batches_total", "Batches that were staged anew because their stream or file failed."),
 	}
 	if reg == nil {
 		return m, nil

@@ -20,6 +20,7 @@ type rowSink struct {
 	cols []rowColumn // by the batch's ordinals
 	buf  []byte      // rows one after the other
 	row  int         // where the current one begins
+	from int         // and its current field
 	// more gives an empty buffer with room for so many bytes; nil: a new one.
 	more func(room int) []byte
 	err  error
@@ -146,10 +147,10 @@ func (s *rowSink) refuse(c *rowColumn, format string, args ...any) {
 	s.refused = append(s.refused, refusedValue{c.col, fmt.Sprintf(format, args...)})
 }
 
-// wrote notes a field of the column that begins at from.
-func (s *rowSink) wrote(c *rowColumn, from int) {
+// wrote notes the field of the column that begins at from.
+func (s *rowSink) wrote(c *rowColumn) {
 	if c.key {
-		s.keys = append(s.keys, span{from, len(s.buf)})
+		s.keys = append(s.keys, span{s.from, len(s.buf)})
 	} else {
 		s.unkeyed = true
 	}
@@ -168,7 +169,7 @@ const (
 // Int implements warehouse.Sink.
 func (s *rowSink) Int(col int, v int64) {
 	c := &s.cols[col]
-	from := len(s.buf)
+	s.from = len(s.buf)
 	switch c.held {
 	case schemas.Int, schemas.Bool:
 	case schemas.Timestamp:
@@ -188,7 +189,7 @@ func (s *rowSink) Int(col int, v int64) {
 		}
 		s.text = appendDateTime(s.text[:0], v)
 		s.raw(&c.tag, s.text)
-		s.wrote(c, from)
+		s.wrote(c)
 		return
 	case schemas.Time:
 		if v < 0 || v >= dayUs {
@@ -197,12 +198,12 @@ func (s *rowSink) Int(col int, v int64) {
 		}
 		s.text = appendClock(s.text[:0], v)
 		s.raw(&c.tag, s.text)
-		s.wrote(c, from)
+		s.wrote(c)
 		return
 	case schemas.Decimal: // an integer into a column that was widened
 		s.text = appendInt(s.text[:0], v)
 		s.raw(&c.tag, s.text)
-		s.wrote(c, from)
+		s.wrote(c)
 		return
 	default:
 		s.fault(c, "an integer cannot be %s", c.t)
@@ -212,7 +213,7 @@ func (s *rowSink) Int(col int, v int64) {
 		c.bound(v)
 	}
 	s.varint(&c.tag, uint64(v)) //nolint:gosec // its bits
-	s.wrote(c, from)
+	s.wrote(c)
 }
 
 // Float implements warehouse.Sink.
@@ -222,15 +223,15 @@ func (s *rowSink) Float(col int, v float64) {
 		s.fault(c, "a float cannot be %s", c.t)
 		return
 	}
-	from := len(s.buf)
+	s.from = len(s.buf)
 	s.fixed(&c.tag, math.Float64bits(v))
-	s.wrote(c, from)
+	s.wrote(c)
 }
 
 // Bytes implements warehouse.Sink.
 func (s *rowSink) Bytes(col int, b []byte) {
 	c := &s.cols[col]
-	from := len(s.buf)
+	s.from = len(s.buf)
 	switch c.t.Kind {
 	case schemas.Bytes:
 	case schemas.String, schemas.JSON:
@@ -255,7 +256,7 @@ func (s *rowSink) Bytes(col int, b []byte) {
 		return
 	}
 	s.raw(&c.tag, b)
-	s.wrote(c, from)
+	s.wrote(c)
 }
 
 // decimal writes the number into text, if it fits the column's type: the service
@@ -263,7 +264,7 @@ func (s *rowSink) Bytes(col int, b []byte) {
 func (s *rowSink) decimal(c *rowColumn, twos []byte) bool {
 	fits := true
 	if v, ok := small(twos); ok && c.small != 0 {
-		if fits = -c.small < v && v < c.small; fits {
+		if fits = -c.small < v && v < c.small; fits && c.held != schemas.String {
 			s.text = decimalText(s.text[:0], v, c.t.Scale)
 			return true
 		}
@@ -329,7 +330,7 @@ func (s *rowSink) turn(n int) {
 		s.keys[i].from -= s.row
 		s.keys[i].to -= s.row
 	}
-	s.row = 0
+	s.row, s.from = 0, s.from-s.row
 }
 
 // put writes the tag at the start of b, which has room for the longest.

@@ -281,3 +281,70 @@ func TestJobsOfARunAreNamed(t *testing.T) {
 		t.Errorf("%+v", job.Configuration)
 	}
 }
+
+// A table is kept as its spec says, also if that is said later. Rows stay.
+func TestDerivedLayout(t *testing.T) {
+	p := newProject(t)
+	d := newDeriver(t, p, days())
+	if err := d.commit(t.Context(), t, 2); err != nil {
+		t.Fatal(err)
+	}
+	layout := func(t *testing.T) string {
+		t.Helper()
+		md, found, err := d.runner.metadata(t.Context(), "analytics", "days")
+		if err != nil || !found {
+			t.Fatalf("%v %v", found, err)
+		}
+		var partition, cluster string
+		if md.TimePartitioning != nil {
+			partition = md.TimePartitioning.Type + " " + md.TimePartitioning.Field
+		}
+		if md.Clustering != nil {
+			cluster = strings.Join(md.Clustering.Fields, ",")
+		}
+		return fmt.Sprintf("%s; %s; %s; %v; %s", partition, cluster, md.Description, md.Labels, md.Schema.Fields[1].Description)
+	}
+	for _, c := range []struct {
+		change func(*warehouse.DerivedTable)
+		want   string
+	}{
+		{func(*warehouse.DerivedTable) {}, "DAY day; ; ; map[millrace:derived]; "},
+		{func(t *warehouse.DerivedTable) {
+			t.Description, t.Labels = "it's counts", map[string]string{"Team": "Growth", "1": "x", "millrace": "mine"}
+		}, "DAY day; ; it's counts; map[label_1:x millrace:derived team:growth]; "},
+		{func(t *warehouse.DerivedTable) { t.Cluster, t.Columns[1].Description = []string{"n"}, "how many" }, "DAY day; n; it's counts; map[label_1:x millrace:derived team:growth]; how many"},
+		{func(t *warehouse.DerivedTable) { t.Columns[0].Description = "of the sale" }, "DAY day; n; it's counts; map[label_1:x millrace:derived team:growth]; how many"},
+		{func(t *warehouse.DerivedTable) { t.Key = []string{"n", "day"}; t.Cluster = nil }, "DAY day; n; it's counts; map[label_1:x millrace:derived team:growth]; how many"},
+		{func(t *warehouse.DerivedTable) { t.Partition = "n" }, "; n,day; it's counts; map[label_1:x millrace:derived team:growth]; how many"},
+	} {
+		c.change(&d.table)
+		d.acquire(t)
+		if got := layout(t); got != c.want {
+			t.Errorf("kept as %s, want %s", got, c.want)
+		}
+		if d.head.Absorbed["core.payments"] != 2 {
+			t.Errorf("head %+v", d.head)
+		}
+		if rows := p.read(t, p.name(t, warehouse.CoreTable{Name: "analytics.days"}), "SELECT n FROM analytics.days"); len(rows) != 2 {
+			t.Errorf("%d rows", len(rows))
+		}
+	}
+}
+
+// A process may die between the two statements that put a remade table into the
+// place of the old one.
+func TestRemadeTableIsFound(t *testing.T) {
+	p := newProject(t)
+	d := newDeriver(t, p, days())
+	if err := d.commit(t.Context(), t, 2); err != nil {
+		t.Fatal(err)
+	}
+	n := p.name(t, warehouse.CoreTable{Name: "analytics.days"})
+	if err := p.w.ddl(t.Context(), n, "ALTER TABLE `analytics`.`days` RENAME TO `days__remade`"); err != nil {
+		t.Fatal(err)
+	}
+	d.acquire(t)
+	if rows := p.read(t, n, "SELECT n FROM analytics.days"); len(rows) != 2 || d.head.Absorbed != nil {
+		t.Fatalf("%d rows, head %+v", len(rows), d.head)
+	}
+}

@@ -1,6 +1,7 @@
 package bigquery
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,13 +62,15 @@ func (r *Runner) table(t warehouse.DerivedTable) (*sqlgen.Derived, error) {
 		return nil, err
 	}
 	d := &sqlgen.Derived{
-		Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Window: t.Window, Append: t.Append, Partition: t.Window,
+		Dialect: r.dialect, Name: n, Key: t.Key, Owning: t.Owning, Window: t.Window, Append: t.Append,
+		Partition: cmp.Or(t.Partition, t.Window), Cluster: t.Cluster, Description: t.Description, Labels: t.Labels, Remarks: map[string]string{},
 	}
-	if !t.Append {
+	if len(d.Cluster) == 0 && !t.Append {
 		d.Cluster = t.Key
 	}
 	for _, c := range t.Columns {
 		d.Columns, d.Types = append(d.Columns, c.Name), append(d.Types, c.SQLType)
+		d.Remarks[c.Name] = c.Description
 	}
 	return d, nil
 }
@@ -100,36 +103,48 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	if h, err = derivedHeadOf(n, res.rows); err != nil {
 		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
 	}
-	if err := r.shape(ctx, d, h.Epoch); err != nil {
+	if h, err = r.shape(ctx, d, h); err != nil {
 		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, asFenced(err))
 	}
 	return h, r.opts.Fault.At(ctx, PointRunAcquired)
 }
 
-// shape makes the table, or gives it the columns that it is to have.
-func (r *Runner) shape(ctx context.Context, d *sqlgen.Derived, epoch int64) error {
-	s := []string{r.dialect.Owner(d.Name, epoch)}
+// shape makes the table, or gives it the columns that it is to have. The head is
+// as it is then: of a table that was taken away by hand, everything has to be
+// computed.
+func (r *Runner) shape(ctx context.Context, d *sqlgen.Derived, h warehouse.DerivedHead) (warehouse.DerivedHead, error) {
+	s := []string{r.dialect.Owner(d.Name, h.Epoch)}
 	md, found, err := r.metadata(ctx, d.Name.Dataset, d.Name.Table)
 	if err != nil {
-		return err
+		return h, err
 	}
-	if found {
+	lost := !found && h.Absorbed != nil
+	if lost {
+		s = append(s, d.Restart(h.Epoch)...)
+		h = warehouse.DerivedHead{Epoch: h.Epoch, Load: h.Load, Revision: h.Revision, Complete: h.Complete}
+	}
+	switch _, remade, err := r.metadata(ctx, d.Name.Dataset, d.Remade()); {
+	case err != nil:
+		return h, err
+	case found:
 		s = append(s, reshape(d, md)...)
-	} else {
+	case remade:
+		s = append(s, d.PutRemade())
+	default:
 		s = append(s, d.CreateTable())
 	}
 	names, types, err := r.columnsOf(ctx, sqlgen.Schema, d.Name.Own("dirty"))
 	if err != nil {
-		return err
+		return h, err
 	}
-	if !holdsDirt(d, names, types) {
+	if !lost && !holdsDirt(d, names, types) {
 		// The scope has changed, and with it the code hash, which dirties everything.
 		s = append(s, "DROP TABLE IF EXISTS "+r.dialect.Dirty(d.Name), d.CreateDirty())
 	}
 	if len(s) == 1 {
-		return nil
+		return h, nil
 	}
-	return r.ddl(ctx, d.Name, s...)
+	return h, r.ddl(ctx, d.Name, s...)
 }
 
 // holdsDirt reports whether a table of dirt is of windows, or of the owning keys.
@@ -149,9 +164,10 @@ func holdsDirt(d *sqlgen.Derived, names, types []string) bool {
 	return true
 }
 
-// reshape gives the table that is there its columns. Values of a column of
-// another type come with the runs that the new code causes.
-func reshape(d *sqlgen.Derived, md *api.Table) []string {
+// reshape gives the table that is there its columns, and keeps it as it is to be
+// kept. Values of a column of another type come with the runs that the new code
+// causes.
+func reshape(d *sqlgen.Derived, md *api.Table) (s []string) {
 	var have, types []string
 	for _, f := range md.Schema.Fields {
 		have, types = append(have, f.Name), append(types, typeName(f))
@@ -164,32 +180,52 @@ func reshape(d *sqlgen.Derived, md *api.Table) []string {
 		i, w := slices.Index(have, name), slices.Index(d.Columns, name)
 		return i >= 0 && slices.Contains(want, name) && (w < 0 || types[i] == d.Types[w])
 	}
-	var missing []string
-	for _, name := range want {
-		if !slices.Contains(have, name) {
-			missing = append(missing, name)
+	missing := slices.DeleteFunc(slices.Clone(want), func(name string) bool { return slices.Contains(have, name) })
+	switch {
+	case !laidOut(d, md) || slices.ContainsFunc(have, func(name string) bool { return !kept(name) }):
+		return d.Remake(kept)
+	case len(missing) > 0:
+		s = append(s, d.AddColumns(missing))
+	}
+	// What people have written where the spec says nothing stays.
+	if d.Description != "" && md.Description != d.Description || !labelled(d, md) {
+		s = append(s, d.Describe())
+	}
+	var remarks []string
+	for _, f := range md.Schema.Fields {
+		if remark := d.Remarks[f.Name]; remark != "" && sqlgen.Remark(remark) != f.Description {
+			remarks = append(remarks, f.Name)
 		}
 	}
-	allKept := !slices.ContainsFunc(have, func(name string) bool { return !kept(name) })
-	switch {
-	case allKept && len(missing) == 0:
-		return nil
-	case allKept:
-		return []string{d.AddColumns(missing)}
+	if len(remarks) > 0 {
+		s = append(s, d.Explain(remarks))
 	}
-	// A table cannot be replaced by one that is kept by other columns than it.
-	was := *d
-	was.Partition, was.Cluster = "", nil
+	return s
+}
+
+// laidOut reports whether the table is kept by the columns by which it is to be.
+func laidOut(d *sqlgen.Derived, md *api.Table) bool {
+	partition, cluster := d.Layout()
+	var by string
 	if md.TimePartitioning != nil {
-		was.Partition = md.TimePartitioning.Field
+		by = md.TimePartitioning.Field
 	}
+	var together []string
 	if md.Clustering != nil {
-		was.Cluster = md.Clustering.Fields
+		together = md.Clustering.Fields
 	}
-	if was.Partition != "" && !kept(was.Partition) || slices.ContainsFunc(was.Cluster, func(name string) bool { return !kept(name) }) {
-		return d.Anew()
+	return partition == by && slices.Equal(cluster, together)
+}
+
+// labelled reports whether the table has the labels of its spec. Others may have
+// put more on it.
+func labelled(d *sqlgen.Derived, md *api.Table) bool {
+	for name, value := range sqlgen.Labels(d.Labels) {
+		if have, ok := md.Labels[name]; !ok || have != value {
+			return false
+		}
 	}
-	return []string{was.Remake(kept)}
+	return true
 }
 
 func derivedHeadOf(n sqlgen.Name, rows [][]any) (h warehouse.DerivedHead, err error) {

@@ -38,12 +38,16 @@ type rowError struct{ err error }
 func (e *rowError) Error() string { return e.err.Error() }
 func (e *rowError) Unwrap() error { return e.err }
 
-// stage writes the batch's rows under a name of their own. If the stream fails,
+// stage writes the batch's rows under a name of their own, by a file if one is
+// of use, else by the stream. If the stream fails,
 // all of them are written again under another name: what is left under the
 // first one is never read, and expires.
 func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *warehouse.Batch) (staged, error) {
 	if b.Rows == nil {
 		return staged{batch: randomID()}, nil
+	}
+	if s, ok, err := w.stageFile(ctx, t, c, b); ok || err != nil {
+		return s, err
 	}
 	pause, began := w.pauses(), time.Now()
 	for attempt := 1; ; attempt++ {
@@ -116,7 +120,7 @@ func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b 
 			return err
 		}
 	}
-	w.metrics.stagedRows.Add(float64(s.rows))
+	w.metrics.stagedRows.WithLabelValues(byStream).Add(float64(s.rows))
 	s.nullKeys, s.bounds = e.nullKeys, e.bounds(c)
 	return nil
 }
@@ -137,7 +141,7 @@ func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.Descri
 	}
 	rows := int64(len(p.request.rows))
 	to.offset += rows
-	w.metrics.stagedBytes.Add(float64(p.size))
+	w.metrics.stagedBytes.WithLabelValues(byStream).Add(float64(p.size))
 	p.waiting = append(p.waiting, waiting{result, p.request, p.sent})
 	p.sent += rows
 	p.request, p.size = nil, 0

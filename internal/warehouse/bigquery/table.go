@@ -25,9 +25,10 @@ type table struct {
 	def    coretable.Definition // without columns: not read
 	imaged bool                 // the table of images fits the needs
 
-	mu     sync.Mutex      // head, stream; never held over a call
+	mu     sync.Mutex      // head, stream, files; never held over a call
 	head   *coretable.Head // nil: not known
 	stream *stream         // nil: none, or a load has it
+	files  fileCount
 }
 
 // known is the head, if it is known.

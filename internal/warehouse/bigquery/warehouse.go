@@ -112,6 +112,7 @@ type Warehouse struct {
 	writes  *managedwriter.Client
 	metrics *metrics
 	session string // makes the ids of this process's jobs its own
+	files   fileRules
 
 	mu     sync.Mutex // tables
 	tables map[string]*table
@@ -130,7 +131,7 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	if opts.Location == "" {
 		return nil, errors.New("open BigQuery: no location is given: say where its datasets are or are to be, such as EU or europe-west1")
 	}
-	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), tables: map[string]*table{}, counts: map[string]counted{}}
+	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), files: fileDefaults(), tables: map[string]*table{}, counts: map[string]counted{}}
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, fmt.Errorf("register metrics of project %s: %w", opts.Project, err)

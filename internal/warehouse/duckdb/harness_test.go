@@ -37,11 +37,18 @@ func TestRunnerConformance(t *testing.T) {
 		t.Parallel()
 		f := newFile(t)
 		return &warehousetest.RunnerHarness{
-			Harness: f.harness(), Runner: func() warehouse.Runner { return f.w.Runner() }, Spelling: dialect, SQLType: SQLType,
+			Harness: f.harness(), Runner: func() warehouse.Runner { return f.w.Runner() }, Spelling: dialect, SQLType: SQLType, Drop: f.drop,
 			RunPoints:    []string{PointRunBegin, PointRunStaged, PointRunHead, PointRunPublished, PointRunLogged, PointRunCommitted},
 			RunCommitted: PointRunCommitted,
 		}
 	})
+}
+
+func (f *file) drop(t *testing.T, table string) {
+	t.Helper()
+	if _, err := f.w.db.ExecContext(t.Context(), "DROP TABLE "+table); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (f *file) harness() *warehousetest.Harness {

@@ -76,7 +76,7 @@ type run struct {
 	times   []string // event-time columns whose touched ranges are listed
 	changed []bool   // by part
 	rows    schemas.RowCounts
-	orphans int64 // of Deleted: rows that the old code has left
+	orphans bool // the old code has left rows, or some were taken away
 	event   schemas.LoadComplete
 }
 
@@ -165,18 +165,30 @@ func (x *run) takeKeys(ctx context.Context) error {
 	return nil
 }
 
-// sweepOrphans deletes what the new code's parts do not own.
+// sweepOrphans deletes what the new code's parts do not own, and notes whether
+// rows went of which no event tells.
 func (x *run) sweepOrphans(ctx context.Context) error {
-	statement := x.d.Orphans()
-	if !x.step.Forget || statement == "" {
+	if !x.step.Forget {
 		return nil
 	}
-	result, err := x.conn.ExecContext(ctx, statement)
-	if err != nil {
-		return fmt.Errorf("delete rows that nothing owns: %w", err)
+	if statement := x.d.Orphans(); statement != "" {
+		result, err := x.conn.ExecContext(ctx, statement)
+		if err != nil {
+			return fmt.Errorf("delete rows that nothing owns: %w", err)
+		}
+		rows, err := result.RowsAffected()
+		if err != nil {
+			return fmt.Errorf("delete rows that nothing owns: %w", err)
+		}
+		x.orphans = rows > 0
+		x.rows.Deleted += rows
 	}
-	x.orphans, err = result.RowsAffected()
-	x.rows.Deleted += x.orphans
+	result, err := x.conn.ExecContext(ctx, x.d.Told())
+	if err != nil {
+		return fmt.Errorf("read whether rows were taken away: %w", err)
+	}
+	untold, err := result.RowsAffected()
+	x.orphans = x.orphans || untold > 0
 	return err
 }
 
@@ -212,7 +224,7 @@ func (x *run) stage(ctx context.Context) error {
 	}
 	x.rows.Read = x.rows.Inserted + x.rows.Deleted
 	x.rows.Applied = x.rows.Read
-	if x.orphans > 0 || slices.Contains(x.changed, true) {
+	if x.orphans || slices.Contains(x.changed, true) {
 		x.load++
 	}
 	return nil
@@ -395,7 +407,7 @@ func (x *run) announce(ctx context.Context) error {
 		return nil
 	}
 	x.event.Load, x.event.Rows = x.load, x.rows
-	if x.event.All = x.orphans > 0; !x.event.All {
+	if x.event.All = x.orphans; !x.event.All {
 		x.event.Covers = schemas.Covers{EventTimes: x.times}
 		if x.d.KeepImages {
 			x.event.Covers.Changes = append(slices.Clone(x.d.Key), x.d.Changed...)

@@ -63,7 +63,7 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	if h, err = r.takeOverDerived(ctx, conn, d.Name, revision); err != nil {
 		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
 	}
-	if err := r.shape(ctx, conn, d); err != nil {
+	if h, err = r.shape(ctx, conn, d, h); err != nil {
 		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, err)
 	}
 	return h, r.opts.Fault.At(ctx, PointRunAcquired)
@@ -77,10 +77,26 @@ func (r *Runner) beside(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 	return execAll(ctx, conn, r.dialect.CreateDerivedHead(n), r.dialect.InsertDerivedHead(n), r.dialect.CreateLoads(n), r.dialect.CreateNeeds(n), d.CreateDirty())
 }
 
-// shape makes the table, or gives it the columns that it is to have.
-func (r *Runner) shape(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+// shape makes the table, or gives it the columns that it is to have. The head is
+// as it is then: of a table that was taken away by hand, everything has to be
+// computed.
+func (r *Runner) shape(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived, h warehouse.DerivedHead) (warehouse.DerivedHead, error) {
 	r.ddl.Lock()
 	defer r.ddl.Unlock()
+	have, _, err := columnsOf(ctx, conn, d.Name.Dataset, d.Name.Table)
+	if err != nil {
+		return h, err
+	}
+	if len(have) == 0 && h.Absorbed != nil {
+		if err := execAll(ctx, conn, d.Restart(h.Epoch)...); err != nil {
+			return h, err
+		}
+		h = warehouse.DerivedHead{Epoch: h.Epoch, Load: h.Load, Revision: h.Revision, Complete: h.Complete}
+	}
+	return h, r.giveColumns(ctx, conn, d)
+}
+
+func (r *Runner) giveColumns(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
 	if err := execAll(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+r.dialect.Ident(d.Name.Dataset), d.CreateTable()); err != nil {
 		return err
 	}

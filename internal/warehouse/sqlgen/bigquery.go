@@ -2,6 +2,8 @@ package sqlgen
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,11 +50,14 @@ func BigQuery() *Dialect {
 // LabelGeneration is the label of a reader's view that says whose rows it shows.
 const LabelGeneration = "generation"
 
+const labelKind = "millrace"
+
 // Limits of BigQuery's tables.
 const (
 	maxCluster = 4
 	maxKey     = 16
 	maxRemark  = 1024 // bytes of a column's description
+	maxLabel   = 63
 )
 
 // Bind puts literals into a statement in place of @p1, @p2 and so on.
@@ -205,9 +210,13 @@ func bigqueryLayout(l layout) string {
 	if len(l.cluster) > 0 {
 		b.WriteString("\nCLUSTER BY " + strings.Join(l.cluster, ", "))
 	}
-	labels := fmt.Sprintf("('millrace', '%s')", l.kind)
+	labels := fmt.Sprintf("('%s', '%s')", labelKind, l.kind)
 	if l.generation > 0 {
 		labels += fmt.Sprintf(", ('%s', '%d')", LabelGeneration, l.generation)
+	}
+	others := Labels(l.labels)
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		labels += fmt.Sprintf(", ('%s', '%s')", name, others[name])
 	}
 	options := []string{"labels = [" + labels + "]"}
 	if l.description != "" {
@@ -216,14 +225,49 @@ func bigqueryLayout(l layout) string {
 	return b.String() + "\nOPTIONS (" + strings.Join(options, ", ") + ")"
 }
 
+// Labels are the labels of a spec as BigQuery takes them: names begin with a
+// letter, and the platform's own are its own.
+func Labels(said map[string]string) map[string]string {
+	out := make(map[string]string, len(said))
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		key := Label(name)
+		if key == "" || key[0] < 'a' || key[0] > 'z' {
+			key = Label("label_" + key)
+		}
+		if key != labelKind && key != LabelGeneration {
+			out[key] = Label(said[name])
+		}
+	}
+	return out
+}
+
+// Label is the text as a label of BigQuery may be.
+func Label(text string) string {
+	out := strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9', r == '-', r == '_':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '_'
+	}, text)
+	return out[:min(len(out), maxLabel)]
+}
+
 func bigqueryRemark(text string) string {
 	if text == "" {
 		return ""
 	}
+	return " OPTIONS (description = '" + bigqueryEscape(Remark(text), '\'') + "')"
+}
+
+// Remark is as much of a text as fits a column's description.
+func Remark(text string) string {
 	if len(text) > maxRemark {
 		text = strings.ToValidUTF8(text[:maxRemark], "")
 	}
-	return " OPTIONS (description = '" + bigqueryEscape(text, '\'') + "')"
+	return text
 }
 
 // BareType is a type without its parameters, which a query's result has not.

@@ -144,7 +144,7 @@ func (c *Core) CreateView() string {
 		names = append(names, ColOp, ColPos, ColTs, ColLoad, ColUnset)
 	}
 	text := fmt.Sprintf("CREATE OR REPLACE VIEW %s%s AS\nSELECT %s\nFROM %s",
-		c.View(c.Name), c.layout(layout{kind: "view", generation: max(c.Name.Generation, 1)}), strings.Join(names, ", "), c.Base(c.Name))
+		c.View(c.Name), c.layout(layout{kind: "view", description: c.Description, generation: max(c.Name.Generation, 1)}), strings.Join(names, ", "), c.Base(c.Name))
 	if c.Mode != schemas.ModeAppend {
 		text += "\nWHERE NOT " + ColDeleted
 	}

@@ -35,6 +35,10 @@ type Derived struct {
 	// warehouse asks; those that cannot be are left out.
 	Partition string
 	Cluster   []string
+	// Description, Labels and, by column, Remarks are for people.
+	Description string
+	Labels      map[string]string
+	Remarks     map[string]string
 	// Changed are the columns beside Key of which runs keep old and new values;
 	// KeepImages says that they keep any.
 	Changed    []string
@@ -55,7 +59,7 @@ func (d *Derived) list(columns []string) string {
 func (d *Derived) CreateTable() string {
 	var defs []string
 	for i, c := range d.Columns {
-		defs = append(defs, "  "+d.Ident(c)+" "+d.Types[i])
+		defs = append(defs, "  "+d.Ident(c)+" "+d.Types[i]+d.remark(d.Remarks[c]))
 	}
 	if d.Append {
 		defs = append(defs, "  "+ColLoad+" "+d.kind(schemas.Int))
@@ -66,7 +70,7 @@ func (d *Derived) CreateTable() string {
 // tableLayout is how the table is kept: by its windows, and together what has
 // near values of some columns.
 func (d *Derived) tableLayout() layout {
-	l := layout{kind: "derived"}
+	l := layout{kind: "derived", description: d.Description, labels: d.Labels}
 	for i, c := range d.Columns {
 		if t, ok := d.parseType(d.Types[i]); ok && c == d.Partition && t.Kind.IsEventTime() {
 			l.partition, l.partKind = d.Ident(c), t.Kind

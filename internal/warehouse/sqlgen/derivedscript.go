@@ -79,12 +79,15 @@ func (d *Dialect) Owner(n Name, epoch int64) string {
 // which no event has named.
 const KindEmptied = "emptied"
 
-// Anew makes the table anew, without its rows: a table cannot be kept by other
-// columns than it was. The next run of new code tells of it.
-func (d *Derived) Anew() []string {
+// Restart makes of the head one that no run has touched, but for its load number:
+// the table was taken away, and is made again. The first run of all tells of it.
+func (d *Derived) Restart(epoch int64) []string {
+	civil := d.null(schemas.Type{Kind: schemas.DateTime})
 	return []string{
 		fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '', %s)", d.Needs(d.Name), KindEmptied, d.now),
-		"DROP TABLE IF EXISTS " + d.table(), d.CreateTable(),
+		fmt.Sprintf("UPDATE %s SET fence = fence + 1, code_hash = '', absorbed = %s, window_begin = %s, window_frontier = %s, ready = FALSE\nWHERE epoch = %d",
+			d.Head(d.Name), d.toJSON("'null'"), civil, civil, epoch),
+		"DROP TABLE IF EXISTS " + d.Dirty(d.Name), d.CreateDirty(),
 	}
 }
 
@@ -97,9 +100,18 @@ func (d *Derived) AddColumns(names []string) string {
 	return "ALTER TABLE " + d.table() + strings.Join(adds, ",")
 }
 
+// Told takes back that rows were taken away: the run's event tells of it.
+func (d *Derived) Told() string {
+	return fmt.Sprintf("DELETE FROM %s WHERE kind = '%s'", d.Needs(d.Name), KindEmptied)
+}
+
+// Remade is the table that is to take the place of the table.
+func (d *Derived) Remade() string { return d.Name.Table + "__remade" }
+
 // Remake makes the table anew, with the values of the columns that are kept: a
-// column that was dropped cannot be made again under its name.
-func (d *Derived) Remake(kept func(column string) bool) string {
+// column that was dropped cannot be made again under its name, and a table is
+// kept by the columns by which it was made.
+func (d *Derived) Remake(kept func(column string) bool) []string {
 	values := make([]string, 0, len(d.Columns)+1)
 	all := d.Columns
 	if d.Append {
@@ -112,8 +124,47 @@ func (d *Derived) Remake(kept func(column string) bool) string {
 		}
 		values = append(values, value+" AS "+d.Ident(c))
 	}
-	return strings.Replace(d.CreateTable(), "CREATE TABLE IF NOT EXISTS", "CREATE OR REPLACE TABLE", 1) +
-		"\nAS SELECT " + strings.Join(values, ", ") + " FROM " + d.table()
+	next := *d
+	next.Name.Table = d.Remade()
+	return append([]string{
+		"DROP TABLE IF EXISTS " + next.table(),
+		next.CreateTable() + "\nAS SELECT " + strings.Join(values, ", ") + " FROM " + d.table(),
+		"DROP TABLE IF EXISTS " + d.table(),
+	}, d.PutRemade())
+}
+
+// PutRemade puts the remade table into the place of the table, which is gone.
+func (d *Derived) PutRemade() string {
+	return fmt.Sprintf("ALTER TABLE %s RENAME TO %s", d.Qualified(d.Name.Dataset, d.Remade()), d.Ident(d.Name.Table))
+}
+
+// Describe writes down what the table is for.
+func (d *Derived) Describe() string {
+	return fmt.Sprintf("ALTER TABLE %s SET%s", d.table(), strings.ReplaceAll(d.layout(layout{kind: "derived", description: d.Description, labels: d.Labels}), "\n", " "))
+}
+
+// Explain writes down what columns mean.
+func (d *Derived) Explain(columns []string) string {
+	sets := make([]string, len(columns))
+	for i, c := range columns {
+		sets[i] = "\n  ALTER COLUMN " + d.Ident(c) + " SET" + d.remark(d.Remarks[c])
+	}
+	return "ALTER TABLE " + d.table() + strings.Join(sets, ",")
+}
+
+// Layout are the columns by which the table is kept.
+func (d *Derived) Layout() (partition string, cluster []string) {
+	for _, c := range d.Columns {
+		if l := d.tableLayout(); d.Ident(c) == l.partition {
+			partition = c
+		}
+	}
+	for _, c := range d.Cluster {
+		if slices.Contains(d.tableLayout().cluster, d.Ident(c)) {
+			cluster = append(cluster, c)
+		}
+	}
+	return partition, cluster
 }
 
 // AddRunImages adds columns to the table of images.

@@ -44,10 +44,11 @@ func windowRun(t *testing.T) []string {
 	table := &Derived{
 		Dialect: d, Name: n, Columns: []string{"day", "item", "amount"}, Types: []string{"DATE", "STRING", "NUMERIC"}, Key: []string{"day", "item"},
 		Window: "day", Partition: "day", Cluster: []string{"day", "item"}, Changed: []string{"amount"}, KeepImages: true,
+		Description: "what a day's items made", Labels: map[string]string{"Team": "growth", "7": "x"}, Remarks: map[string]string{"item": "it's a name"},
 	}
-	out := append(definitions(table), table.CreateRunChanges(), table.AddRunImages([]string{"amount"}), table.AddColumns([]string{"item"}),
-		table.Remake(func(c string) bool { return c != "amount" }))
-	out = append(out, table.Anew()...)
+	out := append(definitions(table), table.CreateRunChanges(), table.AddRunImages([]string{"amount"}), table.AddColumns([]string{"item"}), table.Describe(), table.Explain([]string{"item"}))
+	out = append(out, table.Remake(func(c string) bool { return c != "amount" })...)
+	out = append(out, table.Restart(3)...)
 	r := newRun(table)
 	r.Owned = []string{"(`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02')", "(`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03')"}
 	query := "SELECT DATE '2024-03-0%d' AS day, 'it\\'s' AS item, CAST(1.5 AS NUMERIC) AS amount -- no end"

@@ -49,7 +49,8 @@ type layout struct {
 	cluster     []string
 	description string
 	kind        string // a label: base, head, log
-	generation  int    // another, of a view: that of the rows that it shows
+	labels      map[string]string
+	generation  int // another, of a view: that of the rows that it shows
 }
 
 // DuckDB is the dialect of DuckDB.

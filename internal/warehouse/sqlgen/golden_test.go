@@ -106,6 +106,9 @@ func scripts(c *Core, h schemas.Position) string {
 	l.Staged, l.Removes, l.MayRun = 0, false, false
 	list = append(list, "-- a load without rows", strings.TrimSuffix(c.Script(l), ";\n"))
 	list = append(list, "-- its columns change", c.AddColumns([]int{0}), c.AlterType(c.Base(c.Name), 0))
+	if c.Description != "" {
+		list = append(list, c.Describe(), c.Explain([]int{0}))
+	}
 	if c.KeepImages {
 		list = append(list, c.AddImageColumns([]int{2, 3}), c.AlterType(c.Changes(c.Name), 2))
 	}

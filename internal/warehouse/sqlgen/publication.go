@@ -34,7 +34,7 @@ func (r *Run) Publish(p Publication) string {
 		if orphans := r.Orphans(); orphans != "" {
 			out = append(out, orphans)
 		}
-		out = append(out, fmt.Sprintf("DELETE FROM %s WHERE kind = '%s'", r.Needs(r.Name), KindEmptied))
+		out = append(out, r.Told())
 	}
 	if len(p.Changed) > 0 {
 		switch {

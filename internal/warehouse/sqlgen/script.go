@@ -96,6 +96,21 @@ func (c *Core) addTo(table string, ords []int, described bool) string {
 	return "ALTER TABLE " + table + strings.Join(adds, ",")
 }
 
+// Describe writes down what the table is for.
+func (c *Core) Describe() string {
+	said := strings.ReplaceAll(c.layout(layout{kind: "core", description: c.Description}), "\n", " ")
+	return "ALTER TABLE " + c.Base(c.Name) + " SET" + said
+}
+
+// Explain writes down what columns mean.
+func (c *Core) Explain(ords []int) string {
+	sets := make([]string, len(ords))
+	for n, i := range ords {
+		sets[n] = "\n  ALTER COLUMN " + c.col(i) + " SET" + c.remark(c.Columns[i].Description)
+	}
+	return "ALTER TABLE " + c.Base(c.Name) + strings.Join(sets, ",")
+}
+
 // CreateDatasets makes the datasets of a table.
 func (d *Dialect) CreateDatasets(names ...string) string {
 	out := make([]string, len(names))

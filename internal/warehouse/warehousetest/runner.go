@@ -17,6 +17,8 @@ type RunnerHarness struct {
 	Spelling warehouse.Spelling
 	// SQLType is the warehouse's word for a type.
 	SQLType func(schemas.Type) string
+	// Drop takes a table away, as a person would.
+	Drop func(t *testing.T, table string)
 	// RunPoints are the points of a Commit in order, of which those from
 	// RunCommitted on lie behind its commit.
 	RunPoints    []string
@@ -51,6 +53,7 @@ func RunRunner(t *testing.T, open func(t *testing.T) *RunnerHarness) {
 		{"ColumnsComeAndGo", runnerColumns},
 		{"ScopeChanges", runnerScope},
 		{"WhatOwnsRowsChanges", runnerOrphans},
+		{"TableTakenAwayByHand", runnerLost},
 		{"ImagesAndNeeds", runnerImages},
 		{"SweepOfChanges", runnerSweep},
 		{"InputsOfEveryKind", runnerInputs},

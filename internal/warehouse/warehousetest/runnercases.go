@@ -216,3 +216,37 @@ func runnerTouched(t *testing.T, h *RunnerHarness) {
 		}
 	}
 }
+
+// A table that a person took away is computed from the beginning, and those who
+// read it hear of it.
+func runnerLost(t *testing.T, h *RunnerHarness) {
+	o := h.windows(t)
+	s := o.step(o.window(1, "2024-03-01 tea 1"), o.window(2, "2024-03-02 cup 2"))
+	s.Head = warehouse.DerivedHead{CodeHash: "1", Absorbed: map[string]int64{"core.payments": 12}, Begin: day0, Frontier: day0.AddDate(0, 0, 2), Ready: true}
+	s.Mark = []warehouse.Dirt{{Window: day0, Mark: 2, Since: day0}}
+	o.commit(t, s)
+	h.Drop(t, o.table.Name)
+	for range 2 { // the process may die behind it
+		o.acquire(t)
+		if o.head.Load != 1 || o.head.Absorbed != nil || o.head.CodeHash != "" || o.head.Ready || !o.head.Begin.IsZero() || !o.head.Frontier.IsZero() {
+			t.Fatalf("head %+v", o.head)
+		}
+		if dirt, _ := o.dirt(t); len(dirt) != 0 {
+			t.Fatalf("dirt %+v", dirt)
+		}
+	}
+	s = o.step()
+	s.Forget = true
+	s.Head.Absorbed = map[string]int64{"core.payments": 12}
+	if done := o.commit(t, s); done.Load != 2 || !done.All {
+		t.Fatalf("event %+v", done)
+	}
+	if done := o.commit(t, o.step(o.window(1, "2024-03-01 tea 1"))); done.Load != 3 || done.All {
+		t.Fatalf("event %+v", done)
+	}
+	o.acquire(t)
+	if o.head.Absorbed["core.payments"] != 12 {
+		t.Fatalf("head %+v", o.head)
+	}
+	o.want(t, "2024-03-01 tea 1")
+}

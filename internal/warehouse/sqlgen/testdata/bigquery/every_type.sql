@@ -35,7 +35,7 @@ CLUSTER BY `id`, `at`
 OPTIONS (labels = [('millrace', 'core')], description = 'it\'s a\ntable');
 
 CREATE OR REPLACE VIEW `core`.`every`
-OPTIONS (labels = [('millrace', 'view'), ('generation', '1')]) AS
+OPTIONS (labels = [('millrace', 'view'), ('generation', '1')], description = 'it\'s a\ntable') AS
 SELECT `id`, `at`, `c_bool`, `c_int64`, `c_float64`, `c_string`, `c_bytes`, `c_date`, `c_time`, `c_timestamp`, `c_datetime`, `c_json`, `c_38_9`, `c_20_0`, `c_39_10`, `c_76_38`, `c_77_0`
 FROM `core__base`.`every`
 WHERE NOT _deleted;
@@ -272,6 +272,11 @@ ALTER TABLE `core__base`.`every`
   ADD COLUMN IF NOT EXISTS `id` INT64 OPTIONS (description = 'the \\ key');
 
 ALTER TABLE `core__base`.`every` ALTER COLUMN `id` SET DATA TYPE INT64;
+
+ALTER TABLE `core__base`.`every` SET OPTIONS (labels = [('millrace', 'core')], description = 'it\'s a\ntable');
+
+ALTER TABLE `core__base`.`every`
+  ALTER COLUMN `id` SET OPTIONS (description = 'the \\ key');
 
 ALTER TABLE `millrace`.`core__every__changes`
   ADD COLUMN IF NOT EXISTS `c_bool` BOOL,

@@ -24,12 +24,12 @@ OPTIONS (labels = [('millrace', 'dirty')]);
 
 CREATE TABLE IF NOT EXISTS `analytics`.`days` (
   `day` DATE,
-  `item` STRING,
+  `item` STRING OPTIONS (description = 'it\'s a name'),
   `amount` NUMERIC
 )
 PARTITION BY `day`
 CLUSTER BY `item`
-OPTIONS (labels = [('millrace', 'derived')]);
+OPTIONS (labels = [('millrace', 'derived'), ('label_7', 'x'), ('team', 'growth')], description = 'what a day\'s items made');
 
 BEGIN TRANSACTION;
 UPDATE `millrace`.`analytics__days__head` SET epoch = epoch + 1, fence = fence + 1, revision = GREATEST(revision, CAST(3 AS INT64))
@@ -57,28 +57,36 @@ ALTER TABLE `millrace`.`analytics__days__changes`
 ALTER TABLE `analytics`.`days`
   ADD COLUMN IF NOT EXISTS `item` STRING;
 
-CREATE OR REPLACE TABLE `analytics`.`days` (
+ALTER TABLE `analytics`.`days` SET OPTIONS (labels = [('millrace', 'derived'), ('label_7', 'x'), ('team', 'growth')], description = 'what a day\'s items made');
+
+ALTER TABLE `analytics`.`days`
+  ALTER COLUMN `item` SET OPTIONS (description = 'it\'s a name');
+
+DROP TABLE IF EXISTS `analytics`.`days__remade`;
+
+CREATE TABLE IF NOT EXISTS `analytics`.`days__remade` (
   `day` DATE,
-  `item` STRING,
+  `item` STRING OPTIONS (description = 'it\'s a name'),
   `amount` NUMERIC
 )
 PARTITION BY `day`
 CLUSTER BY `item`
-OPTIONS (labels = [('millrace', 'derived')])
+OPTIONS (labels = [('millrace', 'derived'), ('label_7', 'x'), ('team', 'growth')], description = 'what a day\'s items made')
 AS SELECT `day` AS `day`, `item` AS `item`, CAST(NULL AS NUMERIC) AS `amount` FROM `analytics`.`days`;
-
-INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at) VALUES ('', 'emptied', '', CURRENT_TIMESTAMP());
 
 DROP TABLE IF EXISTS `analytics`.`days`;
 
-CREATE TABLE IF NOT EXISTS `analytics`.`days` (
-  `day` DATE,
-  `item` STRING,
-  `amount` NUMERIC
-)
-PARTITION BY `day`
-CLUSTER BY `item`
-OPTIONS (labels = [('millrace', 'derived')]);
+ALTER TABLE `analytics`.`days__remade` RENAME TO `days`;
+
+INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at) VALUES ('', 'emptied', '', CURRENT_TIMESTAMP());
+
+UPDATE `millrace`.`analytics__days__head` SET fence = fence + 1, code_hash = '', absorbed = PARSE_JSON('null'), window_begin = CAST(NULL AS DATETIME), window_frontier = CAST(NULL AS DATETIME), ready = FALSE
+WHERE epoch = 3;
+
+DROP TABLE IF EXISTS `millrace`.`analytics__days__dirty`;
+
+CREATE TABLE IF NOT EXISTS `millrace`.`analytics__days__dirty` (window_start DATETIME, mark INT64, backfill BOOL, since TIMESTAMP, cause JSON, error STRING, failures INT64, retry_at TIMESTAMP)
+OPTIONS (labels = [('millrace', 'dirty')]);
 
 -- a run
 CREATE TABLE `millrace_scratch`.`analytics__days__run_s_1__stage` AS
