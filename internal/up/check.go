@@ -159,10 +159,11 @@ func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config,
 	if err != nil {
 		return nil, err
 	}
-	_, more, err := graph.Build(ctx, dialect, specs, tables)
+	built, more, err := graph.Build(ctx, dialect, specs, tables)
 	if err != nil {
 		return nil, fmt.Errorf("check the specs: %w", err)
 	}
+	c.Notes = append(c.Notes, wholesale(built, tables)...)
 	return inFolder(folder, append(faults, more...)), nil
 }
 

@@ -127,6 +127,8 @@ func (s *session) read(ctx context.Context, columns []column, from string) (*res
 // restText is the expression of DuckDB that spells a value as the REST API does.
 func restText(t columnType, expr string) string {
 	switch t.name {
+	case "ARRAY", "STRUCT":
+		return "CAST(to_json(" + restValue(t, expr, 0) + ") AS VARCHAR)"
 	case "BYTES":
 		return "to_base64(" + expr + ")"
 	case "TIMESTAMP":

@@ -22,7 +22,7 @@ func (w *Warehouse) Ensure(ctx context.Context, want warehouse.CoreTable) error 
 	if err != nil {
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
 	}
-	if err := errors.Join(coretable.Check(want), checkSpelling(want)); err != nil {
+	if err := errors.Join(coretable.Check(want, schemas.ModeUpsert), checkSpelling(want), checkUpsert(want)); err != nil {
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
 	}
 	t.ddl.Lock()
@@ -93,10 +93,12 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 	if len(adds) > 0 {
 		s = append(s, c.AddColumns(adds))
 	}
-	if _, staged, err := w.metadata(ctx, sqlgen.Schema, c.Staging()); err != nil {
-		return err
-	} else if !staged {
-		s = append(s, c.CreateStaging())
+	if c.Mode != schemas.ModeUpsert {
+		if _, staged, err := w.metadata(ctx, sqlgen.Schema, c.Staging()); err != nil {
+			return err
+		} else if !staged {
+			s = append(s, c.CreateStaging())
+		}
 	}
 	// The view is compared, and not taken to follow the table: an earlier Ensure
 	// may have died between the two.
@@ -162,11 +164,14 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 			c.Columns[i].Description = ""
 		}
 	}
-	err = w.ddl(ctx, n,
+	s := []string{
 		w.dialect.CreateDatasets(sqlgen.Schema, n.Dataset, n.BaseDataset()),
 		w.dialect.CreateHeadRow(n, want.Mode, key, unsettable), w.dialect.CreateLoads(n), w.dialect.CreateNeeds(n),
-		c.CreateStaging(), c.CreateBase(), c.CreateView())
-	if err != nil {
+	}
+	if c.Mode != schemas.ModeUpsert {
+		s = append(s, c.CreateStaging())
+	}
+	if err = w.ddl(ctx, n, append(s, c.CreateBase(), c.CreateView())...); err != nil {
 		return err
 	}
 	// Another process may have made it first, and otherwise; and there may be

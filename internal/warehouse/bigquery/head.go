@@ -123,6 +123,11 @@ func (w *Warehouse) rewind(ctx context.Context, name string, epoch int64, offset
 	if err != nil {
 		return err
 	}
+	if h.Mode == schemas.ModeUpsert {
+		if err := w.remembers(ctx, t, h, offsets); err != nil {
+			return err
+		}
+	}
 	h = h.Moved(offsets)
 	text, err := encode(h.Offsets)
 	if err != nil {

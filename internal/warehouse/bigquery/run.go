@@ -217,7 +217,7 @@ func (x *run) takeKeys(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read dirty keys: %w", err)
 	}
-	x.Owned = []string{x.OwnedBy(literals)}
+	x.OwnBy(literals)
 	parts := slices.Clone(x.step.Parts)
 	for i, p := range parts {
 		if parts[i].Query = x.OwnKeys(p.Query, literals); len(parts[i].Query) > maxText {

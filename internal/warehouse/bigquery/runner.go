@@ -156,6 +156,13 @@ func (r *Runner) shape(ctx context.Context, d *sqlgen.Derived, h warehouse.Deriv
 		// The scope has changed, and with it the code hash, which dirties everything.
 		s = append(s, "DROP TABLE IF EXISTS "+r.dialect.Dirty(d.Name), d.CreateDirty())
 	}
+	names, types, err = r.columnsOf(ctx, sqlgen.Schema, d.Name.Own("changes"))
+	if err != nil {
+		return h, err
+	}
+	if !d.ImagesFit(names, types) {
+		s = append(s, d.RemakeImages(names, types)...)
+	}
 	if len(s) == 1 {
 		return h, nil
 	}

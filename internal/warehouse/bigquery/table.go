@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	api "google.golang.org/api/bigquery/v2"
@@ -169,9 +170,18 @@ func fieldsOf(md *api.Table) (names, types []string) {
 
 // typeName is a field's type as SQL writes it: the API has older names.
 func typeName(f *api.TableFieldSchema) string {
+	if f.Mode == "REPEATED" {
+		element := *f
+		element.Mode = ""
+		return "ARRAY<" + typeName(&element) + ">"
+	}
 	switch {
-	case f.Mode == "REPEATED":
-		return "ARRAY"
+	case f.Type == "RECORD" || f.Type == "STRUCT":
+		fields := make([]string, len(f.Fields))
+		for i, inner := range f.Fields {
+			fields[i] = sqlgen.BigQuery().Ident(inner.Name) + " " + typeName(inner)
+		}
+		return "STRUCT<" + strings.Join(fields, ", ") + ">"
 	case f.Precision > 0:
 		return fmt.Sprintf("%s(%d, %d)", f.Type, f.Precision, f.Scale)
 	}

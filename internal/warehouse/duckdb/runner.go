@@ -104,6 +104,15 @@ func (r *Runner) giveColumns(ctx context.Context, conn *sql.Conn, d *sqlgen.Deri
 	if err := r.evolve(ctx, conn, d); err != nil {
 		return err
 	}
+	names, types, err := columnsOf(ctx, conn, sqlgen.Schema, d.Name.Own("changes"))
+	if err != nil {
+		return err
+	}
+	if !d.ImagesFit(names, types) {
+		if err := execAll(ctx, conn, d.RemakeImages(names, types)...); err != nil {
+			return err
+		}
+	}
 	return r.redirt(ctx, conn, d)
 }
 
