@@ -64,10 +64,18 @@ type shownKeys struct {
 
 func (s shownKeys) DirtyKeys() string { return s.relation }
 
+func (s shownKeys) DirtyKeyList(owning []string) string {
+	keys := make([]string, len(owning))
+	for i, name := range owning {
+		keys[i] = s.Ident(name)
+	}
+	return "(SELECT (" + strings.Join(keys, ", ") + ") FROM " + s.relation + ")"
+}
+
 func keyRelation(n *graph.Node, spelling warehouse.Spelling, values []string) string {
 	var cols []string
 	for i, name := range n.OwningKey() {
-		text := "'" + strings.ReplaceAll(values[i], "'", "''") + "'"
+		text := spelling.Text(values[i])
 		for _, c := range n.Columns {
 			if strings.EqualFold(c.Name, name) {
 				text = fmt.Sprintf("CAST(%s AS %s)", text, c.SQLType)

@@ -69,12 +69,11 @@ func (b *builder) entry(ctx context.Context, n *Node, in *Input, e spec.Input) {
 	switch {
 	case e.Rebuild:
 		in.Mappings = append(in.Mappings, Mapping{Kind: Everything})
+	case b.upserts(n, in, e):
 	case e.Via != "":
 		b.via(n, in, e)
 	case len(e.Key) > 0:
-		for _, c := range e.Key {
-			b.column(s, e.Field+".key", in.Table, in.Columns, c)
-		}
+		b.scalar(s, e.Field+".key", in.Table, in.Columns, e.Key...)
 		in.Mappings = append(in.Mappings, Mapping{Kind: Keys, Key: e.Key, Changes: e.Key})
 	case e.Dirty != "":
 		b.asked(ctx, n, in, e)
@@ -98,6 +97,29 @@ func (b *builder) entry(ctx context.Context, n *Node, in *Input, e spec.Input) {
 	}
 }
 
+// upserts refuses an entry that needs the changes of a table whose loads keep none.
+func (b *builder) upserts(n *Node, in *Input, e spec.Input) bool {
+	t := b.tables[in.Table]
+	if t == nil || !t.Upsert {
+		return false
+	}
+	var field string
+	switch {
+	case e.Via != "":
+		field = ".via"
+	case len(e.Key) > 0:
+		field = ".key"
+	case e.Dirty != "":
+		field = ".dirty"
+	default:
+		return false
+	}
+	b.unmapped[in] = true
+	b.fault(n.Spec, e.Field+field, in.Table+" is of mode upsert, and its loads do not say which rows they changed",
+		"capture it without mode: upsert, or write on_change: rebuild, which computes everything with each of its loads")
+	return true
+}
+
 // via resolves an entry through another input, once for every way in which
 // that one maps itself.
 func (b *builder) via(n *Node, in *Input, e spec.Input) {
@@ -108,7 +130,7 @@ func (b *builder) via(n *Node, in *Input, e spec.Input) {
 		b.fault(n.Spec, field, fmt.Sprintf("%s.%s is not another input of the query", parts[0], parts[1]), "name the column of an input that this one joins")
 		return
 	}
-	b.column(n.Spec, field, hop.Table, hop.Columns, parts[2])
+	b.scalar(n.Spec, field, hop.Table, hop.Columns, parts[2])
 	on := e.On
 	if on == "" {
 		key := b.key(in.Table)
@@ -121,7 +143,7 @@ func (b *builder) via(n *Node, in *Input, e spec.Input) {
 		}
 		on = key[0]
 	}
-	b.column(n.Spec, e.Field+".on", in.Table, in.Columns, on)
+	b.scalar(n.Spec, e.Field+".on", in.Table, in.Columns, on)
 	found := 0
 	for _, m := range hop.Mappings {
 		if m.Kind == Partitions || m.Kind == Keys {
@@ -177,12 +199,16 @@ func (b *builder) rows(n *Node) {
 	if len(drivers) == 1 {
 		return
 	}
-	found := "none"
+	found, cure := "none", "read one history (history: in the table's configuration) or append table"
 	if len(drivers) > 1 {
 		found = strings.Join(drivers, " and ")
 	}
-	b.queryFault(n.Spec, 0, "append adds the rows of one append-only input, and the query reads "+found,
-		"read one history (history: in the table's configuration) or append table")
+	for _, in := range n.Inputs {
+		if t := b.tables[in.Table]; t != nil && t.Upsert && len(drivers) == 0 {
+			cure = in.Table + " is of mode upsert: write history: beside it in the table's configuration, and read that"
+		}
+	}
+	b.queryFault(n.Spec, 0, "append adds the rows of one append-only input, and the query reads "+found, cure)
 }
 
 func (b *builder) appendOnly(table string) bool {
@@ -257,6 +283,19 @@ func (b *builder) column(s *spec.Spec, field, table string, columns []warehouse.
 	}
 	b.fault(s, field, fmt.Sprintf("%s has no column %s", table, name), "it has "+strings.Join(columnNames(columns), ", "))
 	return false
+}
+
+// scalar checks that a table has columns by which rows can be found: lists and
+// structs are compared by no warehouse as keys have to be, nor is JSON.
+func (b *builder) scalar(s *spec.Spec, field, table string, columns []warehouse.ResultColumn, names ...string) {
+	for _, name := range names {
+		if name == "" || !b.column(s, field, table, columns, name) {
+			continue
+		}
+		if c, _ := find(columns, name); c.Nested() || c.Type.Kind == schemas.JSON {
+			b.fault(s, field, fmt.Sprintf("the column %s of %s is a %s, and rows are not found by such", name, table, c.SQLType), "name columns of single values: text, numbers or times")
+		}
+	}
 }
 
 func (b *builder) unchecked(name string) {

@@ -125,12 +125,15 @@ func (b *builder) sample(n *Node, kind schemas.Kind) string {
 	})
 }
 
-// sampleKeys is a relation like dirty, without rows.
+// sampleKeys is a relation like dirty, of whatever rows. The names of a union are
+// those of its first part, and the types those that its parts share: a null has
+// none of its own.
 func (b *builder) sampleKeys(n *Node) string {
 	for _, in := range n.Inputs {
 		for _, m := range in.Mappings {
 			if m.Kind == Asked {
-				return "(SELECT * FROM (\n" + b.askedOver(in, m) + "\n) AS q(" + strings.Join(b.idents(n.OwningKey()), ", ") + "))"
+				names := b.idents(n.OwningKey())
+				return "(SELECT NULL AS " + strings.Join(names, ", NULL AS ") + " UNION ALL (\n" + b.askedOver(in, m) + "\n))"
 			}
 			if m.Kind != Keys {
 				continue
@@ -179,9 +182,9 @@ func (b *builder) resultColumns(n *Node) {
 			}
 		}
 	}
-	named("unique_key", s.UniqueKey...)
-	named("partition_by", s.PartitionBy)
-	named("cluster_by", s.ClusterBy...)
+	b.scalar(s, "unique_key", "the result", n.Columns, s.UniqueKey...)
+	b.scalar(s, "partition_by", "the result", n.Columns, s.PartitionBy)
+	b.scalar(s, "cluster_by", "the result", n.Columns, s.ClusterBy...)
 	for _, a := range s.Audits {
 		named(a.Field, a.Columns...)
 	}

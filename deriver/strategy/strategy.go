@@ -82,13 +82,13 @@ func (s *Strategy) Keys() warehouse.Part {
 		in := s.node.Input(t.ID())
 		for _, m := range in.Mappings {
 			if m.Kind == graph.Keys && len(in.Mappings) == 1 {
-				return s.where(in.Table, fmt.Sprintf("(%s) IN (SELECT (%s) FROM %s)", s.idents(m.Key), keys, s.DirtyKeys()))
+				return s.where(in.Table, fmt.Sprintf("(%s) IN %s", s.idents(m.Key), s.DirtyKeyList(s.node.OwningKey())))
 			}
 		}
 		return s.whole(in.Table)
 	})
 	if s.asked() && !slices.ContainsFunc(s.node.Query.Tables(), func(t query.Table) bool { return t.Dataset == "" }) {
-		text = fmt.Sprintf("SELECT * FROM (\n%s\n) AS q WHERE (%s) IN (SELECT (%s) FROM %s)", text, keys, keys, s.DirtyKeys())
+		text = fmt.Sprintf("SELECT * FROM (\n%s\n) AS q WHERE (%s) IN %s", text, keys, s.DirtyKeyList(s.node.OwningKey()))
 	}
 	return warehouse.Part{Query: text}
 }

@@ -13,6 +13,7 @@ import (
 	"millrace/deriver/spec"
 	"millrace/deriver/strategy"
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/bigquery"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/schemas"
 )
@@ -113,18 +114,53 @@ query: |
 	n = node(t, d, "name: a.added\nstrategy: append\nquery: SELECT h.id FROM core.history h JOIN core.orders USING (id)")
 	show("the rows of loads 4 to 6", strategy.New(n, d).Rows(3, 6).Query)
 
-	const golden = "testdata/strategies.sql"
+	compareGolden(t, "testdata/strategies.sql", b.String())
+}
+
+func compareGolden(t *testing.T, path, got string) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(golden, []byte(b.String()), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.String() != string(want) {
-		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
+	if got != string(want) {
+		t.Errorf("%s differs; got:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+// A window's bounds are written as the type of the window's column, and the span
+// of an input as that of its event time.
+func TestWindowsHaveTheTypeOfTheirColumn(t *testing.T) {
+	d, err := duckdb.OpenDialect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for column, want := range map[string]string{
+		"booked": "DATE '2024-03-10'", "paid_at": "TIMESTAMP '2024-03-10T05:00:00Z'", "local": "DATETIME '2024-03-10T00:00:00'",
+	} {
+		n := node(t, d, fmt.Sprintf(`
+name: a.days
+window: {size: day, timezone: America/New_York}
+inputs: {core.payments: paid_at}
+query: SELECT %s AS at, @window_start AS start FROM core.payments
+`, column))
+		part := strategy.New(n, bigquery.NewSpelling()).Window(n.Spec.Window.Grid.Civil(time.Date(2024, 3, 10, 0, 0, 0, 0, time.UTC)))
+		if !strings.Contains(part.Query, "SELECT "+column+" AS at, "+want+" AS start") || !strings.Contains(part.Owned, "(`at` >= "+want+" AND ") {
+			t.Errorf("%s: %s, which owns %s", column, part.Query, part.Owned)
+		}
+		if span := "`paid_at` >= TIMESTAMP '2024-03-10T05:00:00Z' AND `paid_at` < TIMESTAMP '2024-03-11T04:00:00Z'"; !strings.Contains(part.Query, span) {
+			t.Errorf("%s: %s does not read %s", column, part.Query, span)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"millrace/internal/warehouse/sqltoken"
 	"millrace/schemas"
@@ -37,9 +38,14 @@ type Spelling interface {
 	// Literal writes a date, an instant or a civil time, in the layouts of
 	// schemas.Touched, as a value of the kind.
 	Literal(kind schemas.Kind, text string) string
+	// Text writes a text.
+	Text(s string) string
 	// DirtyKeys is the relation in which a run finds the keys that it owns. Its
 	// columns are named as the owning columns of the table.
 	DirtyKeys() string
+	// DirtyKeyList is what stands behind IN where a key is compared with those: a
+	// warehouse may put the keys themselves there.
+	DirtyKeyList(owning []string) string
 	// Changes is the relation of a table's changes in the loads above after, up
 	// to and including through: the key's and the kept columns of old and new
 	// images.
@@ -91,6 +97,17 @@ type ResultColumn struct {
 	SQLType     string
 	Type        schemas.Type
 	Description string // for people; of a result's column there is none
+}
+
+// Nested reports whether values of the column are lists, or have fields or keys:
+// rows are not found by such, as not every warehouse can compare them.
+func (c ResultColumn) Nested() bool {
+	for _, word := range []string{"ARRAY<", "STRUCT<", "STRUCT(", "MAP(", "UNION("} {
+		if strings.HasPrefix(c.SQLType, word) {
+			return true
+		}
+	}
+	return strings.HasSuffix(c.SQLType, "]")
 }
 
 // QueryError is a query that the warehouse refuses.

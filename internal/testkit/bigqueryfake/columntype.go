@@ -12,6 +12,7 @@ import (
 type columnType struct {
 	name             string // INT64, NUMERIC, …
 	precision, scale int64  // of NUMERIC and BIGNUMERIC; zero precision: not given
+	inner            string // of ARRAY and STRUCT, what stands between their brackets
 }
 
 // typeNames are GoogleSQL's names with the names that the REST API gives them
@@ -71,6 +72,9 @@ func (t columnType) decimal() bool { return t.name == "NUMERIC" || t.name == "BI
 
 // duck is the type of DuckDB that holds the values.
 func (t columnType) duck() string {
+	if t.nested() {
+		return t.duckNested()
+	}
 	if t.decimal() {
 		precision, scale, asText := t.bounds()
 		if asText {
@@ -89,6 +93,8 @@ func (t columnType) duck() string {
 // String is the type as INFORMATION_SCHEMA writes it.
 func (t columnType) String() string {
 	switch {
+	case t.nested():
+		return t.name + "<" + t.inner + ">"
 	case t.precision == 0:
 		return t.name
 	case t.scale == 0:
@@ -126,6 +132,9 @@ func (c column) field() *bq.TableFieldSchema {
 	if c.required {
 		f.Mode = "REQUIRED"
 	}
+	if c.typ.nested() {
+		c.typ.nestedField(f)
+	}
 	for _, n := range typeNames {
 		if n.sql == c.typ.name {
 			f.Type = n.rest
@@ -137,13 +146,17 @@ func (c column) field() *bq.TableFieldSchema {
 // columnOf reads a column of the REST API.
 func columnOf(f *bq.TableFieldSchema) (column, error) {
 	name := strings.ToUpper(f.Type)
+	if f.Mode == "REPEATED" || name == "RECORD" || name == "STRUCT" {
+		typ, err := nestedOf(f)
+		return column{name: f.Name, typ: typ, required: f.Mode == "REQUIRED", description: f.Description}, err
+	}
 	for _, n := range typeNames {
 		if n.rest == name {
 			name = n.sql
 		}
 	}
 	typ, ok := typeNamed(name)
-	if !ok || f.Mode == "REPEATED" {
+	if !ok {
 		return column{}, fmt.Errorf("field %s: type %s %s is not in the set of this fake", f.Name, f.Mode, f.Type)
 	}
 	typ.precision, typ.scale = f.Precision, f.Scale
@@ -188,6 +201,9 @@ func typeOfDuck(duck string) (columnType, error) {
 		if n.duck == duck {
 			return columnType{name: n.sql}, nil
 		}
+	}
+	if typ, ok, err := nestedOfDuck(duck); ok {
+		return typ, err
 	}
 	if digits, ok := strings.CutPrefix(duck, "DECIMAL("); ok {
 		p, s, _ := strings.Cut(strings.TrimSuffix(digits, ")"), ",")

@@ -128,8 +128,10 @@ func (s *session) createTemp(ctx context.Context, t *table, query string, replac
 	if query == "" {
 		return nil
 	}
-	_, err := s.conn.ExecContext(ctx, "INSERT INTO "+t.physical+" "+query)
-	return err
+	if _, err := s.conn.ExecContext(ctx, "INSERT INTO "+t.physical+" "+query); err != nil {
+		return err
+	}
+	return s.settleArrays(ctx, t.columns, t.physical)
 }
 
 // createPermanent makes a table with its rows. It is seen with them or not at all.
@@ -147,14 +149,18 @@ func (s *session) createPermanent(ctx context.Context, t *table, query string, r
 		if query == "" {
 			return nil
 		}
-		_, err := s.db.ExecContext(ctx, "INSERT INTO "+physical+" "+query)
-		return err
+		if _, err := s.db.ExecContext(ctx, "INSERT INTO "+physical+" "+query); err != nil {
+			return err
+		}
+		return s.settleArrays(ctx, t.columns, physical)
 	}
 	if query != "" && len(s.temps) > 0 {
 		// Temporary tables are this connection's.
 		fill = func(physical string) error {
-			_, err := s.conn.ExecContext(ctx, "INSERT INTO "+physical+" "+query)
-			return err
+			if _, err := s.conn.ExecContext(ctx, "INSERT INTO "+physical+" "+query); err != nil {
+				return err
+			}
+			return s.settleArrays(ctx, t.columns, physical)
 		}
 	}
 	err := s.addTable(ctx, t, replace, fill)

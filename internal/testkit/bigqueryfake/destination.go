@@ -3,6 +3,7 @@ package bigqueryfake
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,9 @@ var partitionLayouts = map[string]string{"HOUR": "2006010215", "DAY": "20060102"
 // deliver writes the result of a query into its destination, in one update that
 // no transaction of a script fences.
 func (s *session) deliver(ctx context.Context, config *bq.JobConfigurationQuery) error {
+	if err := s.settleArrays(ctx, s.last.columns, "temp.bq_result"); err != nil {
+		return err
+	}
 	ref := config.DestinationTable
 	id, decorator, _ := strings.Cut(ref.TableId, "$")
 	if ref.ProjectId != "" && ref.ProjectId != s.opts.Project {
@@ -57,8 +61,13 @@ func (s *session) deliver(ctx context.Context, config *bq.JobConfigurationQuery)
 }
 
 func sameShape(a, b []column) bool {
-	return slices.EqualFunc(a, b, func(x, y column) bool { return strings.EqualFold(x.name, y.name) && x.typ.name == y.typ.name })
+	return slices.EqualFunc(a, b, func(x, y column) bool { return strings.EqualFold(x.name, y.name) && x.typ.bare() == y.typ.bare() })
 }
+
+var digits = regexp.MustCompile(`\([^)]*\)`)
+
+// bare is the type without digits, which results do not have.
+func (t columnType) bare() string { return digits.ReplaceAllString(t.String(), "") }
 
 // deliverNew makes the table with the result's columns.
 func (s *session) deliverNew(ctx context.Context, t *table, config *bq.JobConfigurationQuery, replace bool) error {

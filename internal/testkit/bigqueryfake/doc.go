@@ -21,8 +21,10 @@
 //
 //   - It does not analyze: a comparison of a DATE with a TIMESTAMP, which
 //     BigQuery refuses, is coerced by DuckDB. The GoogleSQL analyzer proves texts.
-//   - Types: the scalar ones, without GEOGRAPHY, INTERVAL, RANGE, STRUCT and
-//     ARRAY as columns. A BIGNUMERIC of more than 38 digits is held as text: it
+//   - Types: the scalar ones, without GEOGRAPHY, INTERVAL and RANGE, and STRUCT and
+//     ARRAY of them, which the write path and load jobs do not take. That they cannot
+//     be compared or grouped, the analyzer knows. Of arrays inside of others a null
+//     stays one. A BIGNUMERIC of more than 38 digits is held as text: it
 //     is stored and read back exactly under its own name, compared for equality
 //     in its shortest spelling, and not computed with.
 //   - JSON keeps the spelling of numbers (2.50, where BigQuery has 2.5).
@@ -41,5 +43,8 @@
 //     or in parts behind it; Cloud Storage, other formats, copies and extracts are refused.
 //   - A variable of a script whose name a column of the statement's tables has is
 //     refused: the service would take the column.
+//   - Changes by key (_CHANGE_TYPE) are joined with the table at once, as if no
+//     max_staleness were set. INSERT and TRUNCATE are refused with the DML that
+//     the service refuses on such a table.
 //   - A cut gRPC connection is the end of that stream with UNAVAILABLE.
 package bigqueryfake

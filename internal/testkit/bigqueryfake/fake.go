@@ -70,7 +70,7 @@ func Start(ctx context.Context, opts Options) (*Fake, error) {
 	if opts.Location == "" {
 		opts.Location = "US"
 	}
-	db, err := openStore(ctx)
+	db, err := openStore(context.WithoutCancel(ctx)) // connections are made as long as the fake runs
 	if err != nil {
 		return nil, fmt.Errorf("start the BigQuery fake: %w", err)
 	}

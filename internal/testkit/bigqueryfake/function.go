@@ -11,14 +11,14 @@ var sameFunctions = map[string]bool{
 	"STRPOS": true, "UPPER": true, "LOWER": true, "TRIM": true, "LTRIM": true, "RTRIM": true, "LENGTH": true, "REPLACE": true,
 	"STARTS_WITH": true, "ENDS_WITH": true, "SUBSTR": true, "ABS": true, "ROUND": true, "FLOOR": true, "CEIL": true, "MOD": true, "SIGN": true,
 	"ROW_NUMBER": true, "RANK": true, "DENSE_RANK": true, "LAG": true, "LEAD": true, "FIRST_VALUE": true, "LAST_VALUE": true,
-	"ANY_VALUE": true, "ARRAY_AGG": true, "REVERSE": true, "LPAD": true, "RPAD": true,
+	"ANY_VALUE": true, "ARRAY_AGG": true, "ARRAY_TO_STRING": true, "REVERSE": true, "LPAD": true, "RPAD": true,
 }
 
 // renamed mean the same under another name. Those that begin with bq_ are
 // macros of this fake.
 var renamed = map[string]string{
 	"COUNTIF": "bq_countif", "LOGICAL_OR": "bool_or", "LOGICAL_AND": "bool_and", "GREATEST": "bq_greatest", "LEAST": "bq_least",
-	"DIV": "bq_div", "SAFE_DIVIDE": "bq_safe_divide", "UNIX_DATE": "bq_unix_date", "UNIX_MICROS": "epoch_us",
+	"ARRAY_LENGTH": "len", "DIV": "bq_div", "SAFE_DIVIDE": "bq_safe_divide", "UNIX_DATE": "bq_unix_date", "UNIX_MICROS": "epoch_us",
 	"UNIX_MILLIS": "bq_unix_millis", "UNIX_SECONDS": "bq_unix_seconds", "TIMESTAMP_MICROS": "make_timestamptz",
 	"TIMESTAMP_MILLIS": "bq_timestamp_millis", "TIMESTAMP_SECONDS": "bq_timestamp_seconds", "DATE_FROM_UNIX_DATE": "bq_date_from_unix_date",
 	"TO_JSON_STRING": "bq_to_json_string", "PARSE_JSON": "bq_parse_json", "TIMESTAMP": "bq_timestamp", "DATETIME": "bq_datetime", "DATE": "bq_date",

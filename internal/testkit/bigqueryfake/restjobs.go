@@ -268,6 +268,13 @@ func cell(typ columnType, v sql.NullString, micros bool) *bq.TableCell {
 	if !v.Valid {
 		return &bq.TableCell{}
 	}
+	if typ.nested() {
+		value, err := nestedCell(typ, v.String, micros)
+		if err != nil {
+			return &bq.TableCell{V: err.Error()} // of a text that restValue wrote
+		}
+		return &bq.TableCell{V: value}
+	}
 	if typ.name == "TIMESTAMP" && !micros {
 		if us, err := strconv.ParseInt(v.String, 10, 64); err == nil {
 			return &bq.TableCell{V: strconv.FormatFloat(float64(us)/1e6, 'E', -1, 64)}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -34,13 +35,21 @@ func (s *session) describe(ctx context.Context, text string) (columns []column, 
 		if c.typ, err = typeOfDuck(typ); err != nil {
 			return nil, refused("column %s: %s", name, err)
 		}
-		if !plainName.MatchString(name) && strings.ContainsAny(name, "()+*' ") {
+		if !plainName.MatchString(name) && strings.ContainsAny(name, "()+*' ") && !s.isColumn(name) {
 			c.name = fmt.Sprintf("f%d_", len(columns))
 		}
 		columns = append(columns, c)
 	}
 	s.wide(columns)
 	return columns, rows.Err()
+}
+
+// isColumn reports whether a table that was read has a column of the name: what
+// looks like an expression may be the name of a column.
+func (s *session) isColumn(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.stats.referenced, func(t *table) bool { return t.index(name) >= 0 })
 }
 
 // wide finds the columns that are a BIGNUMERIC although DuckDB holds text: those
@@ -118,6 +127,8 @@ func (s *session) read(ctx context.Context, columns []column, from string) (*res
 // restText is the expression of DuckDB that spells a value as the REST API does.
 func restText(t columnType, expr string) string {
 	switch t.name {
+	case "ARRAY", "STRUCT":
+		return "CAST(to_json(" + restValue(t, expr, 0) + ") AS VARCHAR)"
 	case "BYTES":
 		return "to_base64(" + expr + ")"
 	case "TIMESTAMP":

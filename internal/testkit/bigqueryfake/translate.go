@@ -36,7 +36,7 @@ WHEN VALUES SELECT FOR TABLESAMPLE PIVOT UNPIVOT WITH OFFSET`)
 var strangers = wordSet(`ILIKE EXCLUDE FILTER SIMILAR GLOB ASOF POSITIONAL RETURNING SUMMARIZE`)
 
 // unsupported are words of GoogleSQL that this fake does not know.
-var unsupported = wordSet(`PIVOT UNPIVOT TABLESAMPLE RECURSIVE COLLATE ROLLUP GROUPING STRUCT ARRAY`)
+var unsupported = wordSet(`PIVOT UNPIVOT TABLESAMPLE RECURSIVE COLLATE ROLLUP GROUPING`)
 
 // duckReserved are names in GoogleSQL that DuckDB keeps for itself.
 var duckReserved = wordSet(`COLUMN USER PRIMARY REFERENCES CHECK PLACING ONLY DO ANALYZE ANALYSE CONSTRAINT FOREIGN SYMMETRIC ASYMMETRIC
@@ -121,6 +121,9 @@ func (t *translator) expr(list []node) (string, error) {
 // next translates what begins at i, and says how many nodes that was.
 func (t *translator) next(list []node, i int) (text string, n int, err error) {
 	at := list[i]
+	if at.open == '<' {
+		return "", 0, invalidQuery("Syntax error: Unexpected \"<\" at [%d:%d]", at.line, at.col)
+	}
 	if at.open != 0 {
 		text, err = t.expr(at.list)
 		return string(at.open) + text + map[byte]string{'(': ")", '[': "]"}[at.open], 1, err
@@ -172,6 +175,8 @@ func (t *translator) word(list []node, i int) (text string, n int, err error) {
 		return quoteName(at.text), 1, nil
 	case strangers[upper] && (next.group() || upper == "ILIKE"), unsupported[upper] && (next.open != 0 || upper == "PIVOT"):
 		return "", 0, refused("%s at [%d:%d] is not in its set", upper, at.line, at.col)
+	case (upper == "STRUCT" || upper == "ARRAY") && next.open != 0:
+		return t.construct(list[i:])
 	case upper == "UNION" || upper == "INTERSECT" || upper == "EXCEPT":
 		return t.set(list, i)
 	case upper == "SELECT" && words(list[i+1:], "AS", "STRUCT"):
@@ -191,14 +196,14 @@ func (t *translator) word(list []node, i int) (text string, n int, err error) {
 		text, err = t.call(at.text, next.list)
 		return text, 2, err
 	}
-	if keywords[upper] {
+	named := i > 0 && list[i-1].word("AS")
+	if keywords[upper] && (!named || upper == "SELECT") {
 		return upper, 1, nil
 	}
-	if upper == "CURRENT_TIMESTAMP" || upper == "CURRENT_DATE" {
+	if !named && (upper == "CURRENT_TIMESTAMP" || upper == "CURRENT_DATE") {
 		text, err = t.special(upper, nil)
 		return text, 1, err
 	}
-	named := i > 0 && list[i-1].word("AS")
 	if literal, ok := t.variable(at.text); ok && !named && !next.word(".") {
 		t.used[strings.ToLower(at.text)] = true
 		return literal, 1, nil
@@ -334,6 +339,9 @@ func typedLiteral(typ columnType, text string) (string, error) {
 func parseType(list []node) (columnType, []node, error) {
 	if len(list) == 0 || list[0].open != 0 || list[0].kind != tokenWord {
 		return columnType{}, nil, invalidQuery("Syntax error: a type is missing")
+	}
+	if list[0].word("ARRAY", "STRUCT") {
+		return parseNested(list)
 	}
 	typ, ok := typeNamed(list[0].text)
 	if !ok {

@@ -3,7 +3,7 @@ package bigqueryfake
 // node is a token, or a group between brackets.
 type node struct {
 	token
-	open byte // '(' or '[' of a group; 0: a token
+	open byte // '(', '[' or, of a type, '<' of a group; 0: a token
 	list []node
 }
 
@@ -28,8 +28,11 @@ func nestUntil(tokens []token, end string) (list []node, rest []token, err error
 		switch {
 		case t.kind == tokenSymbol && t.text == end:
 			return list, tokens[1:], nil
-		case t.is("(", "["):
-			closing := map[string]string{"(": ")", "[": "]"}[t.text]
+		case t.is(">>") && end == ">": // the ends of two types
+			t.text = ">"
+			return list, append([]token{t}, tokens[1:]...), nil
+		case t.is("(", "["), t.is("<") && len(list) > 0 && list[len(list)-1].word("ARRAY", "STRUCT"):
+			closing := map[string]string{"(": ")", "[": "]", "<": ">"}[t.text]
 			inner, after, err := nestUntil(tokens[1:], closing)
 			if err != nil {
 				return nil, nil, err

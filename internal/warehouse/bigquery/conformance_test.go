@@ -21,8 +21,17 @@ import (
 func TestConformance(t *testing.T) {
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
-		p := newProject(t)
+		p := conformanceProject(t)
 		p.stageSnapshotsByFile() // and the rest by the stream
+		return p.harness()
+	})
+}
+
+func TestUpsertConformance(t *testing.T) {
+	warehousetest.RunUpserts(t, func(t *testing.T) *warehousetest.Harness {
+		t.Parallel()
+		p := newProject(t)
+		p.stageSnapshotsByFile() // which does not become it
 		return p.harness()
 	})
 }
@@ -30,7 +39,7 @@ func TestConformance(t *testing.T) {
 func TestRunnerConformance(t *testing.T) {
 	warehousetest.RunRunner(t, func(t *testing.T) *warehousetest.RunnerHarness {
 		t.Parallel()
-		p := newProject(t)
+		p := conformanceProject(t)
 		points, committed := RunPoints()
 		var of *Warehouse
 		var runner *Runner
@@ -41,6 +50,16 @@ func TestRunnerConformance(t *testing.T) {
 					of, runner = p.w, p.w.newRunner(RunnerOptions{})
 				}
 				return runner
+			},
+			Nested: warehousetest.Nested{
+				List: func(element string) string { return "ARRAY<" + element + ">" },
+				Struct: func(fields ...[2]string) string {
+					return "STRUCT<" + warehousetest.Fields("`%[1]s` %[2]s", fields) + ">"
+				},
+				Value: func(fields ...[2]string) string {
+					return "STRUCT(" + warehousetest.Fields("%[2]s AS %[1]s", fields) + ")"
+				},
+				JSON: func(expr string) string { return "TO_JSON_STRING(" + expr + ")" },
 			},
 		}
 	})
@@ -71,9 +90,10 @@ func (p *project) harness() *warehousetest.Harness {
 	}
 }
 
-// project is a fake project and the process that writes it.
+// project is a project, mostly in a fake, and the process that writes it.
 type project struct {
-	fake   *bigqueryfake.Fake
+	fake   *bigqueryfake.Fake // nil: it is another's
+	opts   Options            // of another's
 	w      *Warehouse
 	faults fault.Plan
 	files  fileRules
@@ -106,13 +126,19 @@ func newProjectWith(t *testing.T, opts bigqueryfake.Options) *project {
 	return p
 }
 
+func fakeOptions(fake *bigqueryfake.Fake) Options {
+	return Options{Project: fake.Project(), Location: "US", Jobs: fake.ClientOptions(), Writes: fake.WriteOptions(), RetryWait: time.Millisecond}
+}
+
 func (p *project) open(t *testing.T) {
 	t.Helper()
+	opts := p.opts
+	if p.fake != nil {
+		opts = fakeOptions(p.fake)
+	}
+	opts.Fault = p.faults.Hook
 	var err error
-	p.w, err = Open(t.Context(), Options{
-		Project: p.fake.Project(), Location: "US", Jobs: p.fake.ClientOptions(), Writes: p.fake.WriteOptions(), RetryWait: time.Millisecond, Fault: p.faults.Hook,
-	})
-	if err != nil {
+	if p.w, err = Open(t.Context(), opts); err != nil {
 		t.Fatal(err)
 	}
 	p.w.files = p.files
@@ -136,7 +162,10 @@ func (p *project) rows(t *testing.T, table warehouse.CoreTable) (out []warehouse
 	}
 	n.Generation = head.Generation
 	meta := "_pos, _born, _deleted, '' AS op, _unset, _load"
-	if table.Mode == schemas.ModeAppend {
+	switch table.Mode {
+	case schemas.ModeUpsert:
+		meta = "_pos, '' AS born, FALSE AS deleted, '' AS op, '' AS _unset, _load"
+	case schemas.ModeAppend:
 		meta = "_pos, '' AS born, FALSE AS deleted, _op, _unset, _load"
 	}
 	for _, r := range p.read(t, n, "SELECT "+meta+", "+p.selectList(table.Columns)+" FROM "+p.w.dialect.Base(n)) {

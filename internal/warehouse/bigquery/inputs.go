@@ -17,25 +17,27 @@ import (
 // Inputs is described at warehouse.Runner. It is one job, however many tables
 // there are: each costs what its least statement costs.
 func (r *Runner) Inputs(ctx context.Context, tables []string) (map[string]warehouse.InputState, error) {
-	var queries []string
+	names := make([]sqlgen.Name, len(tables))
+	kinds := map[int]bool{}
 	for i, table := range tables {
-		n, err := r.dialect.ParseName(table)
-		if err != nil {
+		var err error
+		if names[i], err = r.dialect.ParseName(table); err != nil {
 			return nil, err
 		}
-		derived, there, err := r.isDerived(ctx, n)
+		derived, there, err := r.isDerived(ctx, names[i])
 		if err != nil {
 			return nil, fmt.Errorf("describe the head of %s: %w", table, err)
 		}
 		if there {
-			queries = append(queries, fmt.Sprintf("SELECT %d AS i, load, complete_time, ready, swept FROM (\n%s\n)", i, r.dialect.ReadInput(n, derived)))
+			kinds[i] = derived
 		}
 	}
 	out := make(map[string]warehouse.InputState)
-	if len(queries) == 0 {
+	if len(kinds) == 0 {
 		return out, nil
 	}
-	rows, err := r.query(ctx, sqlgen.Name{Dataset: sqlgen.Schema, Table: "inputs"}, strings.Join(queries, "\nUNION ALL\n"))
+	text := r.dialect.ReadInputs(names, func(i int) (derived, there bool) { derived, there = kinds[i]; return derived, there })
+	rows, err := r.query(ctx, sqlgen.Name{Dataset: sqlgen.Schema, Table: "inputs"}, text)
 	if err != nil {
 		return nil, fmt.Errorf("read the heads of %s: %w", strings.Join(tables, ", "), err)
 	}
@@ -151,8 +153,14 @@ func (r *Runner) sweep(ctx context.Context, n sqlgen.Name) error {
 		}
 		least = min(least, h.Absorbed[n.String()])
 	}
-	if least == 0 {
-		return nil
+	// A reader that is behind what is gone has yet to find that out.
+	derived, _, err := r.isDerived(ctx, n)
+	if err != nil {
+		return err
+	}
+	rows, err := r.query(ctx, n, r.dialect.ReadInput(n, derived))
+	if err != nil || least == 0 || len(rows) != 1 || least <= number(rows[0][3]) {
+		return err
 	}
 	_, err = r.run(ctx, task{
 		what: "sweep", table: n.String(), id: r.jobID("sweep", n, randomID()), attempts: 1,

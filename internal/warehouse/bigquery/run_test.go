@@ -195,8 +195,8 @@ func TestMoreKeysThanLiterals(t *testing.T) {
 			s := &warehouse.Step{
 				Table: table, Epoch: d.head.Epoch, Load: d.head.Load, Head: d.head, WasHash: d.head.CodeHash, Mode: mode, ByKeys: true, KeyMark: 1, StartedAt: time.Now(),
 				MarkKeys: []string{fmt.Sprintf("SELECT x FROM UNNEST(GENERATE_ARRAY(%d, %d)) AS x", from, to)},
-				Parts: []warehouse.Part{{Query: fmt.Sprintf("SELECT q.k AS k, 1 AS n FROM (SELECT k FROM UNNEST(GENERATE_ARRAY(1, %d)) AS k) AS q WHERE (`k`) IN (SELECT (`k`) FROM %s)",
-					rows, NewSpelling().DirtyKeys())}},
+				Parts: []warehouse.Part{{Query: fmt.Sprintf("SELECT q.k AS k, 1 AS n FROM (SELECT k FROM UNNEST(GENERATE_ARRAY(1, %d)) AS k) AS q WHERE (`k`) IN %s",
+					rows, NewSpelling().DirtyKeyList(table.Owning))}},
 			}
 			done, err := d.runner.Commit(t.Context(), s)
 			if err != nil {
@@ -260,7 +260,7 @@ func TestCapOnBilledBytes(t *testing.T) {
 	}
 	d.runner = p.w.newRunner(RunnerOptions{MaxBytesBilled: 1, Batch: true})
 	err := d.commit(t.Context(), t, 2)
-	if err == nil || !strings.Contains(err.Error(), "raise the cap on billed bytes") {
+	if err == nil || !strings.Contains(err.Error(), hintCap) {
 		t.Fatalf("got %v", err)
 	}
 	d.runner = p.w.newRunner(RunnerOptions{})

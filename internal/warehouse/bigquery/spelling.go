@@ -1,7 +1,6 @@
 package bigquery
 
 import (
-	"fmt"
 	"strings"
 
 	"millrace/internal/warehouse"
@@ -29,9 +28,15 @@ func (s Spelling) Literal(kind schemas.Kind, text string) string {
 // place.
 func (s Spelling) DirtyKeys() string { return sqlgen.AnyDirtyKeys }
 
+// DirtyKeyList is described at warehouse.Spelling. The Runner puts the keys or a
+// query of them in its place.
+func (s Spelling) DirtyKeyList([]string) string { return sqlgen.AnyDirtyKeyList }
+
+// Text is described at warehouse.Spelling.
+func (s Spelling) Text(text string) string { return s.dialect.Text(text) }
+
 // Changes is described at warehouse.Spelling.
 func (s Spelling) Changes(table string, after, through int64) string {
 	dataset, name, _ := strings.Cut(table, ".")
-	changes := s.dialect.Changes(sqlgen.Name{Dataset: dataset, Table: name})
-	return fmt.Sprintf("(SELECT * EXCEPT (_load, _image) FROM %s WHERE _load > %d AND _load <= %d)", changes, after, through)
+	return s.dialect.ChangesBetween(sqlgen.Name{Dataset: dataset, Table: name}, after, through)
 }

@@ -198,6 +198,14 @@ func (d *Dialect) Literal(kind schemas.Kind, text string) string {
 // DirtyKeys is described at warehouse.Spelling.
 func (d *Dialect) DirtyKeys() string { return sqlgen.RunKeys }
 
+// DirtyKeyList is described at warehouse.Spelling.
+func (d *Dialect) DirtyKeyList(owning []string) string {
+	return sqlgen.KeyList(sqlgen.DuckDB(), owning, sqlgen.RunKeys)
+}
+
+// Text is described at warehouse.Spelling.
+func (d *Dialect) Text(s string) string { return quoteText(s) }
+
 // Changes is described at warehouse.Spelling.
 func (d *Dialect) Changes(table string, after, through int64) string {
 	return fmt.Sprintf("(SELECT * EXCLUDE (_load, _image) FROM %s WHERE _load > %d AND _load <= %d)", ownTable(table, "changes"), after, through)

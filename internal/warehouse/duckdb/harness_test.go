@@ -40,6 +40,12 @@ func TestRunnerConformance(t *testing.T) {
 			Harness: f.harness(), Runner: func() warehouse.Runner { return f.w.Runner() }, Spelling: dialect, SQLType: SQLType, Drop: f.drop,
 			RunPoints:    []string{PointRunBegin, PointRunStaged, PointRunHead, PointRunPublished, PointRunLogged, PointRunCommitted},
 			RunCommitted: PointRunCommitted,
+			Nested: warehousetest.Nested{
+				List:   func(element string) string { return element + "[]" },
+				Struct: func(fields ...[2]string) string { return "STRUCT(" + warehousetest.Fields("%[1]s %[2]s", fields) + ")" },
+				Value:  func(fields ...[2]string) string { return "{" + warehousetest.Fields("'%[1]s': %[2]s", fields) + "}" },
+				JSON:   func(expr string) string { return "CAST(to_json(" + expr + ") AS VARCHAR)" },
+			},
 		}
 	})
 }

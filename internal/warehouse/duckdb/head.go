@@ -6,38 +6,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
 
-// head is the row of a head, with what a Head does not show.
-type head struct {
-	warehouse.Head
-	name       string
-	mode       schemas.Mode
-	key        []string
-	unsettable []string
-	generation int
-	// ended is the greatest end of a snapshot that has removed what vanished. It
-	// may lie below the least of the marks while a dead letter is unresolved, and
-	// below the horizon, which truncates raise too.
-	ended schemas.Position
-	over  bool // a snapshot ended with the batch that led to this head
-}
-
-func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name) (head, error) {
-	var h head
+func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name) (coretable.Head, error) {
+	var h coretable.Head
 	var key, offsets, marks, horizon, completePos, ended, unsettable string
 	var completeTime sql.NullTime
 	found := false
 	err := each(ctx, conn, w.dialect.ReadHead(n), func(rows *sql.Rows) error {
 		found = true
-		return rows.Scan(&h.name, &h.mode, &key, &h.Epoch, &h.Load, &h.Topic, &h.TopicID, &offsets, &marks, &horizon,
-			&completePos, &completeTime, &ended, &h.Snapshot.Running, &h.Snapshot.Done, &unsettable, &h.generation)
+		return rows.Scan(&h.Name, &h.Mode, &key, &h.Epoch, &h.Load, &h.Topic, &h.TopicID, &offsets, &marks, &horizon,
+			&completePos, &completeTime, &ended, &h.Snapshot.Running, &h.Snapshot.Done, &unsettable, &h.Generation)
 	})
 	if err != nil {
 		return h, fmt.Errorf("read the head of %s: %w", n, err)
@@ -49,10 +34,10 @@ func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name)
 		h.Complete.Time = completeTime.Time.UTC()
 	}
 	err = errors.Join(
-		json.Unmarshal([]byte(key), &h.key), json.Unmarshal([]byte(offsets), &h.Offsets),
-		json.Unmarshal([]byte(marks), &h.Marks), json.Unmarshal([]byte(unsettable), &h.unsettable),
+		json.Unmarshal([]byte(key), &h.Key), json.Unmarshal([]byte(offsets), &h.Offsets),
+		json.Unmarshal([]byte(marks), &h.Marks), json.Unmarshal([]byte(unsettable), &h.Unsettable),
 		h.Horizon.UnmarshalText([]byte(horizon)), h.Complete.Pos.UnmarshalText([]byte(completePos)),
-		h.ended.UnmarshalText([]byte(ended)))
+		h.Ended.UnmarshalText([]byte(ended)))
 	if err != nil {
 		return h, fmt.Errorf("decode the head of %s: %w", n, err)
 	}
@@ -60,7 +45,7 @@ func (w *Warehouse) readHead(ctx context.Context, conn *sql.Conn, n sqlgen.Name)
 }
 
 // parameters are those of Advance.
-func (h *head) parameters(load, epoch int64) ([]any, error) {
+func parameters(h coretable.Head, load, epoch int64) ([]any, error) {
 	offsets, err := encode(h.Offsets)
 	if err != nil {
 		return nil, fmt.Errorf("encode offsets: %w", err)
@@ -71,7 +56,7 @@ func (h *head) parameters(load, epoch int64) ([]any, error) {
 	}
 	complete := sql.NullTime{Time: h.Complete.Time, Valid: !h.Complete.Time.IsZero()}
 	return []any{
-		offsets, marks, h.Horizon.String(), h.Complete.Pos.String(), complete, h.ended.String(), h.Snapshot.Running, h.Snapshot.Done, load, epoch,
+		offsets, marks, h.Horizon.String(), h.Complete.Pos.String(), complete, h.Ended.String(), h.Snapshot.Running, h.Snapshot.Done, load, epoch,
 	}, nil
 }
 
@@ -104,7 +89,7 @@ func (w *Warehouse) Acquire(ctx context.Context, table, topic, topicID string) (
 	}
 }
 
-func (w *Warehouse) takeOver(ctx context.Context, conn *sql.Conn, n sqlgen.Name, topic, topicID string) (h head, err error) {
+func (w *Warehouse) takeOver(ctx context.Context, conn *sql.Conn, n sqlgen.Name, topic, topicID string) (h coretable.Head, err error) {
 	if err := w.opts.Fault.At(ctx, PointAcquireBegin); err != nil {
 		return h, err
 	}
@@ -151,15 +136,14 @@ func (w *Warehouse) Rewind(ctx context.Context, table string, epoch int64, offse
 		if err != nil {
 			return err
 		}
-		maps.Copy(h.Offsets, offsets)
-		text, err := encode(h.Offsets)
+		text, err := encode(h.Moved(offsets).Offsets)
 		if err != nil {
 			return fmt.Errorf("encode offsets: %w", err)
 		}
 		return exactlyOne(conn.ExecContext(ctx, w.dialect.MoveOffsets(t.name), text, epoch))
 	})
 	if err != nil {
-		return fmt.Errorf("rewind %s: %w", table, w.fenced(ctx, conn, t.name, err, func(h head) bool { return h.Epoch != epoch }))
+		return fmt.Errorf("rewind %s: %w", table, w.fenced(ctx, conn, t.name, err, func(h coretable.Head) bool { return h.Epoch != epoch }))
 	}
 	return nil
 }
@@ -167,7 +151,7 @@ func (w *Warehouse) Rewind(ctx context.Context, table string, epoch int64, offse
 // fenced gives the error of a write its meaning: if the head was not the
 // writer's, or another write came first and now lost says that it is no longer,
 // the writer is fenced. Anything else is what it was.
-func (w *Warehouse) fenced(ctx context.Context, conn *sql.Conn, n sqlgen.Name, err error, lost func(head) bool) error {
+func (w *Warehouse) fenced(ctx context.Context, conn *sql.Conn, n sqlgen.Name, err error, lost func(coretable.Head) bool) error {
 	if errors.Is(err, errNotOne) {
 		return fmt.Errorf("%w: %w", warehouse.ErrFenced, err)
 	}

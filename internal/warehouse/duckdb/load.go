@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -49,7 +50,7 @@ func (w *Warehouse) Load(ctx context.Context, b *warehouse.Batch) (schemas.LoadC
 }
 
 func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.LoadComplete, err error) {
-	if err := checkBatch(b); err != nil {
+	if err := coretable.CheckBatch(b); err != nil {
 		return done, err
 	}
 	conn, leave, err := w.writer(ctx)
@@ -62,7 +63,7 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 		return done, err
 	}
 	defer release()
-	core, kept, err := w.core(t, b.Table)
+	core, kept, err := t.def.Core(w.dialect, t.name, b.Table)
 	if err != nil {
 		return done, err
 	}
@@ -79,26 +80,9 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 	}
 	err = tx(ctx, conn, func() error { return l.run(ctx) })
 	if err != nil {
-		return done, w.fenced(ctx, conn, t.name, err, func(h head) bool { return h.Epoch != b.Epoch || h.Load != b.Load-1 })
+		return done, w.fenced(ctx, conn, t.name, err, func(h coretable.Head) bool { return h.Epoch != b.Epoch || h.Load != b.Load-1 })
 	}
 	return l.event, w.opts.Fault.At(ctx, PointLoadCommitted)
-}
-
-func checkBatch(b *warehouse.Batch) error {
-	if b.Partitions <= 0 {
-		return errors.New("batch without its topic's number of partitions")
-	}
-	for p := range b.Marks {
-		if p < 0 || p >= b.Partitions {
-			return fmt.Errorf("mark of partition %d of %d", p, b.Partitions)
-		}
-	}
-	for _, r := range b.Ranges {
-		if r.Partition < 0 || r.Partition >= b.Partitions || r.From < 0 || r.To < r.From {
-			return fmt.Errorf("offsets %d to %d of partition %d of %d", r.From, r.To, r.Partition, b.Partitions)
-		}
-	}
-	return nil
 }
 
 // load is one load on its way.
@@ -110,8 +94,8 @@ type load struct {
 	batch  *warehouse.Batch
 	now    time.Time
 	staged int64
-	was    head
-	next   head
+	was    coretable.Head
+	next   coretable.Head
 	event  schemas.LoadComplete
 }
 
@@ -124,11 +108,7 @@ func (l *load) prepare(ctx context.Context) (err error) {
 	if _, err := l.conn.ExecContext(ctx, l.core.CreateEffect()); err != nil {
 		return fmt.Errorf("make the effect: %w", err)
 	}
-	c := l.batch.Counts
-	if c.Read != c.Folded+c.Quarantined+l.staged { // G11
-		return fmt.Errorf("%d changes were read, but %d folded, %d quarantined and %d staged", c.Read, c.Folded, c.Quarantined, l.staged)
-	}
-	return nil
+	return coretable.CheckCounts(l.batch.Counts, l.staged) // G11
 }
 
 // drop frees the stage. An error is of no concern: the next load of the
@@ -145,7 +125,7 @@ func (l *load) run(ctx context.Context) (err error) {
 	if l.was.Epoch != l.batch.Epoch || l.was.Load != l.batch.Load-1 {
 		return fmt.Errorf("the head is at load %d of epoch %d: %w", l.was.Load, l.was.Epoch, warehouse.ErrFenced)
 	}
-	if l.next, err = l.was.after(l.batch, l.core.Horizons()); err != nil {
+	if l.next, err = l.was.After(l.batch, l.core.Horizons()); err != nil {
 		return err
 	}
 	if err := l.advance(ctx); err != nil {
@@ -177,7 +157,7 @@ func (l *load) run(ctx context.Context) (err error) {
 
 // advance moves the head, and by that fences (G5).
 func (l *load) advance(ctx context.Context) error {
-	args, err := l.next.parameters(l.batch.Load, l.batch.Epoch)
+	args, err := parameters(l.next, l.batch.Load, l.batch.Epoch)
 	if err == nil {
 		err = exactlyOne(l.conn.ExecContext(ctx, l.dialect.Advance(l.core.Name), args...))
 	}
@@ -253,7 +233,7 @@ func (l *load) write(ctx context.Context) error {
 // snapshotRuns notes that a snapshot runs, once rows that it read were written.
 // Rows of an old snapshot that are replayed write nothing.
 func (l *load) snapshotRuns(ctx context.Context, read int64) error {
-	if !l.batch.Snapshotting || read == 0 || l.next.Snapshot.Running || l.next.over {
+	if !l.batch.Snapshotting || read == 0 || l.next.Snapshot.Running || l.next.Over {
 		return nil
 	}
 	l.next.Snapshot.Running = true

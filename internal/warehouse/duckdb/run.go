@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -92,9 +93,9 @@ func (x *run) prepare(ctx context.Context) error {
 		}
 		switch {
 		case !slices.Contains(x.d.Columns, column): // it is taken up when the column comes
-		case kind == needEventTime && !slices.Contains(x.times, column):
+		case kind == coretable.NeedEventTime && !slices.Contains(x.times, column):
 			x.times = append(x.times, column)
-		case kind == needChange:
+		case kind == coretable.NeedChange:
 			x.d.KeepImages = true
 			if !slices.Contains(x.d.Key, column) {
 				x.d.Changed = append(x.d.Changed, column)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -102,6 +103,15 @@ func (r *Runner) giveColumns(ctx context.Context, conn *sql.Conn, d *sqlgen.Deri
 	}
 	if err := r.evolve(ctx, conn, d); err != nil {
 		return err
+	}
+	names, types, err := columnsOf(ctx, conn, sqlgen.Schema, d.Name.Own("changes"))
+	if err != nil {
+		return err
+	}
+	if !d.ImagesFit(names, types) {
+		if err := execAll(ctx, conn, d.RemakeImages(names, types)...); err != nil {
+			return err
+		}
 	}
 	return r.redirt(ctx, conn, d)
 }
@@ -360,10 +370,8 @@ func (r *Runner) SetNeeds(ctx context.Context, table, spec string, k warehouse.K
 	}
 	defer leave()
 	var rows []string
-	for kind, columns := range map[string][]string{needEventTime: k.EventTimes, needChange: k.Changes} {
-		for _, c := range columns {
-			rows = append(rows, fmt.Sprintf("(%s, %s, %s, now())", r.dialect.Text(spec), r.dialect.Text(kind), r.dialect.Text(c)))
-		}
+	for _, n := range coretable.Needs(spec, k) {
+		rows = append(rows, fmt.Sprintf("(%s, %s, %s, now())", r.dialect.Text(n.Spec), r.dialect.Text(n.Kind), r.dialect.Text(n.Column)))
 	}
 	err = tx(ctx, conn, func() error {
 		statements := []string{"DELETE FROM " + r.dialect.Needs(n) + " WHERE spec = " + r.dialect.Text(spec)}

@@ -5,10 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -31,11 +31,11 @@ func (w *Warehouse) Succeed(ctx context.Context, s *warehouse.Succession) (done 
 	}
 	unlock := func() {}
 	defer func() { unlock() }() // after the commit
-	err = w.define(ctx, s.Table.Name, func(conn *sql.Conn, n sqlgen.Name, def *definition) error {
+	err = w.define(ctx, s.Table.Name, func(conn *sql.Conn, n sqlgen.Name, def *coretable.Definition) error {
 		if from != nil {
 			from.mu.Lock()
 			unlock = from.mu.Unlock
-			from.def = definition{} // it is read again, if it is still there
+			from.def = coretable.Definition{} // it is read again, if it is still there
 		}
 		u := &succession{Warehouse: w, s: s, conn: conn, name: n, def: def}
 		if err := u.run(ctx); err != nil {
@@ -89,7 +89,7 @@ func (w *Warehouse) renumber(ctx context.Context, from *table, s *warehouse.Succ
 }
 
 // follows is ErrFenced if the head is not the one that the step was made for.
-func follows(s *warehouse.Succession, h head) error {
+func follows(s *warehouse.Succession, h coretable.Head) error {
 	if h.Epoch != s.Epoch || h.Load != s.Load-1 {
 		return fmt.Errorf("the head is at load %d of epoch %d: %w", h.Load, h.Epoch, warehouse.ErrFenced)
 	}
@@ -102,7 +102,7 @@ type succession struct {
 	s     *warehouse.Succession
 	conn  *sql.Conn
 	name  sqlgen.Name
-	def   *definition // as it was, and then as it is
+	def   *coretable.Definition // as it was, and then as it is
 	event schemas.LoadComplete
 }
 
@@ -114,7 +114,7 @@ func (u *succession) run(ctx context.Context) error {
 	if err := follows(u.s, was); err != nil {
 		return err
 	}
-	var next head
+	var next coretable.Head
 	if u.s.From == "" {
 		next, err = u.stay(ctx, was)
 	} else {
@@ -123,13 +123,12 @@ func (u *succession) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	next.Load = u.s.Load
 	if err := u.advance(ctx, next); err != nil {
 		return err
 	}
 	// Images of rows with another key are of no use to anybody: what the load
 	// touched is everything.
-	u.def.images = nil
+	u.def.Images = nil
 	if err := execAll(ctx, u.conn, "DROP TABLE IF EXISTS "+u.dialect.Changes(u.name)); err != nil {
 		return err
 	}
@@ -139,55 +138,25 @@ func (u *succession) run(ctx context.Context) error {
 	return u.log(ctx, next)
 }
 
-// stay keeps the rows, and gives the table the key and the columns of the next
-// generation. A column whose type cannot take the new one keeps its values
-// under another name.
-func (u *succession) stay(ctx context.Context, was head) (head, error) {
-	next := was
-	next.key, next.Topic, next.TopicID = u.s.Table.Key, u.s.Topic, u.s.TopicID
-	next.Offsets, next.Marks = map[int32]int64{}, map[int32]warehouse.Mark{}
-	for i := range u.def.columns {
-		u.def.columns[i].Key = false
+// stay keeps the rows where they are, and gives the table the key and the
+// columns of the next generation.
+func (u *succession) stay(ctx context.Context, was coretable.Head) (coretable.Head, error) {
+	old := *u.def
+	next, err := old.Stay(u.dialect, u.s)
+	if err != nil {
+		return was, err
 	}
-	for _, col := range u.s.Table.Columns {
-		i := columnIndex(u.def.columns, col.Name)
-		if i < 0 {
-			continue
-		}
-		if _, ok := u.dialect.Fit(u.def.columns[i].Type, col.Type); ok {
-			continue
-		}
-		old := schemas.GenerationName(col.Name, u.s.Generation-1)
-		if err := execAll(ctx, u.conn, fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
-			u.dialect.Base(u.named()), u.dialect.Ident(col.Name), u.dialect.Ident(old))); err != nil {
-			return next, err
-		}
-		u.def.columns[i].Name = old
+	next.Generation = old.Generation
+	if err := u.alter(ctx, u.conn, u.name, old, next); err != nil {
+		return was, err
 	}
-	if err := u.evolve(ctx, u.conn, u.name, u.s.Table, u.def); err != nil {
-		return next, err
-	}
-	for i := range u.def.columns {
-		c := &u.def.columns[i]
-		if c.Key = slices.Contains(u.s.Table.Key, c.Name); c.Key {
-			c.Unsettable = false
-		}
-	}
-	u.def.unsettable = slices.DeleteFunc(u.def.unsettable, func(name string) bool { return slices.Contains(u.s.Table.Key, name) })
-	next.unsettable = u.def.unsettable
-	return next, execAll(ctx, u.conn, u.defined(u.name, *u.def).CreateView())
-}
-
-func (u *succession) named() sqlgen.Name {
-	n := u.name
-	n.Generation = u.def.generation
-	return n
+	*u.def = next
+	return was.Stays(u.s, next.Unsettable), nil
 }
 
 // move makes the rows of From the table's, and takes its head over; nothing
-// else of From is left. Completeness does not go back: what the next generation
-// read, it read later.
-func (u *succession) move(ctx context.Context, was head) (next head, err error) {
+// else of From is left.
+func (u *succession) move(ctx context.Context, was coretable.Head) (next coretable.Head, err error) {
 	n, err := u.dialect.ParseName(u.s.From)
 	if err != nil {
 		return next, err
@@ -196,25 +165,23 @@ func (u *succession) move(ctx context.Context, was head) (next head, err error) 
 	if err != nil {
 		return next, err
 	}
-	if len(from.columns) == 0 {
+	if len(from.Columns) == 0 {
 		return next, fmt.Errorf("take in %s: %w", u.s.From, warehouse.ErrNoTable)
 	}
-	if next, err = u.readHead(ctx, u.conn, n); err != nil {
+	taken, err := u.readHead(ctx, u.conn, n)
+	if err != nil {
 		return next, err
 	}
-	if next.Epoch != u.s.FromEpoch {
-		return next, fmt.Errorf("the head of %s is at epoch %d: %w", u.s.From, next.Epoch, warehouse.ErrFenced)
+	if taken.Epoch != u.s.FromEpoch {
+		return next, fmt.Errorf("the head of %s is at epoch %d: %w", u.s.From, taken.Epoch, warehouse.ErrFenced)
 	}
-	next.Complete.Pos = schemas.MaxPosition(was.Complete.Pos, next.Complete.Pos)
-	next.Complete.Time = later(was.Complete.Time, next.Complete.Time)
-	next.Snapshot.Done = was.Snapshot.Done || next.Snapshot.Done
-	old := u.dialect.Base(u.named())
-	*u.def = definition{
-		mode: from.mode, columns: from.columns, needs: u.def.needs, unsettable: from.unsettable, generation: u.s.Generation,
-	}
-	statements := []string{u.defined(u.name, *u.def).CreateView(), "DROP TABLE " + old}
+	next = was.TakesIn(taken, u.s)
+	old := u.def.Defined(u.dialect, u.name)
+	from.Generation, from.Needs, from.Images = u.s.Generation, u.def.Needs, nil
+	*u.def = from
+	statements := []string{from.Defined(u.dialect, u.name).CreateView(), "DROP TABLE " + u.dialect.Base(old.Name)}
 	// Generations that were given up before they were whole go with it.
-	for g := max(was.generation, 1) + 1; g <= u.s.Generation; g++ {
+	for g := max(was.Generation, 1) + 1; g <= u.s.Generation; g++ {
 		gone := sqlgen.Name{Dataset: u.name.Dataset, Table: schemas.GenerationName(u.name.Table, g)}
 		statements = append(statements, "DROP VIEW IF EXISTS "+u.dialect.View(gone))
 		for _, own := range []string{u.dialect.Head(gone), u.dialect.Loads(gone), u.dialect.Needs(gone), u.dialect.Changes(gone)} {
@@ -228,29 +195,29 @@ func (u *succession) move(ctx context.Context, was head) (next head, err error) 
 }
 
 // advance moves the head, and by that fences (G5).
-func (u *succession) advance(ctx context.Context, next head) error {
-	args, err := next.parameters(u.s.Load, u.s.Epoch)
+func (u *succession) advance(ctx context.Context, next coretable.Head) error {
+	args, err := parameters(next, u.s.Load, u.s.Epoch)
 	if err != nil {
 		return err
 	}
-	key, err := encode(next.key)
+	key, err := encode(next.Key)
 	if err != nil {
 		return fmt.Errorf("encode the key: %w", err)
 	}
-	unsettable, err := encode(append([]string{}, next.unsettable...))
+	unsettable, err := encode(append([]string{}, next.Unsettable...))
 	if err != nil {
 		return fmt.Errorf("encode which columns can be unset: %w", err)
 	}
-	args = append(args, string(u.def.mode), key, next.Topic, next.TopicID, unsettable, max(u.def.generation, 1))
+	args = append(args, string(u.def.Mode), key, next.Topic, next.TopicID, unsettable, max(u.def.Generation, 1))
 	if err := exactlyOne(u.conn.ExecContext(ctx, u.dialect.Succeed(u.name), args...)); err != nil {
 		return fmt.Errorf("advance the head: %w", err)
 	}
 	return nil
 }
 
-func (u *succession) log(ctx context.Context, next head) error {
+func (u *succession) log(ctx context.Context, next coretable.Head) error {
 	u.event = schemas.LoadComplete{
-		Table: u.s.Table.Name, Load: u.s.Load, Epoch: u.s.Epoch, Mode: u.def.mode, CompleteThrough: next.Complete, All: true,
+		Table: u.s.Table.Name, Load: u.s.Load, Epoch: u.s.Epoch, Mode: u.def.Mode, CompleteThrough: next.Complete, All: true,
 		SchemaVersion: u.s.SchemaVersion, Snapshot: next.Snapshot, StartedAt: u.s.StartedAt.UTC(), CommittedAt: time.Now().UTC(),
 	}
 	text, err := encode(u.event)

@@ -4,13 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -22,26 +21,8 @@ type table struct {
 	// definition: DuckDB fails a write whose table was altered meanwhile.
 	mu   sync.RWMutex
 	name sqlgen.Name
-	def  definition
+	def  coretable.Definition // without columns: not read
 }
-
-// definition is a core table as it is in the file.
-type definition struct {
-	mode       schemas.Mode
-	generation int
-	columns    []sqlgen.Column // Staged is not set
-	needs      []need
-	images     []string // the columns of the table of images, nil if there is none
-	unsettable []string
-}
-
-// need is one row of the table of needs.
-type need struct{ spec, kind, column string }
-
-const (
-	needEventTime = "event_time"
-	needChange    = "change"
-)
 
 // entry is the state of the named table, read or not.
 func (w *Warehouse) entry(name string) (*table, error) {
@@ -66,13 +47,13 @@ func (w *Warehouse) hold(ctx context.Context, conn *sql.Conn, name string) (t *t
 		return nil, nil, err
 	}
 	t.mu.RLock()
-	if len(t.def.columns) > 0 {
+	if len(t.def.Columns) > 0 {
 		return t, t.mu.RUnlock, nil
 	}
 	t.mu.RUnlock()
 	t.mu.Lock()
 	def, err := w.readDefinition(ctx, conn, t.name)
-	if err == nil && len(def.columns) == 0 {
+	if err == nil && len(def.Columns) == 0 {
 		err = warehouse.ErrNoTable
 	}
 	if err != nil {
@@ -103,8 +84,8 @@ func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable,
 	if err != nil {
 		return out, err
 	}
-	out.Mode, out.Key = head.mode, head.key
-	for _, c := range t.def.columns {
+	out.Mode, out.Key = head.Mode, head.Key
+	for _, c := range t.def.Columns {
 		out.Columns = append(out.Columns, schemas.Column{Name: c.Name, Type: c.Type, Unsettable: c.Unsettable})
 	}
 	return out, nil
@@ -127,8 +108,8 @@ func (w *Warehouse) writer(ctx context.Context) (conn *sql.Conn, leave func(), e
 }
 
 // readDefinition reads the table's definition; without columns, there is none.
-func (w *Warehouse) readDefinition(ctx context.Context, conn *sql.Conn, n sqlgen.Name) (definition, error) {
-	var def definition
+func (w *Warehouse) readDefinition(ctx context.Context, conn *sql.Conn, n sqlgen.Name) (coretable.Definition, error) {
+	var def coretable.Definition
 	if err := w.readNeeds(ctx, conn, n, &def); err != nil {
 		return def, err
 	}
@@ -140,15 +121,15 @@ func (w *Warehouse) readDefinition(ctx context.Context, conn *sql.Conn, n sqlgen
 	if err != nil {
 		return def, err
 	}
-	n.Generation = head.generation
+	n.Generation = head.Generation
 	names, types, err := columnsOf(ctx, conn, n.BaseDataset(), n.BaseTable())
 	if err != nil {
 		return def, err
 	}
-	if head.name != n.String() {
-		return def, fmt.Errorf("the warehouse does not tell its name from that of %s", head.name)
+	if head.Name != n.String() {
+		return def, fmt.Errorf("the warehouse does not tell its name from that of %s", head.Name)
 	}
-	def.mode, def.unsettable, def.generation = head.mode, head.unsettable, head.generation
+	def.Mode, def.Unsettable, def.Generation, def.Key = head.Mode, head.Unsettable, head.Generation, head.Key
 	for i, name := range names {
 		if sqlgen.IsReserved(name) {
 			continue
@@ -157,24 +138,24 @@ func (w *Warehouse) readDefinition(ctx context.Context, conn *sql.Conn, n sqlgen
 		if !ok {
 			return def, fmt.Errorf("column %q has type %s, which no load writes", name, types[i])
 		}
-		def.columns = append(def.columns, sqlgen.Column{
-			Name: name, Type: t, Key: slices.Contains(head.key, name), Unsettable: slices.Contains(head.unsettable, name),
+		def.Columns = append(def.Columns, sqlgen.Column{
+			Name: name, Type: t, Key: slices.Contains(head.Key, name), Unsettable: slices.Contains(head.Unsettable, name),
 		})
 	}
-	def.images, _, err = columnsOf(ctx, conn, sqlgen.Schema, n.Own("changes"))
+	def.Images, _, err = columnsOf(ctx, conn, sqlgen.Schema, n.Own("changes"))
 	return def, err
 }
 
 // readNeeds reads what specs need of the table, which may not be there yet.
-func (w *Warehouse) readNeeds(ctx context.Context, conn *sql.Conn, n sqlgen.Name, def *definition) error {
+func (w *Warehouse) readNeeds(ctx context.Context, conn *sql.Conn, n sqlgen.Name, def *coretable.Definition) error {
 	made, _, err := columnsOf(ctx, conn, sqlgen.Schema, n.Own("needs"))
 	if err != nil || len(made) == 0 {
 		return err
 	}
 	return each(ctx, conn, "SELECT spec, kind, column_name FROM "+w.dialect.Needs(n)+" ORDER BY ALL", func(rows *sql.Rows) error {
-		var d need
-		err := rows.Scan(&d.spec, &d.kind, &d.column)
-		def.needs = append(def.needs, d)
+		var d coretable.Need
+		err := rows.Scan(&d.Spec, &d.Kind, &d.Column)
+		def.Needs = append(def.Needs, d)
 		return err
 	})
 }
@@ -205,107 +186,6 @@ func each(ctx context.Context, conn *sql.Conn, query string, do func(*sql.Rows) 
 		}
 	}
 	return rows.Err()
-}
-
-// core is the table for the generator of SQL, with the columns that a batch
-// brings marked.
-func (w *Warehouse) core(t *table, batch warehouse.CoreTable) (*sqlgen.Core, warehouse.Kept, error) {
-	c := w.defined(t.name, t.def)
-	c.Columns = slices.Clone(c.Columns)
-	for _, want := range batch.Columns {
-		i := columnIndex(c.Columns, want.Name)
-		if i < 0 {
-			return nil, warehouse.Kept{}, fmt.Errorf("column %q is not in the table: ensure it before the load", want.Name)
-		}
-		have := &c.Columns[i]
-		if to, ok := w.dialect.Fit(have.Type, want.Type); !ok || to != have.Type {
-			return nil, warehouse.Kept{}, fmt.Errorf("column %q has type %s and cannot take %s: ensure it before the load", want.Name, have.Type, want.Type)
-		}
-		have.Staged = true
-		have.Unsettable = have.Unsettable || want.Unsettable && !have.Key
-	}
-	for _, col := range c.Columns {
-		if col.Key && !col.Staged {
-			return nil, warehouse.Kept{}, fmt.Errorf("key column %q is not in the batch", col.Name)
-		}
-	}
-	return c, t.keep(c, batch.EventTimes), nil
-}
-
-// keep marks the columns that the load speaks for and says which they are.
-func (t *table) keep(c *sqlgen.Core, eventTimes []string) (kept warehouse.Kept) {
-	add := func(ords *[]int, names *[]string, i int) {
-		if !slices.Contains(*names, c.Columns[i].Name) {
-			*ords, *names = append(*ords, i), append(*names, c.Columns[i].Name)
-		}
-	}
-	for _, name := range eventTimes {
-		if i := columnIndex(c.Columns, name); i >= 0 {
-			add(&c.EventTimes, &kept.EventTimes, i)
-		}
-	}
-	var keys []int
-	for _, d := range t.def.needs {
-		i := columnIndex(c.Columns, d.column)
-		if i < 0 {
-			continue // it is taken up when the column comes
-		}
-		switch {
-		case d.kind == needEventTime && c.Columns[i].Type.Kind.IsEventTime():
-			add(&c.EventTimes, &kept.EventTimes, i)
-		case d.kind == needChange && slices.Contains(t.def.images, c.Columns[i].Name):
-			c.KeepImages = true
-			if c.Columns[i].Key {
-				continue
-			}
-			add(&c.Changed, &kept.Changes, i)
-		}
-	}
-	if c.KeepImages {
-		for i, col := range c.Columns {
-			if col.Key {
-				add(&keys, &kept.Changes, i)
-			}
-		}
-	}
-	return kept
-}
-
-// columnIndex finds a column by its exact name.
-func columnIndex(columns []sqlgen.Column, name string) int {
-	return slices.IndexFunc(columns, func(c sqlgen.Column) bool { return c.Name == name })
-}
-
-// checkNames refuses names that the table cannot have side by side: DuckDB
-// does not tell upper case from lower case in ASCII.
-func checkNames(columns []schemas.Column) error {
-	if len(columns) == 0 {
-		return errors.New("a table needs a column")
-	}
-	seen := map[string]string{}
-	var errs []error
-	for _, c := range columns {
-		lower := asciiLower(c.Name)
-		switch {
-		case c.Name == "" || strings.ContainsRune(c.Name, 0):
-			errs = append(errs, fmt.Errorf("column %q: a name cannot be empty or hold a zero byte", c.Name))
-		case sqlgen.IsReserved(c.Name):
-			errs = append(errs, fmt.Errorf("column %q: the name is one of Millrace's own", c.Name))
-		case seen[lower] != "":
-			errs = append(errs, fmt.Errorf("columns %q and %q: the warehouse does not tell their names apart", seen[lower], c.Name))
-		}
-		seen[lower] = c.Name
-	}
-	return errors.Join(errs...)
-}
-
-func asciiLower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			return r + 'a' - 'A'
-		}
-		return r
-	}, s)
 }
 
 func encode(v any) (string, error) {

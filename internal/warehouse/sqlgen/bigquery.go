@@ -3,6 +3,7 @@ package sqlgen
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -270,8 +271,7 @@ func Remark(text string) string {
 	return text
 }
 
+var typeParameters = regexp.MustCompile(`\([^)]*\)`)
+
 // BareType is a type without its parameters, which a query's result has not.
-func BareType(sqlType string) string {
-	bare, _, _ := strings.Cut(sqlType, "(")
-	return bare
-}
+func BareType(sqlType string) string { return typeParameters.ReplaceAllString(sqlType, "") }

@@ -71,7 +71,7 @@ func TestBind(t *testing.T) {
 func TestStagingTables(t *testing.T) {
 	base := tables(t, BigQuery())["merge_unset"]
 	name := base.Staging()
-	if !strings.HasPrefix(name, `core__Odd "x"__stage_`) {
+	if !strings.HasPrefix(name, "core__Odd x-日__stage_") {
 		t.Error(name)
 	}
 	change := func(do func(c *Core)) string {

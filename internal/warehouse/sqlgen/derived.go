@@ -2,6 +2,7 @@ package sqlgen
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"millrace/schemas"
@@ -225,12 +226,41 @@ func (d *Derived) CreateRunChanges() string {
 	for _, c := range d.imageColumns() {
 		defs = append(defs, d.Ident(c)+" "+d.typeOf(c))
 	}
-	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s)%s", d.Changes(d.Name), strings.Join(defs, ", "), d.layout(layout{kind: "changes", cluster: []string{ColLoad}}))
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (%s)%s", d.Changes(d.Name), strings.Join(defs, ", "), d.imageLayout())
 }
 
 // AddRunImage adds a column to the table of images.
 func (d *Derived) AddRunImage(column string) string {
 	return fmt.Sprintf("ALTER TABLE %s ADD COLUMN IF NOT EXISTS %s %s", d.Changes(d.Name), d.Ident(column), d.typeOf(column))
+}
+
+// ImagesFit reports whether a table of images with such columns holds the values
+// of the table's.
+func (d *Derived) ImagesFit(names, types []string) bool {
+	for i, name := range names {
+		if slices.Contains(d.Columns, name) && types[i] != d.typeOf(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// RemakeImages makes the table of images anew, with the types that its columns are
+// to have. Who has not read what was in it is told by the next run of new code,
+// whose event touches everything.
+func (d *Derived) RemakeImages(names, types []string) []string {
+	defs := make([]string, len(names))
+	for i, name := range names {
+		defs[i] = d.Ident(name) + " " + types[i]
+		if slices.Contains(d.Columns, name) {
+			defs[i] = d.Ident(name) + " " + d.typeOf(name)
+		}
+	}
+	return []string{d.emptied(), fmt.Sprintf("CREATE OR REPLACE TABLE %s (%s)%s", d.Changes(d.Name), strings.Join(defs, ", "), d.imageLayout())}
+}
+
+func (d *Derived) imageLayout() string {
+	return d.layout(layout{kind: "changes", cluster: []string{ColLoad}})
 }
 
 // KeepRunChanges writes the old and new images of what the run changed.

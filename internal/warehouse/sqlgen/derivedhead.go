@@ -51,6 +51,24 @@ func (d *Dialect) ReadInput(n Name, derived bool) string {
 		ready, d.kind(schemas.Int), d.Needs(n), KindSwept, d.Head(n))
 }
 
+// ReadInputs is ReadInput of several tables at once, numbered by i: derived says
+// of what kind each is, and those of no kind are left out.
+func (d *Dialect) ReadInputs(names []Name, derived func(i int) (is, there bool)) string {
+	var out []string
+	for i, n := range names {
+		if is, there := derived(i); there {
+			out = append(out, fmt.Sprintf("SELECT %d AS i, load, complete_time, ready, swept FROM (\n%s\n)", i, d.ReadInput(n, is)))
+		}
+	}
+	return strings.Join(out, "\nUNION ALL\n")
+}
+
+// ChangesBetween is the relation of the images of the loads above after, up to and
+// including through.
+func (d *Dialect) ChangesBetween(n Name, after, through int64) string {
+	return fmt.Sprintf("(SELECT * EXCEPT (%s, %s) FROM %s WHERE %s > %d AND %s <= %d)", ColLoad, ColImage, d.Changes(n), ColLoad, after, ColLoad, through)
+}
+
 // KindSwept is the kind of the row of needs that names, in place of a column,
 // the load up to which changes were swept.
 const KindSwept = "swept"
@@ -68,6 +86,12 @@ func (d *Dialect) SweepChanges(n Name, through int64) []string {
 		fmt.Sprintf("DELETE FROM %s WHERE kind = '%s'", d.Needs(n), KindSwept),
 		fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '%d', %s)", d.Needs(n), KindSwept, through, d.now),
 	}
+}
+
+// SweptSoFar says that there are no changes of the loads until now.
+func (d *Dialect) SweptSoFar(n Name) string {
+	return fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at)\nSELECT '', '%s', CAST(load AS %s), %s FROM %s WHERE load > 0",
+		d.Needs(n), KindSwept, d.kind(schemas.String), d.now, d.Head(n))
 }
 
 // TakeOverDerived raises the epoch and sets the revision, unless the head's is

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"millrace/internal/warehouse/sqltoken"
 	"millrace/schemas"
 )
 
@@ -35,6 +36,8 @@ type Run struct {
 	*Derived
 	ID    string   // names its tables
 	Owned []string // per part, the condition on the rows that it owns; none if parts only add
+
+	queried bool // Owned is a query of the run's keys
 }
 
 // Stage is the run's table, in Scratch, of the rows that it computed.
@@ -79,12 +82,17 @@ func (d *Dialect) Owner(n Name, epoch int64) string {
 // which no event has named.
 const KindEmptied = "emptied"
 
+// emptied says that rows, or images, were taken away which no event has named.
+func (d *Derived) emptied() string {
+	return fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '', %s)", d.Needs(d.Name), KindEmptied, d.now)
+}
+
 // Restart makes of the head one that no run has touched, but for its load number:
 // the table was taken away, and is made again. The first run of all tells of it.
 func (d *Derived) Restart(epoch int64) []string {
 	civil := d.null(schemas.Type{Kind: schemas.DateTime})
 	return []string{
-		fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at) VALUES ('', '%s', '', %s)", d.Needs(d.Name), KindEmptied, d.now),
+		d.emptied(),
 		fmt.Sprintf("UPDATE %s SET fence = fence + 1, code_hash = '', absorbed = %s, window_begin = %s, window_frontier = %s, ready = FALSE\nWHERE epoch = %d",
 			d.Head(d.Name), d.toJSON("'null'"), civil, civil, epoch),
 		"DROP TABLE IF EXISTS " + d.Dirty(d.Name), d.CreateDirty(),
@@ -206,22 +214,45 @@ func (r *Run) ReadKeys(most int) string {
 	return fmt.Sprintf("SELECT %s FROM %s LIMIT %d", r.list(r.Owning), r.scratch(r.Keys()), most)
 }
 
-// AnyDirtyKeys stands in the text of a query for the keys that its run owns.
-const AnyDirtyKeys = "`millrace_dirty_keys`"
+// What stands in the text of a query for the keys that its run owns: the relation
+// of them, and what is behind IN where they are compared with.
+const (
+	AnyDirtyKeys    = "`millrace_dirty_keys`"
+	AnyDirtyKeyList = "`millrace_dirty_key_list`"
+)
 
-// OwnKeys puts the run's keys into a query. Where the query compares with them,
-// it compares with the literals, if there are any: only by those can the
-// warehouse tell what it need not read.
-func (r *Run) OwnKeys(query, literals string) string {
-	if literals != "" {
-		query = strings.ReplaceAll(query, fmt.Sprintf("(SELECT (%s) FROM %s)", r.list(r.Owning), AnyDirtyKeys), literals)
-	}
-	return strings.ReplaceAll(query, AnyDirtyKeys, r.scratch(r.Keys()))
+// KeyList is the list of the keys in a relation, for IN.
+func KeyList(d *Dialect, owning []string, relation string) string {
+	keys := (&Derived{Dialect: d}).list(owning)
+	return fmt.Sprintf("(SELECT (%s) FROM %s)", keys, relation)
 }
 
-// OwnedBy is the condition that the run's keys own a row.
-func (r *Run) OwnedBy(literals string) string {
-	return r.OwnKeys(fmt.Sprintf("(%s) IN (SELECT (%s) FROM %s)", r.list(r.Owning), r.list(r.Owning), AnyDirtyKeys), literals)
+// OwnKeys puts the run's keys into a query, in place of the names that stand for
+// them. Where it compares with them, it compares with the literals, if there are
+// any: only by those can the warehouse tell what it need not read.
+func (r *Run) OwnKeys(query, literals string) string {
+	if literals == "" {
+		literals = KeyList(r.Dialect, r.Owning, r.scratch(r.Keys()))
+	}
+	var b strings.Builder
+	for _, t := range sqltoken.Google(query) {
+		switch text := query[t.Start:t.End]; text {
+		case AnyDirtyKeyList:
+			b.WriteString(literals)
+		case AnyDirtyKeys:
+			b.WriteString(r.scratch(r.Keys()))
+		default:
+			b.WriteString(text)
+		}
+	}
+	return b.String()
+}
+
+// OwnBy makes the run's keys own the one part: by literals, or, without them, by
+// their table.
+func (r *Run) OwnBy(literals string) {
+	r.queried = literals == ""
+	r.Owned = []string{r.OwnKeys(fmt.Sprintf("(%s) IN %s", r.list(r.Owning), AnyDirtyKeyList), literals)}
 }
 
 // Compute is the query of all parts.
@@ -306,6 +337,23 @@ func (r *Run) Inspect(parts int, checks []RunCheck, times []Time, forget bool) s
 	return strings.Join(out, "\nUNION ALL\n")
 }
 
+// groups are the columns, to group rows by: those whose type cannot be grouped, by
+// their text.
+func (r *Run) groups(columns []string) string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		if out[i] = r.Ident(c); !r.groupable(c) {
+			out[i] = r.jsonText(out[i])
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func (d *Derived) groupable(column string) bool {
+	t, known := d.parseType(BareType(d.typeOf(column)))
+	return known && t.Kind != schemas.JSON || strings.HasSuffix(BareType(d.typeOf(column)), "NUMERIC")
+}
+
 func (r *Run) inspectParts(checks []RunCheck, times []Time) []string {
 	stage := r.scratch(r.Stage())
 	row := func(what int, a, b, c, from string) string {
@@ -330,7 +378,7 @@ func (r *Run) inspectParts(checks []RunCheck, times []Time) []string {
 			continue
 		}
 		out = append(out, row(InspectCheck, ColPart, number, "COUNT(*)",
-			fmt.Sprintf("(SELECT %s FROM %s GROUP BY %s, %s HAVING COUNT(*) > 1) GROUP BY %s", ColPart, stage, ColPart, r.list(c.Unique), ColPart)))
+			fmt.Sprintf("(SELECT %s FROM %s GROUP BY %s, %s HAVING COUNT(*) > 1) GROUP BY %s", ColPart, stage, ColPart, r.groups(c.Unique), ColPart)))
 	}
 	changed := stage
 	if !r.Append {

@@ -86,9 +86,10 @@ func (r *Run) replace(parts []int) []string {
 }
 
 // merge writes the differences alone, by the key. The source's columns are
-// numbered: the conditions on owned rows name columns of the table.
+// numbered: the conditions on owned rows name columns of the table. Only the key's
+// are told apart: not every type can be.
 func (r *Run) merge() string {
-	var come, gone, values, on, same, sets []string
+	var come, keys, gone, values, on, same, sets []string
 	for i, c := range r.Columns {
 		n := fmt.Sprintf("_c%d", i)
 		come, values = append(come, r.Ident(c)+" AS "+n), append(values, "s."+n)
@@ -97,12 +98,12 @@ func (r *Run) merge() string {
 			gone, sets = append(gone, null+" AS "+n), append(sets, r.Ident(c)+" = s."+n)
 			continue
 		}
-		gone = append(gone, "g."+r.Ident(c)+" AS "+n)
+		keys, gone = append(keys, "g."+r.Ident(c)+" AS "+n), append(gone, n)
 		t, _ := r.parseType(r.typeOf(c))
 		on, same = append(on, r.equal(t, "t."+r.Ident(c), "s."+n)), append(same, r.equal(t, "g."+r.Ident(c), "c."+r.Ident(c)))
 	}
 	// What is joined cannot be restricted by a query, and need not be.
-	if owned := strings.Join(r.Owned, " OR "); owned != "TRUE" && !strings.Contains(owned, r.scratch(r.Keys())) {
+	if owned := strings.Join(r.Owned, " OR "); owned != "TRUE" && !r.queried {
 		on = append(on, "("+owned+")")
 	}
 	diff := r.scratch(r.Diff())
@@ -114,13 +115,15 @@ func (r *Run) merge() string {
 USING (
   SELECT %s, FALSE AS gone FROM %s WHERE NOT %s
   UNION ALL
-  SELECT DISTINCT %s, TRUE AS gone FROM %s AS g
-  WHERE g.%s AND NOT EXISTS (SELECT 1 FROM %s AS c WHERE NOT c.%s AND %s)
+  SELECT %s, TRUE AS gone FROM (
+    SELECT DISTINCT %s FROM %s AS g
+    WHERE g.%s AND NOT EXISTS (SELECT 1 FROM %s AS c WHERE NOT c.%s AND %s)
+  )
 ) AS s
 ON %s
 WHEN MATCHED AND s.gone THEN DELETE%s
 WHEN NOT MATCHED AND NOT s.gone THEN INSERT (%s) VALUES (%s)`,
-		r.table(), strings.Join(come, ", "), diff, ColGone, strings.Join(gone, ", "), diff, ColGone, diff, ColGone, strings.Join(same, " AND "),
+		r.table(), strings.Join(come, ", "), diff, ColGone, strings.Join(gone, ", "), strings.Join(keys, ", "), diff, ColGone, diff, ColGone, strings.Join(same, " AND "),
 		strings.Join(on, " AND "), update, r.list(r.Columns), strings.Join(values, ", "))
 }
 

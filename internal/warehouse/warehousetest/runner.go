@@ -17,6 +17,7 @@ type RunnerHarness struct {
 	Spelling warehouse.Spelling
 	// SQLType is the warehouse's word for a type.
 	SQLType func(schemas.Type) string
+	Nested  Nested
 	// Drop takes a table away, as a person would.
 	Drop func(t *testing.T, table string)
 	// RunPoints are the points of a Commit in order, of which those from
@@ -39,6 +40,8 @@ func RunRunner(t *testing.T, open func(t *testing.T) *RunnerHarness) {
 		{"WholeTable", runnerWhole},
 		{"RowsAreABag", runnerBag},
 		{"DifferencesAreMerged", runnerMerge},
+		{"MergeTouchesOwnRowsAlone", runnerMergeOwned},
+		{"ListsAndStructs", runnerNested},
 		{"DirtyKeys", runnerKeys},
 		{"DirtyKeysOfTwoColumns", runnerTwoKeys},
 		{"KeysOfEveryType", runnerKeyTypes},

@@ -160,6 +160,25 @@ func runnerMerge(t *testing.T, h *RunnerHarness) {
 	o.want(t, "2024-03-02 tea 9")
 }
 
+// A merge deletes what it owns and did not compute, and leaves alone what it does
+// not own, whatever of it is the same (G8).
+func runnerMergeOwned(t *testing.T, h *RunnerHarness) {
+	o := h.own(t, warehouse.DerivedTable{
+		Name: "analytics.baskets", Columns: h.columns("customer int, item text, n int"), Key: []string{"customer", "item"}, Owning: []string{"customer"},
+	})
+	o.commit(t, o.byKeys(1, []string{"1", "2", "3"}, "1 tea 1", "1 cup 2", "2 tea 3", "2 cup 4", "3 tea 5"))
+	done := o.commit(t, o.byKeys(2, []string{"1", "3"}, "1 cup 9", "1 pot 7"))
+	if done.Rows.Inserted != 2 || done.Rows.Deleted != 3 {
+		t.Fatalf("event %+v", done)
+	}
+	o.want(t, "1 cup 9", "1 pot 7", "2 tea 3", "2 cup 4")
+	done = o.commit(t, o.byKeys(3, []string{"1", "2", "3"}))
+	if done.Rows.Inserted != 0 || done.Rows.Deleted != 4 {
+		t.Fatalf("event %+v", done)
+	}
+	o.want(t)
+}
+
 func runnerAppend(t *testing.T, h *RunnerHarness) {
 	o := h.own(t, warehouse.DerivedTable{Name: "analytics.log", Columns: h.columns("at ts, name text"), Append: true, EventTimes: []string{"at"}})
 	add := func(rows ...string) schemas.LoadComplete {

@@ -41,7 +41,7 @@ func (o *owner) restricted(rows ...string) string {
 		}
 		list += o.h.Spelling.Ident(name)
 	}
-	return fmt.Sprintf("SELECT * FROM (%s\n) AS q WHERE (%s) IN (SELECT (%s) FROM %s)", o.query(rows...), list, list, o.h.Spelling.DirtyKeys())
+	return fmt.Sprintf("SELECT * FROM (%s\n) AS q WHERE (%s) IN %s", o.query(rows...), list, o.h.Spelling.DirtyKeyList(o.table.Owning))
 }
 
 func runnerKeys(t *testing.T, h *RunnerHarness) {

@@ -75,11 +75,11 @@ SELECT `customer` FROM `millrace_scratch`.`analytics__customers__run_s_1__keys` 
 
 CREATE TABLE `millrace_scratch`.`analytics__customers__run_s_1__stage` AS
 SELECT `customer`, `at`, `n`, 0 AS _part FROM (
-SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (1, 2)
+SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (1, 2) AND '`millrace_dirty_keys`' <> 'x'
 );
 
 SELECT `customer`, `at`, `n`, 0 AS _part FROM (
-SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (SELECT (`customer`) FROM `millrace_scratch`.`analytics__customers__run_s_1__keys`)
+SELECT q.customer AS customer, TIMESTAMP '2024-03-01 00:00:00+00' AS `at`, 1.5 AS n FROM analytics.customers AS q WHERE (`customer`) IN (SELECT (`customer`) FROM `millrace_scratch`.`analytics__customers__run_s_1__keys`) AND '`millrace_dirty_keys`' <> 'x'
 );
 
 CREATE TABLE `millrace_scratch`.`analytics__customers__run_s_1__diff` AS
@@ -121,8 +121,10 @@ MERGE INTO `analytics`.`customers` AS t
 USING (
   SELECT `customer` AS _c0, `at` AS _c1, `n` AS _c2, FALSE AS gone FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` WHERE NOT _gone
   UNION ALL
-  SELECT DISTINCT g.`customer` AS _c0, g.`at` AS _c1, CAST(NULL AS FLOAT64) AS _c2, TRUE AS gone FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS g
-  WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS c WHERE NOT c._gone AND g.`customer` = c.`customer` AND g.`at` = c.`at`)
+  SELECT _c0, _c1, CAST(NULL AS FLOAT64) AS _c2, TRUE AS gone FROM (
+    SELECT DISTINCT g.`customer` AS _c0, g.`at` AS _c1 FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS g
+    WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS c WHERE NOT c._gone AND g.`customer` = c.`customer` AND g.`at` = c.`at`)
+  )
 ) AS s
 ON t.`customer` = s._c0 AND t.`at` = s._c1 AND ((`customer`) IN (1, 2))
 WHEN MATCHED AND s.gone THEN DELETE
@@ -149,8 +151,10 @@ MERGE INTO `analytics`.`customers` AS t
 USING (
   SELECT `customer` AS _c0, `at` AS _c1, `n` AS _c2, FALSE AS gone FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` WHERE NOT _gone
   UNION ALL
-  SELECT DISTINCT g.`customer` AS _c0, g.`at` AS _c1, CAST(NULL AS FLOAT64) AS _c2, TRUE AS gone FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS g
-  WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS c WHERE NOT c._gone AND g.`customer` = c.`customer` AND g.`at` = c.`at`)
+  SELECT _c0, _c1, CAST(NULL AS FLOAT64) AS _c2, TRUE AS gone FROM (
+    SELECT DISTINCT g.`customer` AS _c0, g.`at` AS _c1 FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS g
+    WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__customers__run_s_1__diff` AS c WHERE NOT c._gone AND g.`customer` = c.`customer` AND g.`at` = c.`at`)
+  )
 ) AS s
 ON t.`customer` = s._c0 AND t.`at` = s._c1
 WHEN MATCHED AND s.gone THEN DELETE
@@ -244,5 +248,9 @@ GROUP BY `a`, `b`;
 
 SELECT 1 FROM analytics.pairs WHERE (`a`, `b`) IN ((1, 'x'), (2, 'y'));
 
+SELECT a FROM `millrace_scratch`.`analytics__pairs__run_s_1__keys` /* `millrace_dirty_keys` */;
+
 SELECT 1 FROM analytics.pairs WHERE (`a`, `b`) IN (SELECT (`a`, `b`) FROM `millrace_scratch`.`analytics__pairs__run_s_1__keys`);
+
+SELECT a FROM `millrace_scratch`.`analytics__pairs__run_s_1__keys` /* `millrace_dirty_keys` */;
 

@@ -54,6 +54,10 @@ OPTIONS (labels = [('millrace', 'changes')]);
 ALTER TABLE `millrace`.`analytics__days__changes`
   ADD COLUMN IF NOT EXISTS `amount` NUMERIC;
 
+CREATE OR REPLACE TABLE `millrace`.`analytics__days__changes` (`_load` INT64, `_image` STRING, `day` DATE, `item` STRING, `amount` NUMERIC, `was` BOOL)
+CLUSTER BY _load
+OPTIONS (labels = [('millrace', 'changes')]);
+
 ALTER TABLE `analytics`.`days`
   ADD COLUMN IF NOT EXISTS `item` STRING;
 
@@ -181,8 +185,10 @@ MERGE INTO `analytics`.`days` AS t
 USING (
   SELECT `day` AS _c0, `item` AS _c1, `amount` AS _c2, FALSE AS gone FROM `millrace_scratch`.`analytics__days__run_s_1__diff` WHERE NOT _gone
   UNION ALL
-  SELECT DISTINCT g.`day` AS _c0, g.`item` AS _c1, CAST(NULL AS NUMERIC) AS _c2, TRUE AS gone FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS g
-  WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS c WHERE NOT c._gone AND g.`day` = c.`day` AND g.`item` = c.`item`)
+  SELECT _c0, _c1, CAST(NULL AS NUMERIC) AS _c2, TRUE AS gone FROM (
+    SELECT DISTINCT g.`day` AS _c0, g.`item` AS _c1 FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS g
+    WHERE g._gone AND NOT EXISTS (SELECT 1 FROM `millrace_scratch`.`analytics__days__run_s_1__diff` AS c WHERE NOT c._gone AND g.`day` = c.`day` AND g.`item` = c.`item`)
+  )
 ) AS s
 ON t.`day` = s._c0 AND t.`item` = s._c1 AND ((`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02') OR (`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03'))
 WHEN MATCHED AND s.gone THEN DELETE
@@ -232,6 +238,20 @@ SELECT window_start, mark, backfill, since, TO_JSON_STRING(cause) AS cause, erro
 FROM `millrace`.`analytics__days__dirty` ORDER BY window_start;
 
 -- reading, sweeping
+SELECT 0 AS i, load, complete_time, ready, swept FROM (
+SELECT load, complete_time, ready AS ready,
+  (SELECT COALESCE(MAX(CAST(column_name AS INT64)), 0) FROM `millrace`.`analytics__days__needs` WHERE kind = 'swept') AS swept
+FROM `millrace`.`analytics__days__head`
+)
+UNION ALL
+SELECT 2 AS i, load, complete_time, ready, swept FROM (
+SELECT load, complete_time, ready AS ready,
+  (SELECT COALESCE(MAX(CAST(column_name AS INT64)), 0) FROM `millrace`.`analytics__days__needs` WHERE kind = 'swept') AS swept
+FROM `millrace`.`analytics__days__head`
+);
+
+SELECT item FROM (SELECT * EXCEPT (_load, _image) FROM `millrace`.`analytics__days__changes` WHERE _load > 3 AND _load <= 5);
+
 SELECT DISTINCT UNIX_DATE(`day`) AS b FROM (
 SELECT day FROM analytics.days -- no end
 ) AS q ORDER BY b NULLS FIRST;
@@ -243,4 +263,7 @@ DELETE FROM `millrace`.`analytics__days__changes` WHERE _load <= 5;
 DELETE FROM `millrace`.`analytics__days__needs` WHERE kind = 'swept';
 
 INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at) VALUES ('', 'swept', '5', CURRENT_TIMESTAMP());
+
+INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at)
+SELECT '', 'swept', CAST(load AS STRING), CURRENT_TIMESTAMP() FROM `millrace`.`analytics__days__head` WHERE load > 0;
 
