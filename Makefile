@@ -40,8 +40,17 @@ bench: build ## run the benchmarks; BENCH=pattern chooses
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz.sh $(FUZZTIME)
 
-demo: build ## show everything on databases of its own, and prove it; KEEP=1 leaves it running
-	bin/millrace demo $(if $(KEEP),--keep)
+# Either a file with the section warehouse: of a configuration, or bigquery-fake.
+WAREHOUSE ?=
+DEMO = bin/millrace demo $(if $(KEEP),--keep) $(if $(WAREHOUSE),--warehouse)
+
+demo: build ## show everything on databases of its own, and prove it; KEEP=1 leaves it running, WAREHOUSE=bigquery-fake runs it on that
+ifeq ($(WAREHOUSE),bigquery-fake)
+	go build -trimpath -ldflags '-s -w' -o bin/bigqueryfake ./internal/testkit/bigqueryfake/serve
+	bin/bigqueryfake bin/bigqueryfake.yaml $(DEMO) bin/bigqueryfake.yaml
+else
+	$(DEMO) $(WAREHOUSE)
+endif
 
 check: lint test ## what CI runs
 

@@ -44,6 +44,10 @@ func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32
 		s.dropped(gone)
 		t, err := s.acquire(ctx, s.tables[first])
 		var h *haltError
+		var changed *warehouse.ChangedError
+		if errors.As(err, &changed) { // one table that was changed by hand holds up no other
+			err = halt(fmt.Errorf("take over %s: %s", s.tables[first].Core, changed.Problem), changed.Cure)
+		}
 		switch {
 		case errors.As(err, &h):
 			s.mu.Lock()

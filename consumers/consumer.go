@@ -28,6 +28,7 @@ type Table struct {
 	Topic      string   // of the first generation; partitions never change in number
 	Core       string   // the merged table, dataset.table
 	History    string   // the append table of every change; empty for none
+	Upsert     bool     // Core is in ModeUpsert, in place of ModeMerge
 	EventTimes []string // columns; the first is the partition column
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/consumers/batch"
+	"millrace/internal/warehouse"
 	"millrace/schemas"
 	"millrace/schemas/avro"
 )
@@ -85,6 +86,31 @@ func TestStuckTableHoldsUpNoOther(t *testing.T) {
 	down.Store(false)
 	r.awaitEqual(stuck)
 	r.await("nothing is wrong any more", func() bool { return status(c, "core.stuck").Trouble == "" })
+}
+
+// A table that was changed by hand halts with what to do, and holds up no other
+// when its consumer starts.
+func TestTableChangedByHandHoldsUpNoOther(t *testing.T) {
+	r := newRig(t)
+	bad, good := r.table("bad", 1), r.table("good", 1)
+	_, stop := r.start()
+	r.produce(r.put(bad, 1, "v"), r.put(good, 1, "v"))
+	r.awaitEqual(bad)
+	r.awaitEqual(good)
+	stop()
+	r.mem.fault = func(at, table string, _ int64) error {
+		if at == "acquire" && table == "core.bad" {
+			return fmt.Errorf("acquire %s: %w", table, &warehouse.ChangedError{Problem: "the table is gone", Cure: "bring it back"})
+		}
+		return nil
+	}
+	c, stop := r.start()
+	defer stop()
+	r.produce(r.put(bad, 2, "v"), r.put(good, 2, "v"))
+	r.await("bad halts", func() bool {
+		return status(c, "core.bad").Halted == "take over core.bad: the table is gone: bring it back; then restart millrace"
+	})
+	r.awaitEqual(good)
 }
 
 // Batches that wait for their age count as memory too: before it is used up

@@ -116,8 +116,11 @@ func (s *session) locate(ctx context.Context, conf Table) ([]*target, *topicLog,
 		}
 		g := &target{of: name}
 		g.table.Name, g.table.Mode, g.table.EventTimes = name, schemas.ModeMerge, conf.EventTimes
-		if name == conf.History {
+		switch {
+		case name == conf.History:
 			g.table.Mode = schemas.ModeAppend
+		case conf.Upsert:
+			g.table.Mode = schemas.ModeUpsert
 		}
 		if err := l.place(ctx, g); err != nil {
 			return nil, nil, err

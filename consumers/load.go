@@ -105,6 +105,10 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 	if len(l.Ranges) == 0 {
 		return nil, nil
 	}
+	if g.table.Mode == schemas.ModeUpsert && !l.Truncate.IsZero() {
+		return nil, halt(fmt.Errorf("the source truncated the table at %s, and %s is of mode upsert, whose rows go by their keys alone", l.Truncate, g.of),
+			"load the topic into another table with as:, without mode: upsert")
+	}
 	return &warehouse.Batch{
 		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.log.partitions,
 		Rows: l.Rows, Counts: l.Counts, PosMin: l.PosMin, PosMax: l.PosMax, Truncate: l.Truncate, Snapshotting: l.Snapshotting,

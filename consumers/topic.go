@@ -268,8 +268,7 @@ func (t *topic) learnKey(ctx context.Context) error {
 		return err
 	})
 	if errors.Is(err, registry.ErrUnknown) {
-		t.setKeyless()
-		return nil
+		return t.setKeyless()
 	}
 	if err != nil {
 		return err
@@ -283,10 +282,14 @@ func (t *topic) learnKey(ctx context.Context) error {
 
 // setKeyless makes every table of the topic a history: rows without a key
 // cannot be merged.
-func (t *topic) setKeyless() {
+func (t *topic) setKeyless() error {
 	for _, g := range t.targets {
+		if g.table.Mode == schemas.ModeUpsert {
+			return halt(fmt.Errorf("%s has no key, and %s is of mode upsert", t.conf.Topic, g.of), "leave mode: upsert out, or give the source's table a key")
+		}
 		g.table.Key, g.table.Mode = []string{}, schemas.ModeAppend
 	}
+	return nil
 }
 
 // keepsAll reports whether a table keeps every change, and so the rows before

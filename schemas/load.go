@@ -10,6 +10,9 @@ const (
 	ModeMerge   Mode = "merge"
 	ModeAppend  Mode = "append"
 	ModeReplace Mode = "replace"
+	// ModeUpsert is that of a core table whose rows the warehouse itself keeps by
+	// key: guarantees.md says what does not hold for it.
+	ModeUpsert Mode = "upsert"
 )
 
 // Progress says up to where a table is complete: every change at or below Pos

@@ -18,11 +18,39 @@ import (
 
 // install is a folder with a configuration, on which millrace runs as a child.
 type install struct {
-	t      *testing.T
-	dir    string
-	child  *exec.Cmd
+	t     *testing.T
+	dir   string
+	child *child // nil: none runs
+	log   lockedBuffer
+}
+
+// child is a run of the binary.
+type child struct {
+	*exec.Cmd
 	exited chan struct{}
-	log    lockedBuffer
+}
+
+// run runs the binary until it is ended.
+func (i *install) run(args ...string) *child {
+	i.t.Helper()
+	c := &child{i.command(args...), make(chan struct{})}
+	c.Stdout, c.Stderr = &i.log, &i.log
+	if err := c.Start(); err != nil {
+		i.t.Fatal(err)
+	}
+	go func() {
+		_ = c.Wait() // the way it ends is the tests' doing
+		close(c.exited)
+	}()
+	return c
+}
+
+func (c *child) end(sig syscall.Signal) {
+	if c == nil {
+		return
+	}
+	_ = c.Process.Signal(sig) // it may have ended
+	<-c.exited
 }
 
 // lockedBuffer has no other methods: those of a bytes.Buffer take no lock.
@@ -83,19 +111,10 @@ func (i *install) command(args ...string) *exec.Cmd {
 // start runs `millrace up` and waits until it answers.
 func (i *install) start() {
 	i.t.Helper()
-	i.child = i.command("up", "--config", "millrace.yaml")
-	i.child.Stdout, i.child.Stderr = &i.log, &i.log
-	if err := i.child.Start(); err != nil {
-		i.t.Fatal(err)
-	}
-	i.exited = make(chan struct{})
-	go func(child *exec.Cmd, exited chan struct{}) {
-		_ = child.Wait() // the way it ends is the tests' doing
-		close(exited)
-	}(i.child, i.exited)
+	i.child = i.run("up", "--config", "millrace.yaml")
 	i.await("millrace answers", func() bool {
 		select {
-		case <-i.exited:
+		case <-i.child.exited:
 			i.t.Fatalf("millrace ended:\n%s", i.log.String())
 		default:
 		}
@@ -119,11 +138,7 @@ func (i *install) kill() { i.end(syscall.SIGKILL) }
 func (i *install) stop() { i.end(syscall.SIGTERM) }
 
 func (i *install) end(sig syscall.Signal) {
-	if i.child == nil {
-		return
-	}
-	_ = i.child.Process.Signal(sig) // it may have ended
-	<-i.exited
+	i.child.end(sig)
 	i.child = nil
 }
 
@@ -143,8 +158,13 @@ func (i *install) rows(sql string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return lines(table.Rows), nil
+}
+
+// lines are rows as one text each, values between bars.
+func lines(rows [][]*string) []string {
 	out := []string{}
-	for _, row := range table.Rows {
+	for _, row := range rows {
 		var parts []string
 		for _, v := range row {
 			if v == nil {
@@ -155,7 +175,7 @@ func (i *install) rows(sql string) ([]string, error) {
 		}
 		out = append(out, strings.Join(parts, "|"))
 	}
-	return out, nil
+	return out
 }
 
 // await fails the test if something does not come about at all.

@@ -26,6 +26,9 @@ func newVerify() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if report.Note != "" {
+			fmt.Fprintln(cmd.OutOrStdout(), report.Note)
+		}
 		for i, d := range report.Differences {
 			if i == shownDifferences {
 				fmt.Fprintf(cmd.OutOrStdout(), "and %d more\n", len(report.Differences)-i)

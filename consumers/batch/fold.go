@@ -110,7 +110,7 @@ type rows struct {
 func (r *rows) Reset() { r.head, r.group = 0, r.group[:0] }
 
 // stagedOf moves to the next key and returns the changes that become rows of
-// the stage: in ModeMerge the newest, in ModeAppend each.
+// the stage: in ModeAppend each, else the newest.
 func (r *rows) stagedOf() []*entry {
 	r.group = r.group[:0]
 	for n := r.batch.heads[r.head]; n >= 0; n = r.batch.entries[n].prev {

@@ -28,6 +28,7 @@ type Table struct {
 	EventTimes []string                 // whose touched ranges its loads list, the default first
 	Key        []string
 	Append     bool // rows are only added, and carry _load
+	Upsert     bool // the warehouse joins its changes by itself: loads keep no changes, and touch everything
 }
 
 // Graph is the derived tables of a platform, each after its inputs.

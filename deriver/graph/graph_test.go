@@ -127,6 +127,34 @@ func parse(t *testing.T, text string) *spec.Spec {
 	return s
 }
 
+// What needs to know which rows a load changed cannot be asked of a table whose
+// loads do not say so; what can do with everything, can.
+func TestInputsInModeUpsert(t *testing.T) {
+	d, tables := dialect(t), shop()
+	accounts := tables[1]
+	accounts.Name, accounts.Upsert = "core.accounts", true
+	tables = append(tables, accounts)
+	for text, want := range map[string]string{
+		"unique_key: [order_id]\nstrategy: merge\ninputs:\n  core.accounts: {key: [order_id]}\nquery: SELECT order_id FROM core.accounts":                                   "inputs.core.accounts.key: core.accounts is of mode upsert",
+		"window: day\ninputs:\n  core.accounts: {via: core.payments.order_id}\nquery: SELECT p.booked FROM core.payments p JOIN core.accounts a ON p.order_id = a.id":       "inputs.core.accounts.via: core.accounts is of mode upsert",
+		"window: day\ninputs:\n  core.accounts: {dirty: SELECT booked FROM changes}\nquery: SELECT p.booked FROM core.payments p JOIN core.accounts a ON p.order_id = a.id": "inputs.core.accounts.dirty: core.accounts is of mode upsert",
+		"strategy: append\nquery: SELECT id FROM core.accounts":    "core.accounts is of mode upsert: write history:",
+		"window: day\nquery: SELECT booked, id FROM core.accounts": "",
+		"window: day\ninputs:\n  core.orders: {via: core.accounts.order_id}\nquery: SELECT a.booked FROM core.accounts a JOIN core.orders o ON a.order_id = o.id": "",
+		"window: day\ninputs:\n  core.accounts: {on_change: rebuild}\nquery: SELECT p.booked FROM core.payments p JOIN core.accounts a ON p.order_id = a.id":      "",
+		"query: SELECT count(*) AS n FROM core.accounts":                                                        "",
+		"strategy: append\nquery: SELECT h.id FROM core.payments_history h JOIN core.accounts a ON h.id = a.id": "",
+	} {
+		_, faults, err := graph.Build(t.Context(), d, []*spec.Spec{parse(t, "name: a.x\n"+text)}, tables)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case want == "" && len(faults) > 0 || want != "" && (len(faults) != 1 || !strings.Contains(faults.Err().Error(), want) || faults[0].Cure == ""):
+			t.Errorf("%s\ngot %v, want %q", text, faults, want)
+		}
+	}
+}
+
 // A table is left out with its faults, and so is what reads it; others are not.
 func TestOnlySoundTablesAreInTheGraph(t *testing.T) {
 	g, faults, err := graph.Build(t.Context(), dialect(t), []*spec.Spec{

@@ -69,6 +69,7 @@ func (b *builder) entry(ctx context.Context, n *Node, in *Input, e spec.Input) {
 	switch {
 	case e.Rebuild:
 		in.Mappings = append(in.Mappings, Mapping{Kind: Everything})
+	case b.upserts(n, in, e):
 	case e.Via != "":
 		b.via(n, in, e)
 	case len(e.Key) > 0:
@@ -94,6 +95,29 @@ func (b *builder) entry(ctx context.Context, n *Node, in *Input, e spec.Input) {
 		}
 		in.Mappings = append(in.Mappings, m)
 	}
+}
+
+// upserts refuses an entry that needs the changes of a table whose loads keep none.
+func (b *builder) upserts(n *Node, in *Input, e spec.Input) bool {
+	t := b.tables[in.Table]
+	if t == nil || !t.Upsert {
+		return false
+	}
+	var field string
+	switch {
+	case e.Via != "":
+		field = ".via"
+	case len(e.Key) > 0:
+		field = ".key"
+	case e.Dirty != "":
+		field = ".dirty"
+	default:
+		return false
+	}
+	b.unmapped[in] = true
+	b.fault(n.Spec, e.Field+field, in.Table+" is of mode upsert, and its loads do not say which rows they changed",
+		"capture it without mode: upsert, or write on_change: rebuild, which computes everything with each of its loads")
+	return true
 }
 
 // via resolves an entry through another input, once for every way in which
@@ -175,12 +199,16 @@ func (b *builder) rows(n *Node) {
 	if len(drivers) == 1 {
 		return
 	}
-	found := "none"
+	found, cure := "none", "read one history (history: in the table's configuration) or append table"
 	if len(drivers) > 1 {
 		found = strings.Join(drivers, " and ")
 	}
-	b.queryFault(n.Spec, 0, "append adds the rows of one append-only input, and the query reads "+found,
-		"read one history (history: in the table's configuration) or append table")
+	for _, in := range n.Inputs {
+		if t := b.tables[in.Table]; t != nil && t.Upsert && len(drivers) == 0 {
+			cure = in.Table + " is of mode upsert: write history: beside it in the table's configuration, and read that"
+		}
+	}
+	b.queryFault(n.Spec, 0, "append adds the rows of one append-only input, and the query reads "+found, cure)
 }
 
 func (b *builder) appendOnly(table string) bool {

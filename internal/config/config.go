@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -97,6 +98,9 @@ type Table struct {
 	History   string   // the append-only core table of its changes; empty: none
 	EventTime []string // the columns whose touched ranges are kept; the first partitions the core table
 	Key       []string // the columns of a unique key in place of the primary key; empty: the primary key
+	// Upsert says that BigQuery itself is to join changes with rows, by key; else
+	// loads merge them.
+	Upsert bool
 	// Text names columns of PostgreSQL to capture as text: for values that their
 	// type cannot hold.
 	Text []string
@@ -125,6 +129,32 @@ type Warehouse struct {
 	Kind     string
 	Path     string // of DuckDB: its file
 	BigQuery BigQuery
+	// LoadEvery is how long the changes of a table are gathered before they are
+	// loaded, at most: each load costs.
+	LoadEvery time.Duration
+	// Freshness is how often a derived table is computed at most, if its spec does
+	// not say; 0: whenever its inputs change.
+	Freshness time.Duration
+}
+
+// How long changes are gathered, and how often derived tables are computed, if
+// nothing is said. BigQuery bills at least 10 MB for each table that a statement
+// reads; a broker of one's own is for trying things out.
+const (
+	loadEvery         = 5 * time.Second
+	loadEveryEmbedded = 100 * time.Millisecond
+	loadEveryBigQuery = time.Minute
+	freshnessBigQuery = time.Minute
+)
+
+func (w *Warehouse) setDefaults(k Kafka) {
+	w.LoadEvery, w.Freshness = loadEvery, 0
+	switch {
+	case w.Kind == KindBigQuery:
+		w.LoadEvery, w.Freshness = loadEveryBigQuery, freshnessBigQuery
+	case len(k.Brokers) == 0:
+		w.LoadEvery = loadEveryEmbedded
+	}
 }
 
 // BigQuery is a project. Its credentials are the environment's: those of the
@@ -220,13 +250,15 @@ func (r *reader) config(top value) *Config {
 	}
 	c.Warehouse.Path = filepath.Join(c.Data, "warehouse.duckdb")
 	if v, ok := f["warehouse"]; ok {
-		r.warehouse(v, &c.Warehouse)
+		r.warehouse(v, &c.Warehouse, c.Kafka)
+	} else {
+		c.Warehouse.setDefaults(c.Kafka)
 	}
 	if v, ok := f["http"]; ok {
 		c.HTTP = r.address(v, r.text(v))
 	}
 	if v, ok := f["sources"]; ok {
-		c.Sources = r.sources(v, c.Prefix)
+		c.Sources = r.sources(v, c.Prefix, c.Warehouse.Kind)
 	} else if isMapping(top) || len(r.faults) == 0 { // else what is absent cannot be known
 		r.fault(top.child("sources", top.line), "is absent", "name at least one source, with its kind, dsn and tables")
 	}

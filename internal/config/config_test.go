@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -32,7 +33,7 @@ func TestGood(t *testing.T) {
 		"minimal.yaml": {
 			Prefix:    "millrace",
 			Data:      filepath.Join(dir, "data"),
-			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "data", "warehouse.duckdb")},
+			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "data", "warehouse.duckdb"), LoadEvery: 100 * time.Millisecond},
 			HTTP:      "127.0.0.1:8080",
 			Sources: map[string]config.Source{"orders_db": {
 				Kind: config.KindPostgres, DSN: "postgres://me@localhost/orders",
@@ -42,7 +43,7 @@ func TestGood(t *testing.T) {
 		"embedded.yaml": {
 			Prefix:    "p",
 			Data:      filepath.Join(dir, "data"),
-			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "data", "warehouse.duckdb")},
+			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "data", "warehouse.duckdb"), LoadEvery: 100 * time.Millisecond},
 			HTTP:      "127.0.0.1:8080",
 			Sources: map[string]config.Source{"a": {
 				Kind: config.KindMySQL, DSN: "mysql://root@db/${x}",
@@ -54,11 +55,37 @@ func TestGood(t *testing.T) {
 			Data:   filepath.Join(dir, "data"),
 			Warehouse: config.Warehouse{Kind: config.KindBigQuery, Path: filepath.Join(dir, "data", "warehouse.duckdb"), BigQuery: config.BigQuery{
 				Project: "acme-data", Location: "EU", MaxBytesBilled: 2e12, JobsURL: "http://localhost:9050", WritesAddr: "localhost:9060",
-			}},
+			}, LoadEvery: 30 * time.Second, Freshness: 5 * time.Minute},
 			HTTP: "127.0.0.1:8080",
 			Sources: map[string]config.Source{"a": {
 				Kind: config.KindPostgres, DSN: "postgres://x@y/z",
 				Tables: map[string]config.Table{"public.t": {Core: "core.t"}},
+			}},
+		},
+		"bigquery_defaults.yaml": {
+			Prefix: "millrace",
+			Data:   filepath.Join(dir, "data"),
+			Warehouse: config.Warehouse{
+				Kind: config.KindBigQuery, Path: filepath.Join(dir, "data", "warehouse.duckdb"), BigQuery: config.BigQuery{Project: "acme-data", Location: "EU"},
+				LoadEvery: time.Minute, Freshness: time.Minute,
+			},
+			HTTP: "127.0.0.1:8080",
+			Sources: map[string]config.Source{"a": {
+				Kind: config.KindPostgres, DSN: "postgres://x@y/z",
+				Tables: map[string]config.Table{"public.t": {Core: "core.t"}},
+			}},
+		},
+		"paces.yaml": {
+			Prefix: "millrace",
+			Data:   filepath.Join(dir, "data"),
+			Warehouse: config.Warehouse{
+				Kind: config.KindBigQuery, Path: filepath.Join(dir, "data", "warehouse.duckdb"), BigQuery: config.BigQuery{Project: "acme-data", Location: "EU"},
+				LoadEvery: 250 * time.Millisecond,
+			},
+			HTTP: "127.0.0.1:8080",
+			Sources: map[string]config.Source{"a": {
+				Kind: config.KindPostgres, DSN: "postgres://x@y/z",
+				Tables: map[string]config.Table{"public.t": {Core: "core.t"}, "public.u": {Core: "core.u", History: "core.u_history", Upsert: true}, "public.v": {Core: "core.v"}},
 			}},
 		},
 		"full.yaml": {
@@ -67,7 +94,7 @@ func TestGood(t *testing.T) {
 			Derived:   filepath.Join(dir, "specs"),
 			Kafka:     config.Kafka{Brokers: []string{"kafka-1:9092", "kafka-2:9092"}},
 			Registry:  config.Registry{URL: "http://registry:8081"},
-			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "wh", "main.duckdb")},
+			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "wh", "main.duckdb"), LoadEvery: 5 * time.Second},
 			HTTP:      "0.0.0.0:9090",
 			Sources: map[string]config.Source{
 				"orders_db": {

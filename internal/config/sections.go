@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // plainName is what topics, slots and publications are named after; it is the
@@ -65,10 +68,21 @@ func (r *reader) registry(v value) Registry {
 // called like the file ambiguous.
 var reserved = []string{"core", "core__base", "millrace"}
 
-func (r *reader) warehouse(v value, w *Warehouse) {
-	f := r.fields(v, "kind", "path", "project", "location", "max_bytes_billed", "endpoints")
+func (r *reader) warehouse(v value, w *Warehouse, k Kafka) {
+	f := r.fields(v, "kind", "path", "project", "location", "max_bytes_billed", "endpoints", "load_every", "freshness")
 	if kind, ok := f["kind"]; ok {
 		w.Kind = r.choice(kind, KindDuckDB, KindBigQuery)
+	}
+	w.setDefaults(k)
+	if every, ok := f["load_every"]; ok {
+		if w.LoadEvery = r.duration(every); w.LoadEvery > longestLoadEvery {
+			r.fault(every, "is longer than an hour", "write at most 1h: what is gathered is held in memory")
+		}
+	}
+	if fresh, ok := f["freshness"]; ok && fresh.node.Value != "0" {
+		w.Freshness = r.duration(fresh)
+	} else if ok {
+		w.Freshness = 0
 	}
 	if w.Kind == KindBigQuery {
 		r.bigQuery(v, f, &w.BigQuery)
@@ -140,6 +154,26 @@ func (r *reader) bytes(v value) int64 {
 	}
 	n, _ := strconv.ParseInt(m[1], 10, 64) // nine digits
 	return n * map[string]int64{"MB": 1e6, "GB": 1e9, "TB": 1e12}[m[2]]
+}
+
+// longestLoadEvery is far below what a topic keeps.
+const longestLoadEvery = time.Hour
+
+var durations = regexp.MustCompile(`^(\d{1,6})(ms|s|m|h)$`)
+
+// duration is a time such as 30s, and not zero.
+func (r *reader) duration(v value) time.Duration {
+	before := len(r.faults)
+	m := durations.FindStringSubmatch(r.expand(v, v.node.Value))
+	if len(r.faults) > before {
+		return 0
+	}
+	if v.node.Kind != yaml.ScalarNode || m == nil || strings.Trim(m[1], "0") == "" {
+		r.fault(v, "is not a time", "write it as 500ms, 30s, 5m or 1h")
+		return 0
+	}
+	n, _ := strconv.Atoi(m[1]) // six digits
+	return time.Duration(n) * map[string]time.Duration{"ms": time.Millisecond, "s": time.Second, "m": time.Minute, "h": time.Hour}[m[2]]
 }
 
 // address checks host:port.

@@ -13,7 +13,7 @@ import (
 // slotMax is the length of PostgreSQL's names; the slot is <prefix>_<source>.
 const slotMax = 63
 
-func (r *reader) sources(v value, prefix string) map[string]Source {
+func (r *reader) sources(v value, prefix, warehouse string) map[string]Source {
 	entries := r.entries(v)
 	if len(entries) == 0 && isMapping(v) {
 		r.fault(v, "is empty", "name at least one source, with its kind, dsn and tables")
@@ -26,12 +26,12 @@ func (r *reader) sources(v value, prefix string) map[string]Source {
 			r.fault(e.value, fmt.Sprintf("makes a slot's name of %d characters", n),
 				fmt.Sprintf("shorten it or the prefix: together at most %d", slotMax-1))
 		}
-		out[e.name] = r.source(e.value, taken)
+		out[e.name] = r.source(e.value, warehouse, taken)
 	}
 	return out
 }
 
-func (r *reader) source(v value, taken cores) Source {
+func (r *reader) source(v value, warehouse string, taken cores) Source {
 	f := r.fields(v, "kind", "dsn", "dsn_file", "tables", "server_id")
 	s := Source{Tables: map[string]Table{}}
 	if kind, ok := f["kind"]; ok {
@@ -55,7 +55,7 @@ func (r *reader) source(v value, taken cores) Source {
 		r.fault(tables, "is empty", "name at least one table, such as public.orders: {}")
 	}
 	for _, e := range entries {
-		s.Tables[e.name] = r.table(e, s.Kind, taken)
+		s.Tables[e.name] = r.table(e, s.Kind, warehouse, taken)
 	}
 	return s
 }
@@ -131,7 +131,7 @@ var coreName = regexp.MustCompile(`^core\.[A-Za-z_][A-Za-z0-9_]*$`)
 // generationName is what the base tables of later generations are called.
 var generationName = regexp.MustCompile(`__g[0-9]+$`)
 
-func (r *reader) table(e entry, kind string, taken cores) Table {
+func (r *reader) table(e entry, kind, warehouse string, taken cores) Table {
 	v := e.value
 	_, name, dotted := strings.Cut(e.name, ".")
 	if !dotted || name == "" || strings.HasPrefix(e.name, ".") || strings.Contains(name, ".") {
@@ -140,7 +140,7 @@ func (r *reader) table(e entry, kind string, taken cores) Table {
 	}
 	var f map[string]value
 	if !isNull(v) {
-		f = r.fields(v, "event_time", "history", "as", "key", "text", "append_only", "zero_dates", "ignore_cascades")
+		f = r.fields(v, "event_time", "history", "as", "key", "text", "append_only", "zero_dates", "ignore_cascades", "mode")
 	}
 	t := Table{Core: "core." + name}
 	if ev, ok := f["event_time"]; ok {
@@ -154,6 +154,9 @@ func (r *reader) table(e entry, kind string, taken cores) Table {
 	}
 	if v, ok := f["append_only"]; ok && r.only(v, kind, KindMariaDB, KindMySQL) {
 		t.AppendOnly = r.truth(v)
+	}
+	if v, ok := f["mode"]; ok {
+		t.Upsert = r.upserts(v, warehouse, t.AppendOnly)
 	}
 	if v, ok := f["ignore_cascades"]; ok && r.only(v, kind, KindMariaDB, KindMySQL) {
 		t.IgnoreCascades = r.truth(v)
@@ -172,6 +175,19 @@ func (r *reader) table(e entry, kind string, taken cores) Table {
 		r.core(h, t.History, taken, "write core. and a name of letters, digits and _")
 	}
 	return t
+}
+
+// upserts reads a table's mode, merge or upsert.
+func (r *reader) upserts(v value, warehouse string, appendOnly bool) bool {
+	switch {
+	case r.choice(v, "merge", "upsert") != "upsert":
+		return false
+	case warehouse == KindDuckDB:
+		r.fault(v, "is upsert, and only BigQuery joins changes by key itself", "leave it out: merge gives the same rows; or write warehouse: {kind: bigquery}")
+	case appendOnly:
+		r.fault(v, "is upsert beside append_only, and rows without a key cannot be found again", "leave mode out, or name a unique key with key: in place of append_only")
+	}
+	return true
 }
 
 // only reports whether the source's kind knows the field; else it is a fault.

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,6 +19,8 @@ type configuration struct {
 	HTTP    string               `yaml:"http"`
 	Sources map[string]yaml.Node `yaml:"sources"`
 	Derived string               `yaml:"derived"`
+	// Warehouse is what stands in for the example's, which names none.
+	Warehouse map[string]any `yaml:"warehouse,omitempty"`
 }
 
 // source is a source of the configuration.
@@ -33,9 +36,12 @@ const (
 	paymentsSource = "payments_db"
 )
 
+// defaultPrefix is that of the example's configuration.
+const defaultPrefix = "shop"
+
 // writeExample copies the example into the folder, on a port that is free. If
 // the shop is not split, payments are a table of the orders' source.
-func writeExample(dir string, split bool) error {
+func writeExample(dir string, split bool, prefix string, warehouse map[string]any) error {
 	if err := os.CopyFS(dir, shopfiles.Files); err != nil {
 		return fmt.Errorf("copy the example: %w", err)
 	}
@@ -48,7 +54,7 @@ func writeExample(dir string, split bool) error {
 	if err := yaml.Unmarshal(text, &c); err != nil {
 		return fmt.Errorf("read the example: %w", err)
 	}
-	c.HTTP = "127.0.0.1:0"
+	c.HTTP, c.Prefix, c.Warehouse = "127.0.0.1:0", prefix, warehouse
 	if !split {
 		if err := c.join(); err != nil {
 			return fmt.Errorf("read the example: %w", err)
@@ -64,6 +70,39 @@ func writeExample(dir string, split bool) error {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	return nil
+}
+
+// readWarehouse reads the warehouse section that a file holds, and nothing else.
+// Its times are made short, whatever it says: nobody wants to wait.
+func readWarehouse(path string) (map[string]any, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read which warehouse is meant: %w", err)
+	}
+	var c struct {
+		Warehouse map[string]any `yaml:"warehouse"`
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&c); err != nil {
+		return nil, fmt.Errorf("read %s, which should hold a configuration's section warehouse: and nothing else: %w", path, err)
+	}
+	if len(c.Warehouse) == 0 {
+		return nil, fmt.Errorf("%s holds no section warehouse: write it as in a configuration", path)
+	}
+	c.Warehouse["load_every"], c.Warehouse["freshness"] = "1s", "1s"
+	return c.Warehouse, nil
+}
+
+// bigQuery reports whether that is the warehouse.
+func (d *demo) bigQuery() bool { return d.warehouse["kind"] == "bigquery" }
+
+// place is where the warehouse is, for people.
+func (d *demo) place() string {
+	if d.bigQuery() {
+		return fmt.Sprintf("BigQuery, project %v", d.warehouse["project"])
+	}
+	return "DuckDB"
 }
 
 // join moves the payments to the orders' source.

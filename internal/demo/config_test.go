@@ -3,7 +3,9 @@ package demo
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"millrace/internal/config"
 )
@@ -18,7 +20,7 @@ func env(name string) (string, bool) {
 func TestWriteExample(t *testing.T) {
 	for _, split := range []bool{true, false} {
 		dir := t.TempDir()
-		if err := writeExample(dir, split); err != nil {
+		if err := writeExample(dir, split, defaultPrefix, nil); err != nil {
 			t.Fatal(err)
 		}
 		c, err := config.Load(filepath.Join(dir, "millrace.yaml"), env)
@@ -41,6 +43,54 @@ func TestWriteExample(t *testing.T) {
 		if specs, err := os.ReadDir(c.Derived); err != nil || len(specs) == 0 {
 			t.Errorf("split %v: %d specs, %v", split, len(specs), err)
 		}
+	}
+}
+
+// The warehouse of a file takes the place of the example's, and its times are
+// short.
+func TestWarehouseOfAFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "warehouse.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("warehouse: {kind: bigquery, project: acme, location: EU, load_every: 5m}\n")
+	d := &demo{Options: Options{Warehouse: path}}
+	if err := d.chooseWarehouse(); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeExample(dir, true, d.prefix, d.warehouse); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(filepath.Join(dir, "millrace.yaml"), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := c.Warehouse
+	if w.Kind != config.KindBigQuery || w.BigQuery.Project != "acme" || w.LoadEvery != time.Second || w.Freshness != time.Second || !d.bigQuery() {
+		t.Errorf("%+v", w)
+	}
+	if !strings.HasPrefix(c.Prefix, defaultPrefix+"_") {
+		t.Errorf("prefix %s, which another demonstration may have", c.Prefix)
+	}
+	for text, want := range map[string]string{
+		"": "EOF", "warehouse: {}": "holds no section", "warehouse: {kind: bigquery}\nsources: {}": "sources not found", "- a": "nothing else",
+	} {
+		write(text)
+		if err := d.chooseWarehouse(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	d.Warehouse = filepath.Join(dir, "none")
+	if err := d.chooseWarehouse(); err == nil {
+		t.Error("a file that is not there was read")
+	}
+	d.Warehouse = ""
+	if err := d.chooseWarehouse(); err != nil || d.warehouse != nil || d.prefix != defaultPrefix {
+		t.Errorf("without a file: %v, %v, %s", err, d.warehouse, d.prefix)
 	}
 }
 

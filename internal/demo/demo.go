@@ -2,12 +2,14 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"millrace/internal/privateserver"
@@ -25,7 +27,10 @@ type Options struct {
 	// Command is the binary and what stands before its arguments; empty: the
 	// running binary.
 	Command []string
-	Seed    uint64 // of the workload; 0: 1
+	// Warehouse is a file with the section warehouse: of a configuration; empty:
+	// the DuckDB of the example.
+	Warehouse string
+	Seed      uint64 // of the workload; 0: 1
 }
 
 // ErrFailed is the reason when the demonstration has shown something else than
@@ -41,7 +46,10 @@ type demo struct {
 	install *install
 	work    *workload
 	specs   []*verify.Spec
-	result  summary
+	prefix  string
+	// warehouse is the configuration's section; nil: DuckDB.
+	warehouse map[string]any
+	result    summary
 }
 
 // Run runs the demonstration and cleans up behind it, also when it does not
@@ -96,6 +104,9 @@ func (d *demo) close() error {
 }
 
 func (d *demo) run(ctx context.Context) error {
+	if err := d.chooseWarehouse(); err != nil {
+		return err
+	}
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
@@ -114,6 +125,19 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	return d.result.fault()
+}
+
+// chooseWarehouse reads which one is meant. A warehouse that outlives the
+// demonstration may hold somebody's tables: under a prefix that nobody else has,
+// millrace refuses to touch core tables that are not its own.
+func (d *demo) chooseWarehouse() (err error) {
+	d.prefix, d.warehouse = defaultPrefix, nil
+	if d.Warehouse == "" {
+		return nil
+	}
+	d.prefix += "_" + strings.ToLower(rand.Text()[:8])
+	d.warehouse, err = readWarehouse(d.Warehouse)
+	return err
 }
 
 // prepare starts databases, fills them, and starts millrace on them.
@@ -149,7 +173,7 @@ func (d *demo) prepare(ctx context.Context) error {
 		}
 		d.install.command = []string{own}
 	}
-	if err := writeExample(dir, d.shop.split); err != nil {
+	if err := writeExample(dir, d.shop.split, d.prefix, d.warehouse); err != nil {
 		return err
 	}
 	if d.specs, err = verify.ReadSpecs(filepath.Join(dir, "derived")); err != nil {
@@ -159,8 +183,12 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err := d.install.start(ctx); err != nil {
 		return err
 	}
-	d.step("millrace up", "Broker, schema registry, warehouse, capture, load and derive in one process, ready after %d ms.\n"+
-		"         The rows that were there before are read in chunks beside the stream of changes.", time.Since(started).Milliseconds())
+	holds := "Broker, schema registry, warehouse, capture, load and derive in one process"
+	if d.bigQuery() {
+		holds = "Broker, schema registry, capture, load and derive in one process"
+	}
+	d.step("millrace up", "%s, ready after %d ms. The warehouse is %s.\n"+
+		"         The rows that were there before are read in chunks beside the stream of changes.", holds, time.Since(started).Milliseconds(), d.place())
 	return nil
 }
 
@@ -285,7 +313,7 @@ func (d *demo) prove(ctx context.Context) error {
 		return err
 	}
 	p := &proof{
-		shop: d.shop, client: client, run: run, dir: d.install.dir, specs: d.specs,
+		shop: d.shop, client: verify.On{Platform: client, BigQuery: d.bigQuery()}, prefix: d.prefix, run: run, dir: d.install.dir, specs: d.specs,
 		calendar: verify.Calendar{Begin: d.work.begin, End: frontier},
 	}
 	core, derived, err := p.compare(ctx)
@@ -301,5 +329,8 @@ func (d *demo) prove(ctx context.Context) error {
 		return err
 	}
 	d.result.QuietDays = d.work.counts.QuietDays
+	if d.bigQuery() {
+		d.say("         These tables stay in %s: datasets core, core__base, analytics, millrace, millrace_scratch.", d.place())
+	}
 	return nil
 }

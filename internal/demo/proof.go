@@ -2,12 +2,10 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +31,8 @@ func (s *shop) captured() []struct{ table, core string } {
 // proof compares everything that the warehouse holds with what it should hold.
 type proof struct {
 	shop     *shop
-	client   *page.Client
+	client   verify.Platform
+	prefix   string
 	run      runFile
 	dir      string
 	specs    []*verify.Spec
@@ -80,13 +79,13 @@ func (p *proof) compareCore(ctx context.Context, replica *verify.Replica) (repor
 	}
 	defer func() { err = errors.Join(err, orders.Close()) }()
 	payments := orders
-	topic := "shop." + ordersSource + ".public.payments"
+	topic := p.prefix + "." + ordersSource + ".public.payments"
 	if p.shop.split {
 		if payments, err = verify.OpenDatabase("mariadb", p.shop.paymentsDSN); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, payments.Close()) }()
-		topic = "shop." + paymentsSource + ".shop.payments"
+		topic = p.prefix + "." + paymentsSource + ".shop.payments"
 	}
 	for _, t := range p.shop.captured() {
 		db := orders
@@ -215,33 +214,22 @@ func unquiet(ctx context.Context, client *page.Client, marks map[string]verify.M
 		if d := status.Derived[i]; d.Dirty > 0 || d.Held > 0 {
 			return fmt.Sprintf("%s has %d dirty and %d held: %s %s", d.Table, d.Dirty, d.Held, d.Waits, d.Error), nil
 		}
-		why, err := unabsorbed(ctx, client, spec.Name, loads)
-		if err != nil || why != "" {
-			return why, err
+		if why := undrained(status.Derived[i], loads); why != "" {
+			return why, nil
 		}
 	}
 	return "", nil
 }
 
-// unabsorbed says which input's last load a derived table does not know.
-func unabsorbed(ctx context.Context, p querier, table string, loads map[string]int64) (string, error) {
-	t, err := p.Query(ctx, "SELECT absorbed FROM millrace."+ownName(table, "__", "__head"))
-	if err != nil {
-		return table + " has not begun", nil //nolint:nilerr // its head is made when it first runs
+// undrained says which input's last load a derived table does not know.
+func undrained(d page.Derived, loads map[string]int64) string {
+	if len(d.Drained) == 0 {
+		return d.Table + " has not begun"
 	}
-	absorbed := make(map[string]int64)
-	if len(t.Rows) == 1 && t.Rows[0][0] != nil {
-		if err := json.Unmarshal([]byte(*t.Rows[0][0]), &absorbed); err != nil {
-			return "", fmt.Errorf("read what %s has absorbed: %w", table, err)
-		}
-	}
-	if len(absorbed) == 0 {
-		return table + " has absorbed nothing", nil
-	}
-	for input, load := range absorbed {
+	for input, load := range d.Drained {
 		if load < loads[input] {
-			return table + " has absorbed " + input + " up to load " + strconv.FormatInt(load, 10) + " of " + strconv.FormatInt(loads[input], 10), nil
+			return fmt.Sprintf("%s knows %s up to load %d of %d", d.Table, input, load, loads[input])
 		}
 	}
-	return "", nil
+	return ""
 }

@@ -84,6 +84,9 @@ type Derived struct {
 	Held     int       `json:"held"`            // those that failed and wait to be tried again
 	Outside  int64     `json:"outside"`         // touched spans before its first window or after its last
 	Begin    time.Time `json:"begin,omitzero"`  // of its first window
-	Error    string    `json:"error,omitempty"`
-	Stale    string    `json:"stale,omitempty"` // its spec on disk is another one: what to do
+	// Drained are the loads of its inputs whose effect is in it, or dirty; none:
+	// it has not begun.
+	Drained map[string]int64 `json:"drained,omitempty"`
+	Error   string           `json:"error,omitempty"`
+	Stale   string           `json:"stale,omitempty"` // its spec on disk is another one: what to do
 }

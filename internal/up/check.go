@@ -17,6 +17,7 @@ import (
 	"millrace/internal/kafka"
 	"millrace/internal/page"
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/bigquery"
 	"millrace/schemas"
 	"millrace/schemas/registry"
 )
@@ -74,6 +75,11 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		var found invalid.Faults
 		surveyed, found = out.survey(ctx, conf)
 		faults = append(faults, found...)
+		if asked, found := out.askWarehouse(ctx, conf); !asked || len(found) > 0 {
+			faults = append(faults, found...)
+			out.Unchecked = append(out.Unchecked, "the specs: the warehouse reads their queries")
+			o.Derived = ""
+		}
 	}
 	if o.Derived != "" {
 		found, err := out.specs(ctx, o.Derived, conf, surveyed)
@@ -89,6 +95,22 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		out.running(ctx, conf)
 	}
 	return &out, nil
+}
+
+// askWarehouse asks the warehouse whether it can be used as configured.
+func (c *Checked) askWarehouse(ctx context.Context, conf *config.Config) (asked bool, faults invalid.Faults) {
+	if conf.Warehouse.Kind != config.KindBigQuery {
+		return true, nil
+	}
+	found, err := bigquery.Survey(ctx, bigQueryOptions(conf))
+	if err != nil {
+		c.Unchecked = append(c.Unchecked, "the warehouse: it could not be asked: "+oneLine(err))
+		return false, nil
+	}
+	for _, f := range found {
+		faults = append(faults, conf.Fault(f.Field, oneLine(f.Problem), f.Cure))
+	}
+	return true, faults
 }
 
 // running notes where the process that runs on the configuration has read other
@@ -137,10 +159,11 @@ func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config,
 	if err != nil {
 		return nil, err
 	}
-	_, more, err := graph.Build(ctx, dialect, specs, tables)
+	built, more, err := graph.Build(ctx, dialect, specs, tables)
 	if err != nil {
 		return nil, fmt.Errorf("check the specs: %w", err)
 	}
+	c.Notes = append(c.Notes, wholesale(built, tables)...)
 	return inFolder(folder, append(faults, more...)), nil
 }
 

@@ -21,7 +21,7 @@ func (p *process) graphTables(ctx context.Context, dialect warehouse.Dialect) (o
 		return nil, nil, err
 	}
 	for _, t := range tables {
-		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes}
+		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes, Upsert: t.Upsert}
 		history := graph.Table{Name: t.History, EventTimes: t.EventTimes, Append: true}
 		if dialect != nil {
 			switch err := p.known(ctx, dialect, t.Topic, &core, &history); {

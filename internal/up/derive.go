@@ -43,10 +43,8 @@ type derivers struct {
 	running []*running
 	waiting string // why nothing runs yet
 	broken  map[string]string
+	ran     map[string]ran // each table's last run that was asked for
 }
-
-// freshness is how often a derived table is computed at most, by default.
-const freshness = 0
 
 // openDerivers reads the specs and refuses those with faults, before anything
 // else has started.
@@ -54,7 +52,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, ran: map[string]ran{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
 	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {
@@ -183,7 +181,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	}
 	table, err := deriver.New(deriver.Options{
 		Node: n, Runner: d.warehouse.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
-		Freshness: freshness, Metrics: d.metrics, Logger: d.Log,
+		Freshness: d.Config.Warehouse.Freshness, Poll: poll(d.Config.Warehouse.Freshness), Metrics: d.metrics, Logger: d.Log,
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -212,6 +210,11 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		return nil
 	})
 }
+
+// poll is how long a derived table that has heard of nothing believes that there
+// is nothing: to ask costs, on a warehouse whose tables had better be computed
+// seldom.
+func poll(freshness time.Duration) time.Duration { return max(10*time.Second, 5*freshness) }
 
 // same reports whether a node's runs and what they read are those of another.
 func same(a, b *graph.Node) bool {

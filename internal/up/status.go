@@ -86,7 +86,7 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
 			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error
-			t.LoadedAt, t.Outside, t.Begin = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin
+			t.LoadedAt, t.Outside, t.Begin, t.Drained = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin, k.Drained
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error
 			}
@@ -99,16 +99,32 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 	return out
 }
 
-// ranAt is when the run was committed; zero if that cannot be told now.
+// ranAt is when the run was committed; zero if that cannot be told now. The
+// warehouse is asked once for each run: its answers may cost.
 func (d *derivers) ranAt(ctx context.Context, table string, load int64) time.Time {
 	if load == 0 {
 		return time.Time{}
+	}
+	d.mu.Lock()
+	last, known := d.ran[table]
+	d.mu.Unlock()
+	if known && last.load == load {
+		return last.at
 	}
 	events, err := d.warehouse.Loads(ctx, table, load-1, 1)
 	if err != nil || len(events) == 0 {
 		return time.Time{}
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ran[table] = ran{load, events[0].CommittedAt}
 	return events[0].CommittedAt
+}
+
+// ran is when a run was committed.
+type ran struct {
+	load int64
+	at   time.Time
 }
 
 func sourceStatus(s producers.Status, kind string) page.Source {

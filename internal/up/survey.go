@@ -51,6 +51,10 @@ func (c *Checked) survey(ctx context.Context, conf *config.Config) (map[string]*
 		}
 		for _, t := range a.tables {
 			tables[t.Topic] = t
+			note, found := upsertable(conf, names[i], t)
+			if faults = append(faults, found...); note != "" {
+				c.Notes = append(c.Notes, note)
+			}
 			if id := t.Schema + "." + t.Name; len(t.Key) == 0 {
 				c.Notes = append(c.Notes, fmt.Sprintf("%s of %s has no key: %s is append-only, an update or a delete of its rows goes to the dead letters",
 					id, names[i], conf.Sources[names[i]].Tables[id].Core))

@@ -28,8 +28,11 @@ func TestStatusWhileStarting(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		done <- Run(ctx, Options{
-			Config: &config.Config{Prefix: "p", Data: t.TempDir(), HTTP: addr, Sources: map[string]config.Source{"orders_db": unreachable}},
-			Parts:  All(), Log: slog.New(slog.DiscardHandler),
+			Config: &config.Config{
+				Prefix: "p", Data: t.TempDir(), HTTP: addr, Sources: map[string]config.Source{"orders_db": unreachable},
+				Warehouse: config.Warehouse{LoadEvery: time.Second},
+			},
+			Parts: All(), Log: slog.New(slog.DiscardHandler),
 		})
 	}()
 	client := page.Client{Addr: addr}

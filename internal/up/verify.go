@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"millrace/internal/config"
 	"millrace/internal/page"
@@ -23,7 +24,7 @@ func Verify(ctx context.Context, conf *config.Config, table string, tell verify.
 	if err != nil {
 		return report, err
 	}
-	client := &page.Client{Addr: running.HTTP}
+	client := askRunning(conf, running)
 	folder, err := os.MkdirTemp("", "millrace-verify-")
 	if err != nil {
 		return report, fmt.Errorf("make a folder for the comparison: %w", err)
@@ -34,7 +35,9 @@ func Verify(ctx context.Context, conf *config.Config, table string, tell verify.
 		return report, err
 	}
 	defer func() { err = errors.Join(err, replica.Close()) }()
-	begin := func() { tell("comparing " + table + "; if it is not up to date, this waits for it, up to a minute") }
+	begin := func() {
+		tell(fmt.Sprintf("comparing %s; if it is not up to date, this waits for it, up to %s", table, counted(client.Patience)))
+	}
 	for _, source := range conf.Sources {
 		for name, t := range source.Tables {
 			if t.Core == table {
@@ -60,7 +63,33 @@ func Verify(ctx context.Context, conf *config.Config, table string, tell verify.
 	return verify.Derived(ctx, client, replica, specs[at], eventTimes(ctx, client, conf, specs), tell)
 }
 
-func verifyCore(ctx context.Context, client *page.Client, replica *verify.Replica, source config.Source, name string, tell verify.Tell) (report verify.Report, err error) {
+// askRunning is the running process with what the configuration says of its warehouse.
+// What was just written may be gathered for a while, and a table that others
+// are made of comes before them.
+func askRunning(conf *config.Config, running RunFile) verify.On {
+	client := &page.Client{Addr: running.HTTP}
+	w := conf.Warehouse
+	return verify.On{
+		Platform: client, BigQuery: w.Kind == config.KindBigQuery, Patience: time.Minute + 2*w.LoadEvery + 4*w.Freshness,
+		Show: func(ctx context.Context, table, window string) (*page.Table, error) {
+			shown, err := client.Show(ctx, table, window, nil)
+			if err != nil {
+				return nil, err
+			}
+			return shown.Result, nil
+		},
+	}
+}
+
+// counted is a time in minutes, for people.
+func counted(d time.Duration) string {
+	if d < 2*time.Minute {
+		return "a minute"
+	}
+	return fmt.Sprintf("%d minutes", int(d.Minutes()))
+}
+
+func verifyCore(ctx context.Context, client verify.On, replica *verify.Replica, source config.Source, name string, tell verify.Tell) (report verify.Report, err error) {
 	db, err := verify.OpenDatabase(source.Kind, source.DSN)
 	if err != nil {
 		return report, err
@@ -88,7 +117,7 @@ func findSpec(conf *config.Config, table string) ([]*verify.Spec, int, error) {
 }
 
 // eventTimes are the columns by which tables are cut where a spec does not say.
-func eventTimes(ctx context.Context, client *page.Client, conf *config.Config, specs []*verify.Spec) verify.EventTimes {
+func eventTimes(ctx context.Context, client verify.On, conf *config.Config, specs []*verify.Spec) verify.EventTimes {
 	times := verify.EventTimes{}
 	for _, source := range conf.Sources {
 		for _, t := range source.Tables {
@@ -104,12 +133,12 @@ func eventTimes(ctx context.Context, client *page.Client, conf *config.Config, s
 		if times[s.Name] = s.Window.Column; s.Window.Column != "" {
 			continue
 		}
-		shape, err := client.Query(ctx, "SELECT * FROM "+s.Name+" LIMIT 0")
+		shape, err := client.Query(ctx, "SELECT * FROM "+s.Name+" WHERE FALSE")
 		if err != nil {
 			continue // not made yet, so nothing reads it yet
 		}
 		for i, t := range shape.Types {
-			if t == "DATE" || strings.HasPrefix(t, "TIMESTAMP") {
+			if t == "DATE" || t == "DATETIME" || strings.HasPrefix(t, "TIMESTAMP") {
 				times[s.Name] = shape.Columns[i]
 				break
 			}

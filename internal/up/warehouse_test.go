@@ -1,12 +1,18 @@
 package up
 
 import (
+	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"millrace/internal/config"
 	"millrace/internal/testkit/bigqueryfake"
+	"millrace/internal/warehouse"
 )
 
 // The addresses of a configuration are all that is needed to reach what stands
@@ -40,5 +46,73 @@ func TestOpenBigQuery(t *testing.T) {
 	p := &process{Options: Options{Config: c}, warehouse: w}
 	if err := p.checkPrefix(t.Context()); err != nil {
 		t.Errorf("an empty project: %v", err)
+	}
+}
+
+// A wrong project or location is said at once, at its line; a project that does
+// not answer is not checked, and with it the specs.
+func TestCheckAsksBigQuery(t *testing.T) {
+	fake, err := bigqueryfake.Start(t.Context(), bigqueryfake.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := fake.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := t.TempDir()
+	check := func(project, location, jobs string) (*Checked, error) {
+		t.Helper()
+		path := filepath.Join(dir, "millrace.yaml")
+		text := fmt.Sprintf(`sources: {shop: {kind: postgres, dsn: "postgres://127.0.0.1:1/none", tables: {public.orders: {}}}}
+data: %s
+warehouse:
+  kind: bigquery
+  project: %s
+  location: %s
+  endpoints: {jobs: %q, writes: %q}
+`, dir, project, location, jobs, fake.GRPCAddr())
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return Check(t.Context(), CheckOptions{Config: path, Env: os.LookupEnv})
+	}
+	if _, err := check(fake.Project(), "US", fake.URL()); err != nil {
+		t.Errorf("nothing is wrong: %v", err)
+	}
+	w, err := openWarehouse(t.Context(), &config.Config{Prefix: "p", Warehouse: config.Warehouse{Kind: config.KindBigQuery, BigQuery: config.BigQuery{
+		Project: fake.Project(), Location: "US", JobsURL: fake.URL(), WritesAddr: fake.GRPCAddr(),
+	}}}, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.SetNeeds(t.Context(), "core.orders", "spec", warehouse.Kept{}); err != nil { // makes the dataset millrace
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	site := httptest.NewServer(http.NotFoundHandler())
+	defer site.Close()
+	for _, c := range []struct{ project, location, jobs, want string }{
+		{"acme-date", "US", fake.URL(), "millrace.yaml:5: warehouse.project: "},
+		{fake.Project(), "EU", fake.URL(), "millrace.yaml:6: warehouse.location: is EU, and the dataset millrace is in US; let warehouse.location be where the datasets are"},
+		{fake.Project(), "US", site.URL, "millrace.yaml:7: warehouse.endpoints: "},
+	} {
+		if _, err := check(c.project, c.location, c.jobs); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %s", err, c.want)
+		}
+	}
+	fake.On("jobs.insert", 1, bigqueryfake.Refuse(403, "accessDenied", "Access Denied: Project p: User does not have bigquery.jobs.create permission in project p."))
+	if _, err := check(fake.Project(), "US", fake.URL()); err == nil || !strings.Contains(err.Error(), "grant roles/bigquery.jobUser on the project") {
+		t.Errorf("got %v", err)
+	}
+	for n := range 100 {
+		fake.On("jobs.insert", n+1, bigqueryfake.Refuse(503, "backendError", "no"))
+	}
+	checked, err := check(fake.Project(), "US", fake.URL())
+	if err != nil || len(checked.Unchecked) < 2 || !strings.Contains(strings.Join(checked.Unchecked, "\n"), "the warehouse: it could not be asked: ") {
+		t.Errorf("%+v %v", checked, err)
 	}
 }

@@ -82,7 +82,7 @@ func (p *process) tables() ([]consumers.Table, error) {
 				return nil, err
 			}
 			t := s.Tables[id]
-			out = append(out, consumers.Table{Topic: topic, Core: t.Core, History: t.History, EventTimes: t.EventTime})
+			out = append(out, consumers.Table{Topic: topic, Core: t.Core, History: t.History, EventTimes: t.EventTime, Upsert: t.Upsert})
 		}
 	}
 	return out, nil
@@ -98,10 +98,7 @@ func (p *process) makeConsumer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: 5 * time.Second, Quiet: time.Hour}
-	if p.cluster.Embedded {
-		limits.Age = 100 * time.Millisecond
-	}
+	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: p.Config.Warehouse.LoadEvery, Quiet: time.Hour}
 	p.consumer, err = consumers.New(consumers.Options{
 		Cluster: p.cluster, Names: p.names, Group: p.Config.Prefix + ".consumers", Tables: tables, Loader: p.warehouse,
 		Registry: p.registry, Limits: limits, Memory: 64 << 20, Log: p.Log, Metrics: p.metrics,

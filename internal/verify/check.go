@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -30,20 +29,20 @@ const grace = 3 * time.Second
 // into the replica; if a load or a run comes in between, all of it is repeated.
 // What it waits for is told to tell.
 func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times EventTimes, tell Tell) (Report, error) {
-	waits := newWaits(tell)
-	deadline := time.Now().Add(patience)
+	on, waits := of(p), newWaits(tell)
+	deadline := time.Now().Add(on.Patience)
 	sound := time.Now() // when no run was known to fail
 	for {
-		before, err := settled(ctx, p, s)
+		before, err := settled(ctx, on, s)
 		if err != nil {
 			return Report{}, err
 		}
 		if before.why == "" {
-			report, err := derivedOnce(ctx, p, into, s, times, before)
+			report, err := derivedOnce(ctx, on, into, s, times, before)
 			if err != nil {
 				return Report{}, err
 			}
-			after, err := settled(ctx, p, s)
+			after, err := settled(ctx, on, s)
 			if err != nil {
 				return Report{}, err
 			}
@@ -70,7 +69,25 @@ func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times Even
 	}
 }
 
-func derivedOnce(ctx context.Context, p Platform, into *Replica, s *Spec, times EventTimes, at *moment) (Report, error) {
+// derivedOnce computes in the replica. What that cannot compute as BigQuery
+// does, BigQuery computes anew.
+func derivedOnce(ctx context.Context, p On, into *Replica, s *Spec, times EventTimes, at *moment) (Report, error) {
+	report, err := inReplica(ctx, p, into, s, times, at)
+	if !p.BigQuery || ctx.Err() != nil {
+		return report, err
+	}
+	if err != nil {
+		return p.compareAnew(ctx, s, at.calendar, err)
+	}
+	for _, d := range report.Differences {
+		if d.Kind == Column {
+			return p.compareAnew(ctx, s, at.calendar, fmt.Errorf("in DuckDB, column %s %s", d.Row, d.Text))
+		}
+	}
+	return report, nil
+}
+
+func inReplica(ctx context.Context, p On, into *Replica, s *Spec, times EventTimes, at *moment) (Report, error) {
 	for input := range at.loads {
 		if input == s.Name {
 			continue
@@ -84,6 +101,9 @@ func derivedOnce(ctx context.Context, p Platform, into *Replica, s *Spec, times 
 
 // CopyTable copies a table of the platform's warehouse under its own name.
 func (r *Replica) CopyTable(ctx context.Context, p Platform, table string) error {
+	if on := of(p); on.BigQuery {
+		return r.copyBigQuery(ctx, on, table)
+	}
 	shape, err := p.Query(ctx, "SELECT * FROM "+quoted(table)+" LIMIT 0")
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", table, err)
@@ -102,6 +122,18 @@ func (r *Replica) CopyTable(ctx context.Context, p Platform, table string) error
 	return r.fill(ctx, table, columns, listed(t.Rows))
 }
 
+func (r *Replica) copyBigQuery(ctx context.Context, p On, table string) error {
+	t, err := p.rows(ctx, table)
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", table, err)
+	}
+	columns, rows, err := inDuckDB(t)
+	if err != nil {
+		return fmt.Errorf("copy %s: %w", table, err)
+	}
+	return r.fill(ctx, table, columns, listed(rows))
+}
+
 // moment is how far a derived table and its inputs are.
 type moment struct {
 	loads    map[string]int64 // of the table and its inputs
@@ -111,7 +143,7 @@ type moment struct {
 	fails    bool   // or its runs fail, so that nothing could be set aside yet
 }
 
-func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
+func settled(ctx context.Context, p On, s *Spec) (*moment, error) {
 	status, err := p.Status(ctx)
 	if err != nil {
 		return nil, err
@@ -131,35 +163,23 @@ func settled(ctx context.Context, p Platform, s *Spec) (*moment, error) {
 	for _, d := range status.Derived {
 		loads[d.Table] = d.Load
 	}
-	dataset, name, _ := strings.Cut(s.Name, ".")
-	head := "millrace." + ident(dataset+"__"+name+"__head")
-	t, err := p.Query(ctx, "SELECT absorbed FROM "+head)
-	if err != nil {
-		m := &moment{why: "it has not begun: " + err.Error()}
-		return m.failing(state.Error), nil //nolint:nilerr // its head comes with its first run
-	}
 	m := &moment{loads: map[string]int64{s.Name: state.Load}}
-	absorbed := make(map[string]int64)
-	if len(t.Rows) == 1 && t.Rows[0][0] != nil {
-		if err := json.Unmarshal([]byte(*t.Rows[0][0]), &absorbed); err != nil {
-			return nil, fmt.Errorf("read what %s has absorbed: %w", s.Name, err)
-		}
-	}
-	for input, load := range absorbed {
+	for _, input := range slices.Sorted(maps.Keys(state.Drained)) {
 		m.loads[input] = loads[input]
-		if load < loads[input] {
+		if load := state.Drained[input]; load < loads[input] {
 			m.why = fmt.Sprintf("load %d of %s is not in it yet", loads[input], input)
 		}
 	}
 	switch {
-	case len(absorbed) == 0:
-		m.why = "it has absorbed nothing yet"
+	case len(state.Drained) == 0:
+		m.why = "it has not begun"
 	case state.Dirty > 0:
 		m.why = fmt.Sprintf("%d windows or keys are still to be computed", state.Dirty)
 	}
 	m.failing(state.Error)
 	if s.Window != nil && m.why == "" {
-		m.calendar, err = calendar(ctx, p, head)
+		dataset, name := cutName(s.Name)
+		m.calendar, err = calendar(ctx, p, p.dotted("millrace", dataset+"__"+name+"__head"))
 	}
 	return m, err
 }
@@ -173,7 +193,7 @@ func (m *moment) failing(err string) *moment {
 }
 
 // calendar is the span of a table's windows as its head has it.
-func calendar(ctx context.Context, p Platform, head string) (Calendar, error) {
+func calendar(ctx context.Context, p On, head string) (Calendar, error) {
 	t, err := p.Query(ctx, "SELECT window_begin, window_frontier FROM "+head)
 	if err != nil {
 		return Calendar{}, fmt.Errorf("read the first and the last window: %w", err)
@@ -181,8 +201,8 @@ func calendar(ctx context.Context, p Platform, head string) (Calendar, error) {
 	if len(t.Rows) != 1 || t.Rows[0][0] == nil || t.Rows[0][1] == nil {
 		return Calendar{}, errors.New("read the first and the last window: there are none yet")
 	}
-	begin, err1 := time.Parse(time.DateTime, *t.Rows[0][0])
-	end, err2 := time.Parse(time.DateTime, *t.Rows[0][1])
+	begin, err1 := time.Parse(time.DateTime, strings.Replace(*t.Rows[0][0], "T", " ", 1))
+	end, err2 := time.Parse(time.DateTime, strings.Replace(*t.Rows[0][1], "T", " ", 1))
 	if err := errors.Join(err1, err2); err != nil {
 		return Calendar{}, fmt.Errorf("read the first and the last window: %w", err)
 	}

@@ -41,6 +41,7 @@ type Report struct {
 	Table       string
 	Rows        int // that should be there
 	Differences []Difference
+	Note        string // how it was compared, if not as all tables are
 }
 
 // Compare compares two results as bags of rows: the order of rows and of

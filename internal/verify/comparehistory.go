@@ -17,7 +17,7 @@ const pause = 2 * time.Second
 // topics hold may not be loaded yet. What it waits for is told to tell.
 func (t Topics) CheckHistory(ctx context.Context, p Platform, into *Replica, topic, table string, tell Tell) (Report, error) {
 	waits := newWaits(tell)
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(of(p).Patience)
 	for before := int64(-1); ; {
 		if err := t.History(ctx, into, topic, table); err != nil {
 			return Report{}, err
@@ -57,9 +57,10 @@ func CompareHistory(ctx context.Context, p Platform, into *Replica, table string
 	if err != nil {
 		return Report{}, err
 	}
-	got, err := p.Query(ctx, "SELECT * FROM "+quoted(table))
+	on := of(p)
+	got, err := on.rows(ctx, table)
 	if err != nil {
 		return Report{}, fmt.Errorf("read %s: %w", table, err)
 	}
-	return Compare(table, without(want, loadColumn, unsetColumn), without(got, loadColumn, unsetColumn), []string{posColumn, opColumn}), nil
+	return on.compare(table, without(want, loadColumn, unsetColumn), without(got, loadColumn, unsetColumn), []string{posColumn, opColumn}), nil
 }

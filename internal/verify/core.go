@@ -51,14 +51,15 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 	if err != nil {
 		return Report{}, nil, err
 	}
-	if err := awaitComplete(ctx, p, core, copied.High, tell); err != nil {
+	if err := awaitComplete(ctx, of(p), core, copied.High, tell); err != nil {
 		return Report{}, nil, err
 	}
 	want, err := into.Query(ctx, "SELECT * FROM "+quoted(core))
 	if err != nil {
 		return Report{}, nil, err
 	}
-	got, err := p.Query(ctx, "SELECT * FROM "+quoted(core))
+	on := of(p)
+	got, err := on.rows(ctx, core)
 	if err != nil {
 		return Report{}, nil, fmt.Errorf("read %s: %w", core, err)
 	}
@@ -66,11 +67,11 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 		got = without(got, "_op", "_pos", "_ts", "_load", "_unset") // of a table that only grows
 	}
 	got = without(got, gone(want, got)...)
-	report := Compare(core, want, got, copied.Key)
+	report := on.compare(core, want, got, copied.Key)
 	if len(report.Differences) == 0 {
 		return report, nil, nil
 	}
-	moved, err := movedSince(ctx, p, core, copied)
+	moved, err := movedSince(ctx, on, core, copied)
 	return report, moved, err
 }
 
@@ -88,19 +89,22 @@ func gone(want, got *page.Table) (names []string) {
 // movedSince returns the keys of the rows that lie above what was copied for
 // certain, deleted ones too. Positions are compared as text, without their
 // epoch, which the source does not know.
-func movedSince(ctx context.Context, p Platform, core string, c Copied) (map[string]bool, error) {
+func movedSince(ctx context.Context, p On, core string, c Copied) (map[string]bool, error) {
 	base, err := baseOf(ctx, p, core)
 	if err != nil {
 		return nil, err
 	}
 	keys := []string{"_pos"}
 	for _, k := range c.Key {
-		keys = append(keys, ident(k))
+		keys = append(keys, p.ident(k))
 	}
 	t, err := p.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE substr(_pos, 10) > '%016X/%016X/FFFFFFFF'",
 		strings.Join(keys, ", "), base, c.Low.Major, c.Low.Minor))
 	if err != nil {
 		return nil, fmt.Errorf("read which rows of %s have just changed: %w", core, err)
+	}
+	if p.BigQuery {
+		_, t = inBigQuery(&page.Table{}, t)
 	}
 	moved := make(map[string]bool)
 	for _, row := range t.Rows {
@@ -110,16 +114,16 @@ func movedSince(ctx context.Context, p Platform, core string, c Copied) (map[str
 }
 
 // baseOf is the table that holds the rows of a core table's generation.
-func baseOf(ctx context.Context, p Platform, core string) (string, error) {
-	dataset, name, _ := strings.Cut(core, ".")
-	t, err := p.Query(ctx, "SELECT generation FROM millrace."+ident(dataset+"__"+name+"__head"))
+func baseOf(ctx context.Context, p On, core string) (string, error) {
+	dataset, name := cutName(core)
+	t, err := p.Query(ctx, "SELECT generation FROM "+p.dotted("millrace", dataset+"__"+name+"__head"))
 	if err != nil {
 		return "", fmt.Errorf("read the generation of %s: %w", core, err)
 	}
 	if len(t.Rows) == 1 && t.Rows[0][0] != nil && *t.Rows[0][0] != "1" {
 		name += "__g" + *t.Rows[0][0]
 	}
-	return ident(dataset+"__base") + "." + ident(name), nil
+	return p.dotted(dataset+"__base", name), nil
 }
 
 // reached says whether everything at or below the mark lies at or below pos.
@@ -127,15 +131,16 @@ func reached(pos schemas.Position, m Mark) bool {
 	return pos.Major > m.Major || pos.Major == m.Major && pos.Minor >= m.Minor
 }
 
-// patience is how long a core table may take to load what its source holds.
+// patience is how long a table may take to hold what its source or its inputs
+// hold, if nothing is said.
 const patience = 60 * time.Second
 
 // ErrLate is the reason when a table does not get as far as it should.
 var ErrLate = errors.New("it does not get as far as its source")
 
-func awaitComplete(ctx context.Context, p Platform, core string, mark Mark, tell Tell) error {
+func awaitComplete(ctx context.Context, p On, core string, mark Mark, tell Tell) error {
 	waits := newWaits(tell)
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(p.Patience)
 	for {
 		status, err := p.Status(ctx)
 		if err != nil {
@@ -155,7 +160,7 @@ func awaitComplete(ctx context.Context, p Platform, core string, mark Mark, tell
 		case state.Halted != "":
 			return fmt.Errorf("%s is halted: %s", core, state.Halted)
 		case time.Now().After(deadline):
-			return fmt.Errorf("wait for %s: %w: complete through %s after %s, %d dead letters", core, ErrLate, pos, patience, state.Letters)
+			return fmt.Errorf("wait for %s: %w: complete through %s after %s, %d dead letters", core, ErrLate, pos, p.Patience, state.Letters)
 		}
 		waits.say("%s waits until the table holds what its source held when it was read: %s", core, behind(state))
 		select {
@@ -166,11 +171,13 @@ func awaitComplete(ctx context.Context, p Platform, core string, mark Mark, tell
 	}
 }
 
-// quoted is the name of a table, dataset.table.
-func quoted(table string) string {
-	dataset, name, _ := strings.Cut(table, ".")
-	return ident(dataset) + "." + ident(name)
+func cutName(table string) (dataset, name string) {
+	dataset, name, _ = strings.Cut(table, ".")
+	return dataset, name
 }
+
+// quoted is the name of a table, dataset.table, in the replica.
+func quoted(table string) string { return On{}.quoted(table) }
 
 // Reached says whether a position, in the text of an event or a status, stands
 // at or above the mark.

@@ -270,12 +270,13 @@ func CompareDerived(ctx context.Context, p Platform, r *Replica, s *Spec, times 
 	if err != nil {
 		return Report{}, err
 	}
-	got, err := p.Query(ctx, "SELECT * FROM "+quoted(s.Name))
+	on := of(p)
+	got, err := on.rows(ctx, s.Name)
 	if err != nil {
 		return Report{}, fmt.Errorf("read %s: %w", s.Name, err)
 	}
 	if s.Append {
 		got = without(got, loadColumn)
 	}
-	return Compare(s.Name, want, got, s.UniqueKey), nil
+	return on.compare(s.Name, want, got, s.UniqueKey), nil
 }

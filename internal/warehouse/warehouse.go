@@ -26,7 +26,7 @@ var ErrNoTable = errors.New("the table is not in the warehouse")
 // CoreTable is what a core table is to be like.
 type CoreTable struct {
 	Name    string           // dataset.table
-	Mode    schemas.Mode     // ModeMerge or ModeAppend
+	Mode    schemas.Mode     // ModeMerge, ModeAppend, or ModeUpsert where the warehouse has it
 	Columns []schemas.Column // in the topic's order
 	Key     []string         // names of the key's columns; empty only for ModeAppend
 	// EventTimes names the columns whose touched ranges every load lists; the
@@ -97,8 +97,8 @@ type Sink interface {
 	Bytes(col int, b []byte) // Decimal (unscaled), String, Bytes, JSON
 }
 
-// Rows yields the staged rows of a batch, one per key in ModeMerge, one per
-// change in ModeAppend. Next writes the next row's values, by ordinal of
+// Rows yields the staged rows of a batch, one per key in ModeMerge and
+// ModeUpsert, one per change in ModeAppend. Next writes the next row's values, by ordinal of
 // CoreTable.Columns, into sink, and returns io.EOF after the last. The Folded
 // is valid until the next call. Rows can be read again after Reset: a load may
 // be tried more than once.
@@ -192,6 +192,15 @@ type Loader interface {
 	// rest are delete markers where no row was live. Rows that a truncate or the
 	// end of a snapshot removes are no changes and in no count; they are in what
 	// was touched.
+	//
+	// In ModeUpsert the warehouse orders changes by itself, and says nothing of what
+	// became of them. Rows are in the table before the head is, so that the death of
+	// the writer in between leaves them to be read, and to be loaded again. A row
+	// whose newest change does not carry every column is refused with a *RowsError,
+	// a batch with a truncate fails, and the end of a snapshot removes nothing. The
+	// event says that all was touched, and covers no column. Its Applied are the
+	// rows that were handed over, stale ones too; Stale, Inserted, Updated and
+	// Deleted are zero, because nobody knows them.
 	Load(ctx context.Context, b *Batch) (schemas.LoadComplete, error)
 
 	// Succeed moves a table to its next generation, and returns the event that

@@ -17,7 +17,7 @@ const LoadCompleteSchema = `{"type":"record","name":"LoadComplete","namespace":"
 	`{"name":"table","type":"string"},` +
 	`{"name":"load","type":"long","doc":"From 1 without gaps, per table."},` +
 	`{"name":"epoch","type":"long"},` +
-	`{"name":"mode","type":"string","doc":"merge, append or replace"},` +
+	`{"name":"mode","type":"string","doc":"merge, append, replace or upsert"},` +
 	`{"name":"ranges","type":{"type":"array","items":{"type":"record","name":"Range","fields":[{"name":"topic","type":"string"},{"name":"partition","type":"int"},{"name":"from","type":"long"},{"name":"to","type":"long"}]}},"default":[],"doc":"The offsets that were loaded, half-open."},` +
 	`{"name":"pos_min","type":["null","string"],"default":null},` +
 	`{"name":"pos_max","type":["null","string"],"default":null},` +

@@ -101,6 +101,9 @@ func (c *connection) open(in *storagepb.AppendRowsRequest, gone bool) *status.St
 	if name == "" {
 		name = c.stream.name
 	}
+	if gone && strings.HasSuffix(name, "/_default") { // it is there again for the next request
+		return storageError(codes.NotFound, storagepb.StorageError_STREAM_NOT_FOUND, name, "Requested entity was not found. Entity: %s", name)
+	}
 	if gone {
 		c.lose(name)
 	}
@@ -123,15 +126,11 @@ func (c *connection) open(in *storagepb.AppendRowsRequest, gone bool) *status.St
 	return nil
 }
 
-// lose takes a stream away for good; a default stream for this request.
+// lose takes a stream away for good.
 func (c *connection) lose(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.streams[name]; s != nil {
-		if s.isDefault() || strings.HasSuffix(name, "/_default") {
-			delete(c.streams, name)
-			return
-		}
 		s.gone = true
 	}
 }

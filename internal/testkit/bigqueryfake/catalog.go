@@ -48,7 +48,7 @@ type table struct {
 	waiting  int          // statements that wait for it
 	mutated  int64        // the commit that last changed or removed rows
 	streamed time.Time    // when the write path last added rows
-	changes  map[string]string
+	changes  changesOf
 }
 
 // partition is how a table is partitioned by a column.
@@ -187,7 +187,7 @@ func (f *Fake) addTable(ctx context.Context, t *table, orReplace bool, fill func
 		return duplicate("Table %s:%s.%s", f.opts.Project, t.dataset, t.id)
 	}
 	t.physical = fmt.Sprintf("main.bq_table_%d", f.next())
-	t.created, t.modified, t.etag, t.changes = f.now(), f.now(), 1, map[string]string{}
+	t.created, t.modified, t.etag, t.changes = f.now(), f.now(), 1, changesOf{}
 	t.visible = make([]time.Time, len(t.columns))
 	f.mu.Unlock()
 	if !t.isView() {

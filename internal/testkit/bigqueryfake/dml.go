@@ -29,7 +29,7 @@ func (s *session) target(list []node) (t *table, temp bool, rest []node, err err
 		return nil, false, nil, invalidQuery("%s.%s is a view; only tables can be changed", t.dataset, t.id)
 	}
 	s.mu.Lock()
-	streamed := len(t.changes) > 0
+	streamed := len(t.changes.byKey) > 0
 	s.mu.Unlock()
 	if streamed {
 		return nil, false, nil, invalidQuery("UPDATE, DELETE and MERGE are not supported on table %s.%s, which takes streamed changes", t.dataset, t.id)
@@ -119,6 +119,9 @@ func (s *session) apply(ctx context.Context, kind string, t *table, temp bool, t
 	s.affected += s.rows
 	switch kind {
 	case "INSERT":
+		s.mu.Lock()
+		t.modified = s.now()
+		s.mu.Unlock()
 		s.stats.inserted += s.rows
 	case "DELETE", "TRUNCATE":
 		s.stats.deleted += s.rows

@@ -43,5 +43,8 @@
 //     or in parts behind it; Cloud Storage, other formats, copies and extracts are refused.
 //   - A variable of a script whose name a column of the statement's tables has is
 //     refused: the service would take the column.
+//   - Changes by key (_CHANGE_TYPE) are joined with the table at once, as if no
+//     max_staleness were set. INSERT and TRUNCATE are refused with the DML that
+//     the service refuses on such a table.
 //   - A cut gRPC connection is the end of that stream with UNAVAILABLE.
 package bigqueryfake

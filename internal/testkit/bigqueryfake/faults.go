@@ -114,6 +114,13 @@ func (f *Fake) On(name string, nth int, fault Fault) {
 	f.faults.plan[point{name, f.faults.reach[name] + nth}] = fault
 }
 
+// Off takes back the faults of a point that have not happened.
+func (f *Fake) Off(name string) {
+	f.faults.mu.Lock()
+	defer f.faults.mu.Unlock()
+	maps.DeleteFunc(f.faults.plan, func(p point, _ Fault) bool { return p.name == name })
+}
+
 // Calls says how often each point was reached.
 func (f *Fake) Calls() map[string]int {
 	f.faults.mu.Lock()

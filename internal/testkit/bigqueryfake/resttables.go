@@ -2,6 +2,7 @@ package bigqueryfake
 
 import (
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -193,7 +194,15 @@ func (f *Fake) getTable(r *request) (any, *apiError) {
 	return f.tableOf(t, rows), nil
 }
 
+// listTables gives a page: the service's have 50 tables unless more are asked for.
 func (f *Fake) listTables(r *request) (any, *apiError) {
+	start, most, api := paging(r)
+	if api != nil {
+		return nil, api
+	}
+	if most == 0 {
+		most = 50
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d, err := f.dataset(r.PathValue("dataset"))
@@ -208,6 +217,10 @@ func (f *Fake) listTables(r *request) (any, *apiError) {
 	sort.Slice(out.Tables, func(i, k int) bool {
 		return out.Tables[i].TableReference.TableId < out.Tables[k].TableReference.TableId
 	})
+	out.Tables = out.Tables[min(start, len(out.Tables)):]
+	if int64(len(out.Tables)) > most {
+		out.Tables, out.NextPageToken = out.Tables[:most], strconv.Itoa(start+int(most))
+	}
 	return out, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -34,13 +35,21 @@ func (s *session) describe(ctx context.Context, text string) (columns []column, 
 		if c.typ, err = typeOfDuck(typ); err != nil {
 			return nil, refused("column %s: %s", name, err)
 		}
-		if !plainName.MatchString(name) && strings.ContainsAny(name, "()+*' ") {
+		if !plainName.MatchString(name) && strings.ContainsAny(name, "()+*' ") && !s.isColumn(name) {
 			c.name = fmt.Sprintf("f%d_", len(columns))
 		}
 		columns = append(columns, c)
 	}
 	s.wide(columns)
 	return columns, rows.Err()
+}
+
+// isColumn reports whether a table that was read has a column of the name: what
+// looks like an expression may be the name of a column.
+func (s *session) isColumn(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.stats.referenced, func(t *table) bool { return t.index(name) >= 0 })
 }
 
 // wide finds the columns that are a BIGNUMERIC although DuckDB holds text: those

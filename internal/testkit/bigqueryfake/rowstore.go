@@ -1,19 +1,14 @@
 package bigqueryfake
 
 import (
-	"bytes"
 	"context"
 	"database/sql/driver"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"cloud.google.com/go/bigquery/storage/apiv1/storagepb"
 	"github.com/duckdb/duckdb-go/v2"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
@@ -93,80 +88,6 @@ func carried(t columnType, name string) (duckdb.Type, string) {
 	return duckdb.TYPE_VARCHAR, "CAST(" + name + " AS " + t.duck() + ")"
 }
 
-// applyChanges joins rows with the table by its key, at once: the greatest
-// sequence number wins, and of equal ones the last.
-func (c *connection) applyChanges(ctx context.Context, rows [][]value) *status.Status {
-	t := c.stream.table
-	var keys []int
-	c.mu.Lock()
-	for _, name := range t.key {
-		keys = append(keys, t.index(name))
-	}
-	latest := map[string][]value{}
-	for _, row := range rows {
-		var key strings.Builder
-		for _, i := range keys {
-			fmt.Fprintf(&key, "%T:%q,", row[i], fmt.Sprint(row[i]))
-		}
-		kind, _ := row[c.shape.change].(string)
-		if kind != "UPSERT" && kind != "DELETE" {
-			c.mu.Unlock()
-			return status.Newf(codes.InvalidArgument, "%s %q is neither UPSERT nor DELETE", changeType, kind)
-		}
-		sequence := ""
-		if c.shape.sequence >= 0 {
-			text, _ := row[c.shape.sequence].(string)
-			var err error
-			if sequence, err = sequenceOf(text); err != nil {
-				c.mu.Unlock()
-				return status.New(codes.InvalidArgument, err.Error())
-			}
-		}
-		if have, ok := t.changes[key.String()]; ok && have > sequence {
-			continue
-		}
-		t.changes[key.String()] = sequence
-		latest[key.String()] = row
-	}
-	c.mu.Unlock()
-	if err := c.replace(ctx, t, c.shape.columns, keys, latest); err != nil {
-		return status.New(codes.Internal, err.Error())
-	}
-	return nil
-}
-
-// replace puts rows in the place of those with their keys.
-func (f *Fake) replace(ctx context.Context, t *table, columns []column, keys []int, rows map[string][]value) error {
-	var live [][]value
-	f.ddl.RLock()
-	conn, err := f.db.Conn(ctx)
-	if err != nil {
-		f.ddl.RUnlock()
-		return err
-	}
-	for _, row := range rows {
-		var where []string
-		var args []any
-		for _, i := range keys {
-			_, expr := carried(columns[i].typ, "CAST($"+strconv.Itoa(len(args)+1)+" AS "+carrier(columns[i].typ)+")")
-			where = append(where, quoteName(columns[i].name)+" IS NOT DISTINCT FROM "+expr)
-			args = append(args, row[i])
-		}
-		if _, err = conn.ExecContext(ctx, "DELETE FROM "+t.physical+" WHERE "+strings.Join(where, " AND "), args...); err != nil {
-			break
-		}
-		if row[len(columns)] == "UPSERT" {
-			live = append(live, row[:len(columns)])
-		}
-	}
-	err = errors.Join(err, conn.Close())
-	f.ddl.RUnlock()
-	if err != nil {
-		return err
-	}
-	return f.store(ctx, t, live)
-}
-
 // carrier is the name of the type that carries values.
 func carrier(t columnType) string {
 	plain, _ := carried(t, "")
@@ -181,25 +102,6 @@ func carrier(t columnType) string {
 		return "BLOB"
 	}
 	return "VARCHAR"
-}
-
-// sequenceOf brings a sequence number into a form whose order is its own: up to
-// four sections of up to 16 hexadecimal digits.
-func sequenceOf(text string) (string, error) {
-	sections := strings.Split(text, "/")
-	if text == "" || len(sections) > 4 {
-		return "", fmt.Errorf("invalid %s %q", changeSequence, text)
-	}
-	var out bytes.Buffer
-	for _, section := range sections {
-		padded := strings.Repeat("0", max(0, 16-len(section))) + section
-		raw, err := hex.DecodeString(padded)
-		if err != nil || section == "" || len(section) > 16 {
-			return "", fmt.Errorf("invalid %s %q", changeSequence, text)
-		}
-		out.Write(raw)
-	}
-	return out.String(), nil
 }
 
 // columnAnnotation is the name of the column that a field's options give.

@@ -192,24 +192,3 @@ func TestFaultsOfTheWritePath(t *testing.T) {
 		t.Errorf("fired %v", got)
 	}
 }
-
-func TestChangesByKey(t *testing.T) {
-	b := setup(t, bigqueryfake.Options{})
-	b.do("CREATE SCHEMA core", "CREATE TABLE core.c (id INT64, v STRING, PRIMARY KEY (id) NOT ENFORCED)")
-	d, m := message(t, "id", kindInt, "v", kindText, "_CHANGE_TYPE", kindText, "_CHANGE_SEQUENCE_NUMBER", kindText)
-	s := b.stream("c", d, managedwriter.DefaultStream)
-	for _, rows := range [][][]any{
-		{{int64(1), "new", "UPSERT", "1/B"}, {int64(2), "x", "UPSERT", "1/1"}},
-		{{int64(1), "old", "UPSERT", "1/A"}, {int64(2), nil, "DELETE", "1/2"}},
-		{{int64(2), "late", "UPSERT", "1/1"}},
-	} {
-		if _, err := b.append(s, rowsOf(t, m, rows...)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b.want("SELECT id, v FROM core.c ORDER BY id", "[1 new]")
-	b.fails("UPDATE core.c SET v = 'x' WHERE TRUE", "invalidQuery", "streamed changes")
-	if _, err := b.append(s, rowsOf(t, m, []any{int64(1), "x", "MERGE", "2"})); err == nil {
-		t.Error("took a change that is neither UPSERT nor DELETE")
-	}
-}

@@ -65,7 +65,7 @@ func (f *Fake) free(t *transaction, committed bool) {
 	for _, table := range t.owns {
 		table.owner = nil
 		if committed {
-			table.mutated = seq
+			table.mutated, table.modified = seq, f.now()
 		}
 	}
 	f.changed.Broadcast()

@@ -27,6 +27,15 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestUpsertConformance(t *testing.T) {
+	warehousetest.RunUpserts(t, func(t *testing.T) *warehousetest.Harness {
+		t.Parallel()
+		p := newProject(t)
+		p.stageSnapshotsByFile() // which does not become it
+		return p.harness()
+	})
+}
+
 func TestRunnerConformance(t *testing.T) {
 	warehousetest.RunRunner(t, func(t *testing.T) *warehousetest.RunnerHarness {
 		t.Parallel()
@@ -153,7 +162,10 @@ func (p *project) rows(t *testing.T, table warehouse.CoreTable) (out []warehouse
 	}
 	n.Generation = head.Generation
 	meta := "_pos, _born, _deleted, '' AS op, _unset, _load"
-	if table.Mode == schemas.ModeAppend {
+	switch table.Mode {
+	case schemas.ModeUpsert:
+		meta = "_pos, '' AS born, FALSE AS deleted, '' AS op, '' AS _unset, _load"
+	case schemas.ModeAppend:
 		meta = "_pos, '' AS born, FALSE AS deleted, _op, _unset, _load"
 	}
 	for _, r := range p.read(t, n, "SELECT "+meta+", "+p.selectList(table.Columns)+" FROM "+p.w.dialect.Base(n)) {

@@ -17,6 +17,7 @@ type encoder struct {
 	sink   rowSink
 	table  warehouse.CoreTable
 	merge  bool
+	upsert bool
 	at     []atField // columns that may be unset
 	always []int     // batch ordinals of columns that are never unset
 	values []int     // batch ordinals of columns that a delete does not carry
@@ -25,6 +26,7 @@ type encoder struct {
 	nullKeys bool // a key column was null in some row
 
 	op, pos, born, ts, unset field
+	change, sequence         field  // of an upsert
 	tail                     []byte // the fields that name the batch
 
 	found []warehouse.RefusedRow // in the rows so far; their Row is the row's
@@ -122,6 +124,9 @@ func (e *encoder) next(rows warehouse.Rows) ([]byte, error) {
 	for _, r := range s.refused {
 		e.refuse(r.col, r.reason)
 	}
+	if e.upsert && s.err == nil && len(s.refused) == 0 && !e.whole(f) && !s.search {
+		return nil, errRefused
+	}
 	if err := e.finish(f); err != nil {
 		return nil, fmt.Errorf("row at %s: %w", f.Pos, err)
 	}
@@ -136,6 +141,10 @@ func (e *encoder) finish(f *warehouse.Folded) error {
 	s := &e.sink
 	if s.err != nil {
 		return s.err
+	}
+	if e.upsert {
+		e.finishUpsert(f)
+		return nil
 	}
 	e.text = append(e.text[:0], byte(f.Op))
 	s.raw(&e.op, e.text)

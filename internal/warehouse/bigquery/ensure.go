@@ -22,29 +22,49 @@ func (w *Warehouse) Ensure(ctx context.Context, want warehouse.CoreTable) error 
 	if err != nil {
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
 	}
-	if err := errors.Join(coretable.Check(want), checkSpelling(want)); err != nil {
+	if err := errors.Join(coretable.Check(want, schemas.ModeUpsert), checkSpelling(want), checkUpsert(want)); err != nil {
 		return fmt.Errorf("ensure %s: %w", want.Name, err)
 	}
 	t.ddl.Lock()
 	defer t.ddl.Unlock()
-	if err := w.ensure(ctx, t, want); err != nil {
+	for range ensureAttempts {
+		if err = w.ensure(ctx, t, want); err == nil {
+			return nil
+		}
 		t.def = coretable.Definition{} // what is known is read again
-		return fmt.Errorf("ensure %s: %w", want.Name, err)
+		if classOf(err) != fenced {
+			break
+		}
 	}
-	return nil
+	return fmt.Errorf("ensure %s: %w", want.Name, err)
 }
 
+// ensureAttempts is how often the table may be taken over while it is changed.
+const ensureAttempts = 3
+
 func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTable) error {
-	def, found, err := w.readDefinition(ctx, t.name)
+	def, head, found, err := w.readTable(ctx, t.name)
 	if err != nil {
 		return err
 	}
 	if !found {
 		return w.create(ctx, t, want)
 	}
+	view, there, err := w.metadata(ctx, t.name.Dataset, t.name.Table)
+	if err == nil && there {
+		err = checkShown(def, t.name, view)
+	}
+	if err != nil {
+		return err
+	}
 	next, steps, err := def.Evolve(w.dialect, want)
 	if err != nil {
 		return err
+	}
+	if len(next.Columns) > len(def.Columns) {
+		if err := w.checkWidth(next, t.name, want); err != nil {
+			return err
+		}
 	}
 	var s []string
 	c := next.Defined(w.dialect, t.name)
@@ -69,17 +89,16 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 	if len(adds) > 0 {
 		s = append(s, c.AddColumns(adds))
 	}
-	if _, staged, err := w.metadata(ctx, sqlgen.Schema, c.Staging()); err != nil {
-		return err
-	} else if !staged {
-		s = append(s, c.CreateStaging())
+	if c.Mode != schemas.ModeUpsert {
+		if _, staged, err := w.metadata(ctx, sqlgen.Schema, c.Staging()); err != nil {
+			return err
+		} else if !staged {
+			s = append(s, c.CreateStaging())
+		}
 	}
 	// The view is compared, and not taken to follow the table: an earlier Ensure
 	// may have died between the two.
-	shown, _, err := w.columnsOf(ctx, t.name.Dataset, t.name.Table)
-	if err != nil {
-		return err
-	}
+	shown, _ := fieldsOf(view)
 	c.Description = want.Description
 	said, err := w.remarks(ctx, c, want)
 	if err != nil {
@@ -90,6 +109,10 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 		s = append(s, c.CreateView())
 	}
 	if len(s) > 0 {
+		// No transaction fences a definition. A process that was held up on its way
+		// here, and whose table others have taken over since, must not put an old
+		// view in place of theirs.
+		s = append([]string{w.dialect.Owner(t.name, head.Epoch)}, s...)
 		if err := w.ddl(ctx, t.name, s...); err != nil {
 			return err
 		}
@@ -111,7 +134,13 @@ func shows(def coretable.Definition) (names []string) {
 
 func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTable) error {
 	n := t.name
+	if err := w.checkNew(ctx, n); err != nil {
+		return err
+	}
 	def := coretable.New(w.dialect, want)
+	if err := w.checkWidth(def, n, want); err != nil {
+		return err
+	}
 	c := def.Defined(w.dialect, n)
 	c.Description = want.Description
 	for _, name := range want.EventTimes[:min(1, len(want.EventTimes))] {
@@ -125,11 +154,20 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 	if err != nil {
 		return fmt.Errorf("encode which columns can be unset: %w", err)
 	}
-	err = w.ddl(ctx, n,
+	if len(c.CreateBase()) > maxStatement-roomForHead {
+		w.opts.Logger.Warn("comments of columns are left out: they are too long for one statement", "table", n.String())
+		for i := range c.Columns {
+			c.Columns[i].Description = ""
+		}
+	}
+	s := []string{
 		w.dialect.CreateDatasets(sqlgen.Schema, n.Dataset, n.BaseDataset()),
 		w.dialect.CreateHeadRow(n, want.Mode, key, unsettable), w.dialect.CreateLoads(n), w.dialect.CreateNeeds(n),
-		c.CreateStaging(), c.CreateBase(), c.CreateView())
-	if err != nil {
+	}
+	if c.Mode != schemas.ModeUpsert {
+		s = append(s, c.CreateStaging())
+	}
+	if err = w.ddl(ctx, n, append(s, c.CreateBase(), c.CreateView())...); err != nil {
 		return err
 	}
 	// Another process may have made it first, and otherwise; and there may be
@@ -148,13 +186,23 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 	return w.keepImages(ctx, t)
 }
 
-// ddl runs statements that define, as one script.
+// ddl runs statements that define: as one script, as long as they change no
+// definition more often than it can be changed at a time.
 func (w *Warehouse) ddl(ctx context.Context, n sqlgen.Name, statements ...string) error {
-	_, err := w.run(ctx, task{
-		what: "define", table: n.String(), id: w.jobID("define", randomID()),
-		text: func(string) string { return sqlgen.Script(statements...) },
-	})
-	return err
+	for _, part := range w.updates.chunks(statements) {
+		if err := w.updates.wait(ctx, part); err != nil {
+			return err
+		}
+		_, err := w.run(ctx, task{
+			what: "define", table: n.String(), id: w.jobID("define", randomID()),
+			text: func(string) string { return sqlgen.Script(part...) },
+		})
+		w.updates.ran(part)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keepImages makes the table of images fit what is needed. Columns that nobody
@@ -179,6 +227,11 @@ func (w *Warehouse) keepImages(ctx context.Context, t *table) error {
 		return nil
 	}
 	s := []string{c.CreateChanges()}
+	if len(t.def.Images) == 0 {
+		// It may have been dropped by hand: who has not read all of it yet computes
+		// everything.
+		s = append(s, w.dialect.SweptSoFar(t.name))
+	}
 	if len(missing) > 0 && len(t.def.Images) > 0 {
 		s = append(s, c.AddImageColumns(missing))
 	}

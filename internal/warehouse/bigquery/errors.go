@@ -2,6 +2,7 @@ package bigquery
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -30,6 +31,21 @@ const (
 	conflict              // another transaction wrote the table first
 )
 
+// String is the class as a label of metrics.
+func (c class) String() string {
+	switch c {
+	case quota:
+		return "quota"
+	case lag:
+		return "not seen yet"
+	case conflict:
+		return "conflict"
+	case unknown:
+		return "no answer"
+	}
+	return "error"
+}
+
 // classOf tells errors apart. Those of a job that has ended come as *jobError,
 // those of a call as *googleapi.Error, those of the write path as a status.
 func classOf(err error) class {
@@ -43,7 +59,7 @@ func classOf(err error) class {
 		return classOfReason(job.reason, job.message)
 	case errors.As(err, &call):
 		return classOfCall(call)
-	case isCredentials(err):
+	case isCredentials(err), isForeign(err), isTooLong(err):
 		return fatal
 	}
 	if s, ok := status.FromError(err); ok && s.Code() != codes.OK {
@@ -67,7 +83,7 @@ func classOfCall(e *googleapi.Error) class {
 		return c
 	case e.Code == http.StatusTooManyRequests:
 		return quota
-	case e.Code >= http.StatusInternalServerError:
+	case e.Code >= http.StatusInternalServerError && e.Code != http.StatusNotImplemented:
 		return unknown
 	}
 	return fatal
@@ -87,8 +103,12 @@ func classOfReason(reason, message string) class {
 	switch reason {
 	case "backendError", "internalError", "jobBackendError", "jobInternalError", "stopped", "timeout", "tableUnavailable":
 		return again
-	case "rateLimitExceeded", "jobRateLimitExceeded", "quotaExceeded", "userRateLimitExceeded", "resourcesExceeded":
+	case "rateLimitExceeded", "jobRateLimitExceeded", "quotaExceeded", "userRateLimitExceeded":
 		return quota
+	case "resourcesExceeded": // most often memory, which no wait brings
+		if strings.Contains(message, "Too many DML statements") {
+			return quota
+		}
 	}
 	return fatal
 }
@@ -125,69 +145,33 @@ func isCredentials(err error) bool {
 	return errors.As(err, &e) && !e.Temporary()
 }
 
+// isForeign reports whether what answered is no BigQuery: a proxy, or a server
+// at a mistyped address. The service gives a reason with every refusal.
+func isForeign(err error) bool {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return true
+	}
+	var e *googleapi.Error
+	return errors.As(err, &e) && len(e.Errors) == 0 && e.Message == "" && e.Code < http.StatusInternalServerError && e.Code != http.StatusTooManyRequests
+}
+
+// isMissing reports whether the service said that a thing is not there. A project
+// that is not there is another matter: then nothing is known of the thing.
+func isMissing(err error) bool {
+	return isStatus(err, http.StatusNotFound) && !isForeign(err) && !isNoProject(err)
+}
+
+func isNoProject(err error) bool {
+	var e *googleapi.Error
+	return errors.As(err, &e) && strings.HasPrefix(e.Message, "Not found: Project")
+}
+
 // isStatus reports whether the call was answered with the HTTP status.
 func isStatus(err error, code int) bool {
 	var e *googleapi.Error
 	return errors.As(err, &e) && e.Code == code
 }
-
-// cure adds what a person can do to an error that only a person can end.
-func cure(err error) error {
-	if hint := hintOf(err); hint != "" {
-		return &curedError{err, hint}
-	}
-	return err
-}
-
-func hintOf(err error) string {
-	var call *googleapi.Error
-	var job *jobError
-	switch {
-	case isCredentials(err):
-		return renew
-	case errors.As(err, &job):
-		return hintOfJob(job)
-	case !errors.As(err, &call):
-		return ""
-	}
-	switch call.Code {
-	case http.StatusForbidden:
-		if strings.Contains(call.Message, "bigquery.jobs.create") {
-			return "grant roles/bigquery.jobUser on the project"
-		}
-		return grant
-	case http.StatusUnauthorized:
-		return renew
-	case http.StatusNotFound:
-		return "check the project and the location"
-	}
-	return ""
-}
-
-func hintOfJob(e *jobError) string {
-	switch {
-	case e.reason == "accessDenied":
-		return grant
-	case e.reason == "bytesBilledLimitExceeded":
-		return "raise the cap on billed bytes, or load and run less often"
-	case strings.Contains(e.message, "Too many partitions"):
-		return "the batch has event times of thousands of days: load smaller batches"
-	}
-	return ""
-}
-
-const grant = "grant roles/bigquery.dataEditor on the datasets, or on the project if Millrace is to make them"
-
-const renew = "the credentials have expired or are of no use: renew them"
-
-// curedError is an error with what to do.
-type curedError struct {
-	err  error
-	hint string
-}
-
-func (e *curedError) Error() string { return e.err.Error() + ": " + e.hint }
-func (e *curedError) Unwrap() error { return e.err }
 
 // isEnd reports whether there is no more.
 func isEnd(err error) bool { return errors.Is(err, io.EOF) }

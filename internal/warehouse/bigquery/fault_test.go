@@ -55,28 +55,60 @@ func (c *consumer) load(t *testing.T, within time.Duration) error {
 // loadUntil is load until the context ends.
 func (c *consumer) loadUntil(ctx context.Context, t *testing.T) error {
 	t.Helper()
-	n := c.head.Load + 1
-	rows := &listed{}
-	for i := range int64(perLoad) {
-		key := n*100 + i
-		rows.folds = append(rows.folds, warehouse.Folded{Op: schemas.Create, Pos: at(uint64(key))}) //nolint:gosec // small
-		rows.write = append(rows.write, func(s warehouse.Sink) { s.Int(0, key); s.Bytes(1, []byte("x")) })
-	}
-	done, err := c.p.w.Load(ctx, &warehouse.Batch{
-		Table: c.table, Epoch: c.head.Epoch, Load: n, Partitions: 1, Rows: rows, Counts: schemas.RowCounts{Read: perLoad}, StartedAt: time.Now(),
-		Snapshotting: c.snapshot, Ranges: []schemas.Range{{Topic: "topic", From: (n - 1) * perLoad, To: n * perLoad}},
-	})
+	err := c.try(ctx, t)
 	if err == nil {
-		if done.Load != n || done.Rows.Inserted != perLoad {
-			t.Fatalf("load %d: %+v", n, done)
-		}
-		c.head.Load = n
 		return nil
 	}
 	before := c.head.Load
 	c.acquire(t)
 	if c.head.Load > before {
 		c.unknown++
+	}
+	return err
+}
+
+// try makes the next load.
+func (c *consumer) try(ctx context.Context, t *testing.T) error {
+	t.Helper()
+	n := c.head.Load + 1
+	done, err := c.p.w.Load(ctx, c.batch(n))
+	if err != nil {
+		return err
+	}
+	if done.Load != n || done.Rows.Inserted != perLoad {
+		t.Fatalf("load %d: %+v", n, done)
+	}
+	c.head.Load = n
+	return nil
+}
+
+// batch is the nth load.
+func (c *consumer) batch(n int64) *warehouse.Batch {
+	rows := &listed{}
+	for i := range int64(perLoad) {
+		key := n*100 + i
+		rows.folds = append(rows.folds, warehouse.Folded{Op: schemas.Create, Pos: at(uint64(key))}) //nolint:gosec // small
+		rows.write = append(rows.write, func(s warehouse.Sink) { s.Int(0, key); s.Bytes(1, []byte("x")) })
+	}
+	return &warehouse.Batch{
+		Table: c.table, Epoch: c.head.Epoch, Load: n, Partitions: 1, Rows: rows, Counts: schemas.RowCounts{Read: perLoad}, StartedAt: time.Now(),
+		Snapshotting: c.snapshot, Ranges: []schemas.Range{{Topic: "topic", From: (n - 1) * perLoad, To: n * perLoad}},
+	}
+}
+
+// remove deletes rows by a load.
+func (c *consumer) remove(t *testing.T, keys ...int64) error {
+	t.Helper()
+	n := c.head.Load + 1
+	b, rows := c.batch(n), &listed{}
+	for _, key := range keys {
+		rows.folds = append(rows.folds, warehouse.Folded{Op: schemas.Delete, Pos: at(uint64(key) + 1_000_000)}) //nolint:gosec // small
+		rows.write = append(rows.write, func(s warehouse.Sink) { s.Int(0, key) })
+	}
+	b.Rows, b.Counts.Read = rows, int64(len(keys))
+	done, err := c.p.w.Load(t.Context(), b)
+	if err == nil {
+		c.head.Load = done.Load
 	}
 	return err
 }

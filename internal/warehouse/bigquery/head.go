@@ -23,10 +23,14 @@ func (w *Warehouse) readHead(ctx context.Context, n sqlgen.Name) (coretable.Head
 	return headOf(n, rows)
 }
 
+func headRows(n sqlgen.Name, rows int) error {
+	return &warehouse.ChangedError{Problem: fmt.Sprintf("the head of %s has %d rows in %s.%s, and not one", n, rows, sqlgen.Schema, n.Own("head")), Cure: hintColumn}
+}
+
 // headOf reads the columns of ReadHead.
 func headOf(n sqlgen.Name, rows [][]any) (h coretable.Head, err error) {
 	if len(rows) != 1 || len(rows[0]) != 17 {
-		return h, fmt.Errorf("read the head of %s: it has %d rows: the row was deleted or written by hand", n, len(rows))
+		return h, headRows(n, len(rows))
 	}
 	r := rows[0]
 	h.Name, h.Mode, h.Topic, h.TopicID = str(r[0]), schemas.Mode(str(r[1])), str(r[5]), str(r[6])
@@ -65,6 +69,12 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 		what: "acquire", table: name, id: w.jobID("acquire", name, randomID()), attempts: math.MaxInt,
 		text: func(string) string { return w.dialect.TakeOverScript(t.name, topic, topicID) },
 	})
+	if err != nil && classOf(err) == fenced { // it has raised every epoch that there was: there is no row
+		t.forget()
+		if _, readErr := w.readHead(ctx, t.name); readErr != nil {
+			err = readErr
+		}
+	}
 	if err != nil {
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
@@ -76,7 +86,8 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 	if h.Generation != def.Generation {
 		t.forget() // another writer has moved it on
 	}
-	if err := w.finish(ctx, t); err != nil {
+	if err := w.finish(ctx, t, h.Epoch); err != nil {
+		t.forget()
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
 	return copyOf(h.Head), nil
@@ -110,6 +121,11 @@ func (w *Warehouse) rewind(ctx context.Context, name string, epoch int64, offset
 	h, err := w.owned(ctx, t, epoch)
 	if err != nil {
 		return err
+	}
+	if h.Mode == schemas.ModeUpsert {
+		if err := w.remembers(ctx, t, h, offsets); err != nil {
+			return err
+		}
 	}
 	h = h.Moved(offsets)
 	text, err := encode(h.Offsets)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	api "google.golang.org/api/bigquery/v2"
 
@@ -25,7 +24,8 @@ type task struct {
 	// into is the scratch table which the result becomes, in place of what it had;
 	// empty: the result is read.
 	into  string
-	batch bool // it may wait for idle slots
+	batch bool   // it may wait for idle slots
+	run   string // of a run of a derived table: which, as a label
 	// load makes it a load job in place of a script, of the file that each call
 	// begins anew.
 	load     *api.JobConfigurationLoad
@@ -37,10 +37,14 @@ type task struct {
 type result struct {
 	job  string
 	rows [][]any
+	cost cost
 }
 
 // jobError is the error in which a job has ended.
-type jobError struct{ reason, message string }
+type jobError struct {
+	reason, message string
+	cost            cost // what a job does that fails is billed too
+}
 
 func (e *jobError) Error() string { return e.message + " (" + e.reason + ")" }
 
@@ -63,7 +67,7 @@ func (w *Warehouse) run(ctx context.Context, t task) (result, error) {
 		w.metrics.retries.WithLabelValues(t.what).Inc()
 		w.opts.Logger.Warn("job repeated", "table", t.table, "job", id, "err", err)
 		if waitErr := pause.wait(ctx, c); waitErr != nil {
-			return res, errors.Join(waitErr, err)
+			return res, unanswered(waitErr, err)
 		}
 	}
 }
@@ -80,9 +84,9 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 	}
 	page, err := w.await(ctx, id, t.into == "")
 	if err != nil {
-		return res, w.abandon(ctx, id, err)
+		return res, w.abandon(ctx, t, id, err)
 	}
-	w.account(ctx, t, id)
+	res.cost = w.account(ctx, t, id)
 	if t.into != "" {
 		return res, nil
 	}
@@ -92,19 +96,15 @@ func (w *Warehouse) attempt(ctx context.Context, t task, id string) (result, err
 	return res, nil
 }
 
-// abandon is the end of a job that has not ended well. One that goes on is asked
-// to stop.
-func (w *Warehouse) abandon(ctx context.Context, id string, err error) error {
-	if ctx.Err() != nil {
-		w.cancel(ctx, id)
-	}
-	return fmt.Errorf("job %s: %w", id, err)
-}
-
 // insert makes the job. A call whose outcome is not known is followed by a look
 // for the job; if it is not there, the same call is made again.
 func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 	job := w.describe(t, id)
+	if q := job.Configuration.Query; q != nil {
+		if err := checkLength(q.Query); err != nil {
+			return err
+		}
+	}
 	pause := w.pauses()
 	for {
 		err := w.ask(ctx, t, job)
@@ -119,12 +119,12 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 			w.metrics.adopted.Inc()
 			return nil
 		}
-		if !isStatus(lookErr, http.StatusNotFound) && classOf(lookErr) != unknown {
+		if !isMissing(lookErr) && classOf(lookErr) != unknown {
 			return errors.Join(err, lookErr)
 		}
 		w.opts.Logger.Warn("job made again: it is not known whether it was", "table", t.table, "job", id, "err", err)
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-			return errors.Join(waitErr, err)
+			return unanswered(waitErr, err)
 		}
 	}
 }
@@ -135,7 +135,10 @@ func (w *Warehouse) ask(ctx context.Context, t task, job *api.Job) error {
 		return w.upload(ctx, t, job)
 	}
 	return w.call(ctx, func(ctx context.Context) error {
-		_, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
+		made, err := w.jobs.Jobs.Insert(w.opts.Project, job).Context(ctx).Do()
+		if err == nil {
+			w.clock.learn(w, made)
+		}
 		return err
 	})
 }
@@ -145,7 +148,7 @@ func (w *Warehouse) describe(t task, id string) *api.Job {
 	job := &api.Job{
 		JobReference: &api.JobReference{ProjectId: w.opts.Project, JobId: id, Location: w.opts.Location},
 		Configuration: &api.JobConfiguration{
-			Labels: map[string]string{"millrace": t.what, "millrace_table": sqlgen.Label(t.table)}, Load: t.load,
+			Labels: t.labels(), Load: t.load,
 		},
 	}
 	if t.load == nil {
@@ -174,6 +177,9 @@ func (w *Warehouse) describeQuery(t task, id string) *api.JobConfigurationQuery 
 func (w *Warehouse) columnsOfQuery(ctx context.Context, t task) (names, types []string, err error) {
 	job := w.describe(t, "")
 	job.JobReference.JobId, job.Configuration.DryRun = "", true
+	if err := checkLength(job.Configuration.Query.Query); err != nil {
+		return nil, nil, err
+	}
 	pause := w.pauses()
 	for attempt := 1; ; attempt++ {
 		var done *api.Job
@@ -195,7 +201,7 @@ func (w *Warehouse) columnsOfQuery(ctx context.Context, t task) (names, types []
 			return nil, nil, cure(err)
 		}
 		if waitErr := pause.wait(ctx, c); waitErr != nil {
-			return nil, nil, errors.Join(waitErr, err)
+			return nil, nil, unanswered(waitErr, err)
 		}
 	}
 }
@@ -219,7 +225,7 @@ func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQu
 		}
 		if err == nil && ctx.Err() == nil {
 			// It goes on; a service that does not hold the call is not stormed.
-			err = pause.wait(ctx, again)
+			err = pause.poll(ctx)
 			pause = w.pauses()
 			if err == nil {
 				continue
@@ -230,14 +236,14 @@ func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQu
 			job, lookErr := w.status(ctx, id)
 			switch {
 			case lookErr == nil && job.Status != nil && job.Status.ErrorResult != nil && job.Status.State == "DONE":
-				return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message}
+				return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message, costOf(job)}
 			case lookErr != nil && classOf(lookErr) == fatal:
 				return nil, lookErr
 			}
 			w.opts.Logger.Warn("job asked for again", "job", id, "err", err)
 		}
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-			return nil, errors.Join(waitErr, err)
+			return nil, unanswered(waitErr, err)
 		}
 	}
 }
@@ -285,7 +291,7 @@ func (w *Warehouse) nextPage(ctx context.Context, id, token string) (page *api.G
 			return page, err
 		}
 		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
-			return nil, errors.Join(waitErr, err)
+			return nil, unanswered(waitErr, err)
 		}
 	}
 }
@@ -320,25 +326,5 @@ func (w *Warehouse) cancel(ctx context.Context, id string) {
 	})
 	if err != nil {
 		w.opts.Logger.Warn("job not cancelled", "job", id, "err", err)
-	}
-}
-
-// account records what the job cost. It is of no concern if it cannot be read.
-func (w *Warehouse) account(ctx context.Context, t task, id string) {
-	job, err := w.status(ctx, id)
-	if err == nil {
-		w.record(t, job)
-	}
-}
-
-func (w *Warehouse) record(t task, job *api.Job) {
-	s := job.Statistics
-	if s == nil {
-		return
-	}
-	w.metrics.jobSeconds.WithLabelValues(t.what).Observe(max(0, float64(s.EndTime-s.StartTime)/1000))
-	if s.Query != nil {
-		w.metrics.billedBytes.WithLabelValues(t.what).Add(float64(s.Query.TotalBytesBilled))
-		w.metrics.slotSeconds.WithLabelValues(t.what).Add((time.Duration(s.TotalSlotMs) * time.Millisecond).Seconds())
 	}
 }

@@ -120,18 +120,24 @@ func TestJobThatNeverEnds(t *testing.T) {
 }
 
 func TestWhatAPersonMustDoIsSaid(t *testing.T) {
-	for code, want := range map[int]string{401: "renew them", 403: "grant roles/bigquery.", 404: "check the project and the location"} {
+	for code, want := range map[int]string{401: hintRenew, 403: hintGrant, 404: hintGone} {
 		s, w := newService(t)
-		s.made = func(int, string) fakeJob { return fakeJob{refused: code, reason: "accessDenied", message: "no"} }
+		s.made = func(int, string) fakeJob {
+			return fakeJob{refused: code, reason: map[int]string{401: "authError", 403: "accessDenied", 404: "notFound"}[code], message: "Not found: Table p:d.t"}
+		}
 		_, err := w.run(t.Context(), someTask(w))
 		if err == nil || !strings.Contains(err.Error(), want) || len(s.jobs) != 0 {
 			t.Errorf("%d: got %v, want %s", code, err, want)
 		}
 	}
-	for reason, want := range map[string]string{"accessDenied": "grant", "bytesBilledLimitExceeded": "raise the cap", "invalidQuery": "load smaller batches"} {
+	for reason, want := range map[string]string{"accessDenied": hintGrant, "bytesBilledLimitExceeded": hintCap, "invalidQuery": hintPartitions} {
 		s, w := newService(t)
 		s.made = func(int, string) fakeJob {
-			return fakeJob{reason: reason, message: "Too many partitions produced by query"}
+			message := "no"
+			if reason == "invalidQuery" {
+				message = "Too many partitions produced by query"
+			}
+			return fakeJob{reason: reason, message: message}
 		}
 		if _, err := w.run(t.Context(), someTask(w)); err == nil || !strings.Contains(err.Error(), want) || len(s.jobs) != 1 {
 			t.Errorf("%s: got %v, want %s", reason, err, want)

@@ -62,7 +62,12 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 	if err != nil {
 		return done, err
 	}
-	if core.Staging() != def.Defined(w.dialect, t.name).Staging() {
+	switch {
+	case core.Mode != b.Table.Mode:
+		return done, fmt.Errorf("a batch of mode %s for a table of mode %s", b.Table.Mode, core.Mode)
+	case core.Mode == schemas.ModeUpsert && !b.Truncate.IsZero():
+		return done, errTruncate
+	case core.Staging() != def.Defined(w.dialect, t.name).Staging():
 		return done, errors.New("a column can be unset that could not: ensure it before the load")
 	}
 	next, err := was.After(b, core.Horizons())
@@ -83,7 +88,12 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 		return done, err
 	}
 	t.learn(nil) // until the outcome is known
-	done, needs, err := w.commit(ctx, core, kept, b, was, next, staged)
+	var needs [][]string
+	if core.Mode == schemas.ModeUpsert {
+		done, err = w.commitUpserts(ctx, core, kept, b, next, staged)
+	} else {
+		done, needs, err = w.commit(ctx, core, kept, b, was, next, staged)
+	}
 	if err != nil {
 		if classOf(err) != fenced {
 			t.forget() // it may have been changed by hand
@@ -92,7 +102,9 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 	}
 	next.Snapshot = done.Snapshot
 	t.learn(&next)
-	t.takeUp(needs)
+	if core.Mode != schemas.ModeUpsert { // which needs nothing kept
+		t.takeUp(needs)
+	}
 	return done, w.opts.Fault.At(ctx, PointLoadCommitted)
 }
 
@@ -153,6 +165,8 @@ func (w *Warehouse) commit(ctx context.Context, core *sqlgen.Core, kept warehous
 	if err := json.Unmarshal([]byte(str(res.rows[0][1])), &needs); err != nil {
 		return done, nil, fmt.Errorf("decode the needs that job %s read: %w", res.job, err)
 	}
+	w.opts.Logger.Info("load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
+		"billed_bytes", res.cost.billed, "slot_ms", res.cost.slotMs)
 	return done, needs, nil
 }
 
@@ -177,3 +191,6 @@ func (w *Warehouse) headLiterals(load, epoch int64, next coretable.Head) ([]stri
 		strconv.FormatInt(load, 10), strconv.FormatInt(epoch, 10),
 	}, nil
 }
+
+// headColumns is how many there are.
+const headColumns = 10

@@ -16,6 +16,8 @@ type metrics struct {
 	stagedRows  *prometheus.CounterVec
 	stagedBytes *prometheus.CounterVec
 	restaged    prometheus.Counter
+	waiting     *prometheus.GaugeVec
+	clockSkew   prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -42,12 +44,18 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		stagedBytes: byWay("staged_bytes_total", "Bytes of those rows, before a file compresses them."),
 		restaged:    counter("restaged_batches_total", "Batches that were staged anew because their stream or file failed."),
 	}
+	m.waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "millrace_bigquery_waiting", Help: "Calls and jobs that wait before they are tried again, by why.",
+	}, []string{"why"})
+	m.clockSkew = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "millrace_bigquery_clock_skew_seconds", Help: "By how much the service's clock is ahead of this machine's.",
+	})
 	if reg == nil {
 		return m, nil
 	}
 	var errs []error
 	for _, c := range []prometheus.Collector{
-		m.calls, m.adopted, m.retries, m.jobSeconds, m.billedBytes, m.slotSeconds, m.stagedRows, m.stagedBytes, m.restaged,
+		m.calls, m.adopted, m.retries, m.jobSeconds, m.billedBytes, m.slotSeconds, m.stagedRows, m.stagedBytes, m.restaged, m.waiting, m.clockSkew,
 	} {
 		errs = append(errs, reg.Register(c))
 	}

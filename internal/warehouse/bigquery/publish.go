@@ -28,7 +28,7 @@ func (x *run) publish(ctx context.Context) error {
 	const what = "publish"
 	event := x.event
 	res, err := x.run(ctx, task{
-		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number),
+		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number), run: x.label(),
 		text: func(job string) string {
 			event.JobIDs = []string{job}
 			p.Event, _ = encode(event) // of values that encode
@@ -41,6 +41,9 @@ func (x *run) publish(ctx context.Context) error {
 	if x.load > x.step.Load {
 		x.event.JobIDs = []string{res.job}
 	}
+	x.cost = x.cost.and(res.cost)
+	x.opts.Logger.Info("run committed", "table", x.step.Table.Name, "load", x.load, "job", res.job, "rows", x.rows.Applied,
+		"billed_bytes", x.cost.billed, "slot_ms", x.cost.slotMs)
 	x.takeUp(res.rows)
 	return nil
 }

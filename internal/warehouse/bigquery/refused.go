@@ -55,7 +55,7 @@ var stagedField = regexp.MustCompile(`\bv(\d+)\b`)
 // If that is nothing, it returns cause.
 func (w *Warehouse) findRefused(ctx context.Context, c *sqlgen.Core, b *warehouse.Batch, named refusedRows, cause error) error {
 	b.Rows.Reset()
-	e, _, err := newEncoder(c, b.Table, "", 0)
+	e, _, err := encoderOf(c, b, "", 0)
 	if err != nil {
 		return err
 	}
@@ -113,6 +113,9 @@ func (e *encoder) largest(row []byte) int {
 
 // columnOf is the column of the batch of which the service speaks, or -1.
 func (e *encoder) columnOf(c *sqlgen.Core, said string) int {
+	if e.upsert {
+		return e.columnSaid(said)
+	}
 	match := stagedField.FindStringSubmatch(said)
 	if match == nil {
 		return -1

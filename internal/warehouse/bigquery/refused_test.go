@@ -3,6 +3,7 @@ package bigquery
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,4 +64,32 @@ func TestRefusedValuesOfADelete(t *testing.T) {
 	if err != nil || done.Rows.Applied != 1 {
 		t.Errorf("%v: %s", err, fmt.Sprintf("%+v", done.Rows))
 	}
+}
+
+// The message is the runbook's, of a value and of a row that is larger than a
+// request.
+func TestRefusedValuesAreTold(t *testing.T) {
+	quote := runbook(t)["A value that no column can hold"]
+	p := newProject(t)
+	p.w.opts.RequestBytes = 1000
+	c := newConsumer(t, p)
+	for _, text := range []string{"\xff", strings.Repeat("x", 2000)} {
+		b := c.batch(1)
+		b.Rows = &listed{
+			folds: []warehouse.Folded{{Op: schemas.Create, Pos: at(1)}},
+			write: []func(warehouse.Sink){func(s warehouse.Sink) { s.Int(0, 7); s.Bytes(1, []byte(text)) }},
+		}
+		b.Counts.Read = 1
+		_, err := p.w.Load(t.Context(), b)
+		var refused *warehouse.RowsError
+		if !errors.As(err, &refused) || !matches(err, quote) {
+			t.Errorf("got %v", err)
+		}
+	}
+	for c.head.Load < 2 {
+		if err := c.load(t, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.check(t, 2)
 }

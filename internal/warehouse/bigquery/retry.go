@@ -5,16 +5,28 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // pauses are the waits between attempts. They double, up to a hundredfold.
-type pauses struct{ next, most time.Duration }
+type pauses struct {
+	next, most, patience time.Duration
+	began                time.Time // of the first wait
+	waiting              *prometheus.GaugeVec
+}
 
 func (w *Warehouse) pauses() *pauses {
-	return &pauses{w.opts.RetryWait, 100 * w.opts.RetryWait}
+	return &pauses{next: w.opts.RetryWait, most: 100 * w.opts.RetryWait, patience: w.opts.Patience, waiting: w.metrics.waiting}
 }
+
+// errPatience ends waits that have lasted for Options.Patience: whoever asked
+// shows what is wrong, and asks again. What an unknown outcome was, it finds out
+// by the head.
+var errPatience = errors.New("given up for now")
 
 // wait waits once; for a quota, ten times as long.
 func (p *pauses) wait(ctx context.Context, c class) error {
@@ -23,6 +35,25 @@ func (p *pauses) wait(ctx context.Context, c class) error {
 	if c == quota {
 		d = min(10*d, p.most)
 	}
+	if p.began.IsZero() {
+		p.began = time.Now()
+	}
+	if c != lag && c != conflict && time.Since(p.began)+d > p.patience {
+		return errPatience
+	}
+	p.waiting.WithLabelValues(c.String()).Inc()
+	defer p.waiting.WithLabelValues(c.String()).Dec()
+	return sleep(ctx, d)
+}
+
+// poll waits once for what goes on as it should.
+func (p *pauses) poll(ctx context.Context) error {
+	d := p.next
+	p.next = min(2*p.next, p.most)
+	return sleep(ctx, d)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -32,6 +63,20 @@ func (p *pauses) wait(ctx context.Context, c class) error {
 		return context.Cause(ctx)
 	}
 }
+
+// unanswered is what is left of an error for which nobody waits any longer.
+func unanswered(waitErr, err error) error {
+	if errors.Is(waitErr, errPatience) {
+		return cure(&impatientError{err})
+	}
+	return errors.Join(waitErr, err)
+}
+
+// impatientError is the last error before patience was at its end.
+type impatientError struct{ err error }
+
+func (e *impatientError) Error() string   { return e.err.Error() }
+func (e *impatientError) Unwrap() []error { return []error{e.err, errPatience} }
 
 func randomID() string {
 	var b [8]byte

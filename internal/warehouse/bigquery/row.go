@@ -127,8 +127,10 @@ func (s *rowSink) dropValues() {
 		return
 	}
 	at := s.row
-	for _, k := range s.keys {
-		at += copy(s.buf[at:], s.buf[k.from:k.to])
+	for i, k := range s.keys {
+		n := copy(s.buf[at:], s.buf[k.from:k.to])
+		s.keys[i] = span{at, at + n}
+		at += n
 	}
 	s.buf = s.buf[:at]
 }

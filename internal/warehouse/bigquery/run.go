@@ -91,6 +91,7 @@ type run struct {
 	now     time.Time
 	number  int64
 	load    int64
+	cost    cost          // of its jobs so far
 	times   []sqlgen.Time // event-time columns whose touched ranges are listed
 	tables  []string      // scratch tables that were made
 	changed []int         // parts
@@ -169,11 +170,17 @@ func (x *run) job(ctx context.Context, what, into, text string, of ...int) (resu
 	if into != "" {
 		x.tables = append(x.tables, into)
 	}
-	return x.run(ctx, task{
-		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number, of),
+	res, err := x.run(ctx, task{
+		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number, of), run: x.label(),
 		text: func(string) string { return text }, into: into, batch: x.conf.Batch, maxBytes: x.conf.MaxBytesBilled,
 	})
+	x.cost = x.cost.and(res.cost)
+	return res, err
 }
+
+// label names the run among those of the table: the load that it is to be, and
+// the try at it.
+func (x *run) label() string { return fmt.Sprintf("%d_%d_%d", x.step.Load+1, x.step.Epoch, x.number) }
 
 // maxKeys is how many dirty keys stand in a query as literals; more of them are
 // read from their table.

@@ -282,7 +282,7 @@ func TestCapOnBilledBytes(t *testing.T) {
 	}
 	d.runner = p.w.newRunner(RunnerOptions{MaxBytesBilled: 1, Batch: true})
 	err := d.commit(t.Context(), t, 2)
-	if err == nil || !strings.Contains(err.Error(), "raise the cap on billed bytes") {
+	if err == nil || !strings.Contains(err.Error(), hintCap) {
 		t.Fatalf("got %v", err)
 	}
 	d.runner = p.w.newRunner(RunnerOptions{})

@@ -85,6 +85,9 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	}
 	r.forgetRun(t.Name)
 	n := d.Name
+	if err := r.checkDerived(ctx, n); err != nil {
+		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+	}
 	err = r.ddl(ctx, n, r.dialect.CreateDatasets(sqlgen.Schema, n.Dataset), r.dialect.CreateScratch(), r.dialect.CreateDerivedHeadRow(n), r.dialect.CreateLoads(n),
 		r.dialect.CreateNeeds(n), d.CreateDirty())
 	if err != nil {
@@ -96,7 +99,7 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	})
 	if err != nil {
 		if classOf(err) == fenced {
-			err = fmt.Errorf("%w: %w", warehouse.ErrRevision, err)
+			err = r.laterRevision(ctx, n, err)
 		}
 		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
 	}
@@ -107,6 +110,18 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, asFenced(err))
 	}
 	return h, r.opts.Fault.At(ctx, PointRunAcquired)
+}
+
+// laterRevision says what it means that no head could be taken over.
+func (r *Runner) laterRevision(ctx context.Context, n sqlgen.Name, err error) error {
+	rows, readErr := r.query(ctx, n, r.dialect.ReadDerivedHead(n))
+	if readErr != nil {
+		return readErr
+	}
+	if _, readErr = derivedHeadOf(n, rows); readErr != nil {
+		return readErr
+	}
+	return fmt.Errorf("%w: %w", warehouse.ErrRevision, err)
 }
 
 // shape makes the table, or gives it the columns that it is to have. The head is
@@ -237,7 +252,7 @@ func labelled(d *sqlgen.Derived, md *api.Table) bool {
 
 func derivedHeadOf(n sqlgen.Name, rows [][]any) (h warehouse.DerivedHead, err error) {
 	if len(rows) != 1 || len(rows[0]) != 9 {
-		return h, fmt.Errorf("read the head of %s: it has %d rows: the row was deleted or written by hand", n, len(rows))
+		return h, headRows(n, len(rows))
 	}
 	row := rows[0]
 	h.Epoch, h.Load, h.Revision = number(row[0]), number(row[1]), number(row[2])

@@ -14,45 +14,6 @@ import (
 	"millrace/internal/warehouse/sqlgen"
 )
 
-// counted is how many rows a table had at a time.
-type counted struct {
-	rows int64
-	at   time.Time
-}
-
-// countAgain is how long a count is believed: it is for people to look at.
-const countAgain = 15 * time.Second
-
-// Count is described at warehouse.Warehouse. It is the service's own count of the
-// table's rows, which costs nothing: delete markers of a core table are in it.
-func (w *Warehouse) Count(ctx context.Context, table string) (int64, error) {
-	w.mu.Lock()
-	last, known := w.counts[table]
-	w.mu.Unlock()
-	if known && time.Since(last.at) < countAgain {
-		return last.rows, nil
-	}
-	n, err := w.dialect.ParseName(table)
-	if err != nil {
-		return 0, err
-	}
-	md, found, err := w.metadata(ctx, n.Dataset, n.Table)
-	if err == nil && found && md.View != nil {
-		n.Generation, _ = strconv.Atoi(md.Labels[sqlgen.LabelGeneration])
-		md, found, err = w.metadata(ctx, n.BaseDataset(), n.BaseTable())
-	}
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("count rows of %s: %w", table, err)
-	case !found:
-		return 0, fmt.Errorf("count rows of %s: %w", table, warehouse.ErrNoTable)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.counts[table] = counted{int64(md.NumRows), time.Now()}
-	return int64(md.NumRows), nil
-}
-
 // Select is described at warehouse.Warehouse.
 func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehouse.Answer, error) {
 	parsed, _, err := parse(query)
@@ -64,20 +25,19 @@ func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehou
 		return nil, err
 	}
 	id := "millrace_select_" + randomID()
-	if err := w.insert(ctx, task{what: "select", table: "none", text: func(string) string { return query }}, id); err != nil {
+	asked := task{what: "select", table: "none", text: func(string) string { return query }}
+	if err := w.insert(ctx, asked, id); err != nil {
 		return nil, cure(fmt.Errorf("make job %s: %w", id, err))
 	}
 	page, err := w.await(ctx, id, true)
 	if err != nil {
-		if ctx.Err() != nil {
-			w.cancel(ctx, id)
-		}
-		return nil, cure(err)
+		return nil, cure(w.abandon(ctx, asked, id, err))
 	}
 	out := &warehouse.Answer{Rows: [][]*string{}}
 	for _, f := range page.Schema.Fields {
 		out.Columns, out.Types = append(out.Columns, f.Name), append(out.Types, typeName(f))
 	}
+	w.account(ctx, asked, id)
 	for schema := page.Schema; ; {
 		for _, r := range page.Rows {
 			if len(out.Rows) == max {
@@ -143,29 +103,49 @@ func inner(v any, name string) any {
 
 // Loaded is described at warehouse.Warehouse.
 func (w *Warehouse) Loaded(ctx context.Context) (table, topic string, err error) {
-	var list *api.TableList
-	err = w.call(ctx, func(ctx context.Context) (err error) {
-		list, err = w.jobs.Tables.List(w.opts.Project, sqlgen.Schema).MaxResults(1000).Context(ctx).Do()
-		return err
-	})
-	if isStatus(err, 404) {
-		return "", "", nil
-	}
-	if err != nil {
-		return "", "", cure(fmt.Errorf("list the tables of %s: %w", sqlgen.Schema, err))
-	}
-	for _, t := range list.Tables {
-		head := t.TableReference.TableId
-		if !strings.HasPrefix(head, "core__") || !strings.HasSuffix(head, "__head") {
-			continue
+	for token := ""; ; {
+		list, err := w.listTables(ctx, sqlgen.Schema, token)
+		if isMissing(err) {
+			return "", "", nil
 		}
-		answer, err := w.Select(ctx, "SELECT topic FROM "+w.dialect.Ident(sqlgen.Schema)+"."+w.dialect.Ident(head)+" WHERE topic <> ''", 1)
 		if err != nil {
-			return "", "", fmt.Errorf("read %s: %w", head, err)
+			return "", "", cure(fmt.Errorf("list the tables of %s: %w", sqlgen.Schema, err))
 		}
-		if len(answer.Rows) == 1 {
-			return sqlgen.HeadOf(head), *answer.Rows[0][0], nil
+		for _, t := range list.Tables {
+			head := t.TableReference.TableId
+			if !strings.HasPrefix(head, "core__") || !strings.HasSuffix(head, "__head") {
+				continue
+			}
+			answer, err := w.Select(ctx, "SELECT topic FROM "+w.dialect.Ident(sqlgen.Schema)+"."+w.dialect.Ident(head)+" WHERE topic <> ''", 1)
+			if err != nil {
+				return "", "", fmt.Errorf("read %s: %w", head, err)
+			}
+			if len(answer.Rows) == 1 {
+				return sqlgen.HeadOf(head), *answer.Rows[0][0], nil
+			}
+		}
+		if token = list.NextPageToken; token == "" {
+			return "", "", nil
 		}
 	}
-	return "", "", nil
+}
+
+// tablesAtOnce is how many tables a page of a list has.
+const tablesAtOnce = 1000
+
+// listTables reads a page of a dataset's tables.
+func (w *Warehouse) listTables(ctx context.Context, dataset, token string) (list *api.TableList, err error) {
+	for pause := w.pauses(); ; {
+		err = w.call(ctx, func(ctx context.Context) (err error) {
+			list, err = w.jobs.Tables.List(w.opts.Project, dataset).MaxResults(w.listed).PageToken(token).Context(ctx).Do()
+			return err
+		})
+		if err == nil || classOf(err) == fatal {
+			return list, err
+		}
+		w.opts.Logger.Warn("tables listed again", "dataset", dataset, "err", err)
+		if waitErr := pause.wait(ctx, classOf(err)); waitErr != nil {
+			return nil, unanswered(waitErr, err)
+		}
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
 )
 
 // A request may have 20 MB. maxRequest leaves room for what stands around the
@@ -45,12 +46,14 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 	if b.Rows == nil {
 		return staged{batch: randomID()}, nil
 	}
-	if s, ok, err := w.stageFile(ctx, t, c, b); ok || err != nil {
-		return s, err
+	if c.Mode != schemas.ModeUpsert { // its rows are changes, and a file holds none
+		if s, ok, err := w.stageFile(ctx, t, c, b); ok || err != nil {
+			return s, err
+		}
 	}
 	pause, began := w.pauses(), time.Now()
 	for attempt := 1; ; attempt++ {
-		s := staged{batch: w.session + "-" + randomID(), atUs: time.Now().UnixMicro()}
+		s := staged{batch: w.session + "-" + randomID(), atUs: w.clock.now().UnixMicro()}
 		out := t.takeStream()
 		err := w.append(ctx, &out, c, b, &s)
 		if err == nil {
@@ -69,18 +72,34 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 		if kind == fatal || kind == lag && time.Since(began) > w.opts.SchemaWait || kind != lag && kind != quota && attempt >= w.opts.Attempts {
 			return s, fmt.Errorf("stage: %w", cure(err))
 		}
+		if kind == lag && attempt == 2 {
+			if err := w.remakeStage(ctx, t, c); err != nil {
+				return s, fmt.Errorf("stage: %w", err)
+			}
+		}
 		w.metrics.restaged.Inc()
 		w.opts.Logger.Warn("batch staged again", "table", b.Table.Name, "load", b.Load, "err", err)
 		if waitErr := pause.wait(ctx, kind); waitErr != nil {
-			return s, fmt.Errorf("stage: %w", errors.Join(waitErr, err))
+			return s, fmt.Errorf("stage: %w", unanswered(waitErr, err))
 		}
 	}
+}
+
+// remakeStage makes the staging table if it was dropped by hand: no row of it is
+// needed by anybody else.
+func (w *Warehouse) remakeStage(ctx context.Context, t *table, c *sqlgen.Core) error {
+	_, there, err := w.metadata(ctx, sqlgen.Schema, c.Staging())
+	if err != nil || there {
+		return err
+	}
+	w.opts.Logger.Warn("staging table made again: it was gone", "table", t.name.String(), "stage", c.Staging())
+	return w.ddl(ctx, t.name, c.CreateStaging())
 }
 
 // append writes the rows once.
 func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b *warehouse.Batch, s *staged) error {
 	b.Rows.Reset()
-	e, desc, err := newEncoder(c, b.Table, s.batch, s.atUs)
+	e, desc, err := encoderOf(c, b, s.batch, s.atUs)
 	if err != nil {
 		return &rowError{err}
 	}
@@ -133,7 +152,11 @@ func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.Descri
 		return err
 	}
 	to := *out
-	result, err := to.AppendRows(p.ctx, p.rows, managedwriter.WithOffset(to.offset))
+	var at []managedwriter.AppendOption
+	if !to.byKey {
+		at = append(at, managedwriter.WithOffset(to.offset))
+	}
+	result, err := to.AppendRows(p.ctx, p.rows, at...)
 	if err != nil {
 		return fmt.Errorf("append rows at offset %d: %w", to.offset, err)
 	}
@@ -206,15 +229,21 @@ func (p *pipeline) receive() error {
 // it, another one does not read.
 type stream struct {
 	*managedwriter.ManagedStream
-	table  string
-	offset int64 // of the next row
+	table  string // and its layout
+	byKey  bool   // a default stream: it takes changes by key, and no offsets
+	offset int64  // of the next row
 	cancel context.CancelFunc
 }
 
 // open makes a stream into the batch's staging table, unless it is open. One
 // stream serves many loads: the service makes few in an hour.
 func (w *Warehouse) open(ctx context.Context, out **stream, c *sqlgen.Core, desc *descriptorpb.DescriptorProto) error {
-	name := c.Staging()
+	name, dataset, table, kind := c.Staging(), sqlgen.Schema, c.Staging(), managedwriter.CommittedStream
+	if c.Mode == schemas.ModeUpsert {
+		// The rows' own table, which stays when its columns change.
+		dataset, table, kind = c.Name.BaseDataset(), c.Name.BaseTable(), managedwriter.DefaultStream
+		name = table + " " + name
+	}
 	if *out != nil && (*out).table == name {
 		return nil
 	}
@@ -224,17 +253,17 @@ func (w *Warehouse) open(ctx context.Context, out **stream, c *sqlgen.Core, desc
 	steady, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
 	ms, err := w.writes.NewManagedStream(steady,
-		managedwriter.WithDestinationTable(managedwriter.TableParentFromParts(w.opts.Project, sqlgen.Schema, name)),
-		managedwriter.WithType(managedwriter.CommittedStream), managedwriter.WithSchemaDescriptor(desc),
+		managedwriter.WithDestinationTable(managedwriter.TableParentFromParts(w.opts.Project, dataset, table)),
+		managedwriter.WithType(kind), managedwriter.WithSchemaDescriptor(desc),
 		managedwriter.WithTraceID("Millrace:load"))
 	if !stop() && err == nil {
 		err = errors.Join(context.Cause(ctx), ms.Close())
 	}
 	if err != nil {
 		cancel()
-		return fmt.Errorf("open a stream into %s: %w", name, err)
+		return fmt.Errorf("open a stream into %s: %w", table, err)
 	}
-	*out = &stream{ManagedStream: ms, table: name, cancel: cancel}
+	*out = &stream{ManagedStream: ms, table: name, byKey: kind == managedwriter.DefaultStream, cancel: cancel}
 	return nil
 }
 

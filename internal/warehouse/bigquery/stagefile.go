@@ -84,7 +84,7 @@ func (w *Warehouse) stageFile(ctx context.Context, t *table, c *sqlgen.Core, b *
 	if big, err := w.worthFile(c, b); err != nil || !big || !t.takeFile(w.files, time.Now()) {
 		return s, false, err
 	}
-	s = staged{batch: w.session + "-" + randomID(), atUs: time.Now().UnixMicro()}
+	s = staged{batch: w.session + "-" + randomID(), atUs: w.clock.now().UnixMicro()}
 	bounded, stop := context.WithTimeoutCause(ctx, w.files.within, errSlowFile)
 	defer stop()
 	var f *file
@@ -171,9 +171,9 @@ func (w *Warehouse) upload(ctx context.Context, t task, job *api.Job) error {
 func (w *Warehouse) finishLoad(ctx context.Context, t task, id string) error {
 	job, err := w.awaitLoad(ctx, id)
 	if err != nil {
-		return w.abandon(ctx, id, err)
+		return w.abandon(ctx, t, id, err)
 	}
-	w.record(t, job)
+	w.record(t, costOf(job))
 	return nil
 }
 
@@ -183,7 +183,7 @@ func (w *Warehouse) awaitLoad(ctx context.Context, id string) (*api.Job, error) 
 	pause := w.pauses()
 	pause.most = 4 * pause.next
 	for {
-		if err := pause.wait(ctx, again); err != nil {
+		if err := pause.poll(ctx); err != nil {
 			return nil, err
 		}
 		job, err := w.status(ctx, id)
@@ -194,7 +194,7 @@ func (w *Warehouse) awaitLoad(ctx context.Context, id string) (*api.Job, error) 
 			w.opts.Logger.Warn("job asked for again", "job", id, "err", err)
 		case job.Status == nil || job.Status.State != "DONE":
 		case job.Status.ErrorResult != nil:
-			return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message}
+			return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message, costOf(job)}
 		default:
 			return job, nil
 		}

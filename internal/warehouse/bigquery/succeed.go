@@ -3,6 +3,7 @@ package bigquery
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -151,7 +152,7 @@ func (w *Warehouse) successorLiterals(next coretable.Head) ([]string, error) {
 
 // finish completes a succession whose process or job ended on its way: readers
 // are shown the head's generation, and nothing else of it is left.
-func (w *Warehouse) finish(ctx context.Context, t *table) error {
+func (w *Warehouse) finish(ctx context.Context, t *table, epoch int64) error {
 	def, err := w.definition(ctx, t)
 	if err != nil {
 		return err
@@ -160,7 +161,13 @@ func (w *Warehouse) finish(ctx context.Context, t *table) error {
 	if err != nil {
 		return err
 	}
-	done := shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1))
+	if shown {
+		if err := checkShown(def, t.name, view); err != nil {
+			return err
+		}
+	}
+	fields, _ := fieldsOf(view)
+	done := shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1)) && slices.Equal(fields, shows(def))
 	if done && def.Generation > 1 {
 		_, left, err := w.metadata(ctx, t.name.Dataset, schemas.GenerationName(t.name.Table, def.Generation)) // what goes last
 		if err != nil {
@@ -171,7 +178,7 @@ func (w *Warehouse) finish(ctx context.Context, t *table) error {
 	if done {
 		return nil
 	}
-	if err := w.ddl(ctx, t.name, def.Defined(w.dialect, t.name).Finish(time.Now())); err != nil {
+	if err := w.ddl(ctx, t.name, w.dialect.Owner(t.name, epoch), def.Defined(w.dialect, t.name).Finish(time.Now())); err != nil {
 		return fmt.Errorf("finish its succession: %w", err)
 	}
 	return nil

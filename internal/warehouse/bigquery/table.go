@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -126,13 +125,14 @@ func (w *Warehouse) metadata(ctx context.Context, dataset, name string) (md *api
 		switch {
 		case err == nil:
 			return md, true, nil
-		case isStatus(err, http.StatusNotFound):
+		case isMissing(err):
 			return nil, false, nil
 		case classOf(err) == fatal:
 			return nil, false, cure(fmt.Errorf("describe %s.%s: %w", dataset, name, err))
 		}
+		w.opts.Logger.Warn("table described again", "table", dataset+"."+name, "err", err)
 		if waitErr := pause.wait(ctx, classOf(err)); waitErr != nil {
-			return nil, false, fmt.Errorf("describe %s.%s: %w", dataset, name, err)
+			return nil, false, fmt.Errorf("describe %s.%s: %w", dataset, name, unanswered(waitErr, err))
 		}
 	}
 }
@@ -143,13 +143,18 @@ func (w *Warehouse) columnsOf(ctx context.Context, dataset, name string) (names,
 	if err != nil || !found {
 		return nil, nil, err
 	}
-	if md.Schema == nil {
-		return nil, nil, nil
+	names, types = fieldsOf(md)
+	return names, types, nil
+}
+
+func fieldsOf(md *api.Table) (names, types []string) {
+	if md == nil || md.Schema == nil {
+		return nil, nil
 	}
 	for _, f := range md.Schema.Fields {
 		names, types = append(names, f.Name), append(types, typeName(f))
 	}
-	return names, types, nil
+	return names, types
 }
 
 // typeName is a field's type as SQL writes it: the API has older names.
@@ -182,21 +187,30 @@ func typeName(f *api.TableFieldSchema) string {
 
 // readDefinition reads the table's definition, if it is there.
 func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def coretable.Definition, found bool, err error) {
+	def, _, found, err = w.readTable(ctx, n)
+	return def, found, err
+}
+
+// readTable reads the table's definition and its head.
+func (w *Warehouse) readTable(ctx context.Context, n sqlgen.Name) (def coretable.Definition, head coretable.Head, found bool, err error) {
 	made, _, err := w.columnsOf(ctx, sqlgen.Schema, n.Own("head"))
 	if err != nil || len(made) == 0 || slices.Contains(made, "ready") { // a derived table has another head
-		return def, false, err
+		return def, head, false, err
 	}
-	head, err := w.readHead(ctx, n)
-	if err != nil {
-		return def, false, err
+	if head, err = w.readHead(ctx, n); err != nil {
+		return def, head, false, err
 	}
 	n.Generation = head.Generation
 	names, types, err := w.columnsOf(ctx, n.BaseDataset(), n.BaseTable())
-	if err != nil || len(names) == 0 {
-		return def, false, err
-	}
-	if head.Name != n.String() {
-		return def, false, fmt.Errorf("the warehouse does not tell its name from that of %s", head.Name)
+	switch {
+	case err != nil:
+		return def, head, false, err
+	case len(names) == 0 && head.Load > 0:
+		return def, head, false, gone(n.BaseDataset(), n.BaseTable(), fmt.Sprintf("and its head is at load %d", head.Load))
+	case len(names) == 0: // its making was cut short
+		return def, head, false, nil
+	case head.Name != n.String():
+		return def, head, false, fmt.Errorf("the warehouse does not tell its name from that of %s", head.Name)
 	}
 	def.Mode, def.Unsettable, def.Generation, def.Key = head.Mode, head.Unsettable, head.Generation, head.Key
 	for i, name := range names {
@@ -205,7 +219,7 @@ func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def core
 		}
 		t, ok := w.dialect.ParseType(types[i])
 		if !ok {
-			return def, false, fmt.Errorf("column %q has type %s, which no load writes: was it changed by hand?", name, types[i])
+			return def, head, false, &warehouse.ChangedError{Problem: fmt.Sprintf("column %q of %s has type %s, which no load writes", name, n, types[i]), Cure: hintColumn}
 		}
 		def.Columns = append(def.Columns, sqlgen.Column{
 			Name: name, Type: t, Key: slices.Contains(head.Key, name), Unsettable: slices.Contains(head.Unsettable, name),
@@ -213,14 +227,14 @@ func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def core
 	}
 	for _, key := range head.Key {
 		if coretable.ColumnIndex(def.Columns, key) < 0 {
-			return def, false, fmt.Errorf("key column %q is gone: it was dropped by hand", key)
+			return def, head, false, &warehouse.ChangedError{Problem: fmt.Sprintf("key column %q of %s is gone", key, n), Cure: hintColumn}
 		}
 	}
 	if def.Needs, err = w.readNeeds(ctx, n); err != nil {
-		return def, false, err
+		return def, head, false, err
 	}
 	def.Images, _, err = w.columnsOf(ctx, sqlgen.Schema, n.Own("changes"))
-	return def, true, err
+	return def, head, true, err
 }
 
 func (w *Warehouse) readNeeds(ctx context.Context, n sqlgen.Name) (needs []coretable.Need, err error) {

@@ -42,6 +42,9 @@ type Options struct {
 	// RetryWait is the first pause before something is tried again; it doubles up
 	// to a hundredfold. Zero: 500 ms.
 	RetryWait time.Duration
+	// Patience is how long one call waits for a quota or for an answer before it
+	// returns an error: then others see what it waits for. Zero: 2 min.
+	Patience time.Duration
 
 	// RequestBytes bounds a request of the write path. Zero: 18 MiB, which is
 	// near to what the service takes.
@@ -95,6 +98,9 @@ func (o Options) withDefaults() Options {
 	if o.RetryWait <= 0 {
 		o.RetryWait = 500 * time.Millisecond
 	}
+	if o.Patience <= 0 {
+		o.Patience = 2 * time.Minute
+	}
 	if o.RequestBytes <= 0 {
 		o.RequestBytes = maxRequest
 	}
@@ -111,12 +117,19 @@ type Warehouse struct {
 	jobs    *api.Service // without the retries of the client above it, which know no end
 	writes  *managedwriter.Client
 	metrics *metrics
+	updates *updates
+	clock   clock
+	listed  int64  // how many tables a page of a list has
 	session string // makes the ids of this process's jobs its own
 	files   fileRules
 
 	mu     sync.Mutex // tables
 	tables map[string]*table
-	counts map[string]counted
+	counts map[string]*counted
+
+	life     context.Context // of what counts rows for people
+	stop     context.CancelFunc
+	counting sync.WaitGroup
 }
 
 // Open makes the clients. It reads nothing: a wrong project or a missing role
@@ -129,24 +142,27 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	if opts.Location == "" {
 		return nil, errors.New("open BigQuery: no location is given: say where its datasets are or are to be, such as EU or europe-west1")
 	}
-	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), session: randomID(), files: fileDefaults(), tables: map[string]*table{}, counts: map[string]counted{}}
+	w := &Warehouse{opts: opts, dialect: sqlgen.BigQuery(), updates: newUpdates(), listed: tablesAtOnce, session: randomID(), files: fileDefaults(), tables: map[string]*table{}, counts: map[string]*counted{}}
+	w.life, w.stop = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, fmt.Errorf("register metrics of project %s: %w", opts.Project, err)
 	}
 	if w.jobs, err = api.NewService(ctx, append([]option.ClientOption{option.WithScopes(api.BigqueryScope)}, opts.Jobs...)...); err != nil {
-		return nil, fmt.Errorf("open BigQuery in project %s: %w", opts.Project, err)
+		return nil, withHint(fmt.Errorf("open BigQuery in project %s: %w", opts.Project, err), hintCredentials)
 	}
 	// The writer's connections live as long as the warehouse, not as long as the
 	// call that opened it.
 	if w.writes, err = managedwriter.NewClient(context.WithoutCancel(ctx), opts.Project, opts.Writes...); err != nil {
-		return nil, fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err)
+		return nil, withHint(fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err), hintCredentials)
 	}
 	return w, nil
 }
 
 // Close ends the streams. Loads must have ended.
 func (w *Warehouse) Close() error {
+	w.stop()
+	w.counting.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, t := range w.tables {

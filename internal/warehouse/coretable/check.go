@@ -11,13 +11,14 @@ import (
 	"millrace/schemas"
 )
 
-// Check says everything that is wrong with what a table is wanted to be.
-func Check(want warehouse.CoreTable) error {
+// Check says everything that is wrong with what a table is wanted to be. more are
+// the modes that the warehouse has beside merge and append.
+func Check(want warehouse.CoreTable, more ...schemas.Mode) error {
 	errs := []error{checkNames(want.Columns)}
-	if want.Mode != schemas.ModeMerge && want.Mode != schemas.ModeAppend {
+	if !slices.Contains(append(more, schemas.ModeMerge, schemas.ModeAppend), want.Mode) {
 		errs = append(errs, fmt.Errorf("mode %q: a core table is merge or append", want.Mode))
 	}
-	if want.Mode == schemas.ModeMerge && len(want.Key) == 0 {
+	if want.Mode != schemas.ModeAppend && len(want.Key) == 0 {
 		errs = append(errs, errors.New("a table without a key cannot be merged"))
 	}
 	find := func(name string) int {

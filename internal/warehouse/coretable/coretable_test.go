@@ -89,6 +89,32 @@ func TestCoreSpeaksForWhatIsNeeded(t *testing.T) {
 	}
 }
 
+// A table in ModeUpsert is for warehouses that say so, and keeps nothing of what
+// its loads change.
+func TestModeUpsert(t *testing.T) {
+	want := wanted()
+	want.Mode = schemas.ModeUpsert
+	if err := Check(want, schemas.ModeUpsert); err != nil {
+		t.Error(err)
+	}
+	if err := Check(want); err == nil || !strings.Contains(err.Error(), `mode "upsert"`) {
+		t.Errorf("where there is none: %v", err)
+	}
+	want.Key = nil
+	if err := Check(want, schemas.ModeUpsert); err == nil || !strings.Contains(err.Error(), "without a key") {
+		t.Errorf("without a key: %v", err)
+	}
+	d := sqlgen.BigQuery()
+	def := New(d, want)
+	def.Needs = Needs("a", warehouse.Kept{EventTimes: []string{"at"}, Changes: []string{"note"}})
+	if changed, some := def.Imaged(); some || changed != nil {
+		t.Errorf("images of %v", changed)
+	}
+	if _, _, err := def.Evolve(d, wanted()); err == nil || !strings.Contains(err.Error(), "cannot become merge: load the topic into another table") {
+		t.Errorf("another mode: %v", err)
+	}
+}
+
 func at(n uint64) schemas.Position { return schemas.Position{Epoch: 1, Major: n} }
 
 func TestHeadNeverGoesBack(t *testing.T) {

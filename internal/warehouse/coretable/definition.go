@@ -121,6 +121,9 @@ func (def Definition) Defined(d *sqlgen.Dialect, n sqlgen.Name) *sqlgen.Core {
 // Imaged are the ordinals of the columns whose changes a spec needs: any of
 // them say some, changed lists those that are not of the key.
 func (def Definition) Imaged() (changed []int, some bool) {
+	if def.Mode == schemas.ModeUpsert {
+		return nil, false // no load of it knows what it changed
+	}
 	for _, need := range def.Needs {
 		i := ColumnIndex(def.Columns, need.Column)
 		if need.Kind != NeedChange || i < 0 {

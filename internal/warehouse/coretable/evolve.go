@@ -34,7 +34,7 @@ func New(d *sqlgen.Dialect, want warehouse.CoreTable) Definition {
 // steps to it. No column goes, and none is renamed.
 func (def Definition) Evolve(d *sqlgen.Dialect, want warehouse.CoreTable) (Definition, []Step, error) {
 	if want.Mode != def.Mode {
-		return def, nil, fmt.Errorf("its mode is %s and cannot become %s", def.Mode, want.Mode)
+		return def, nil, fmt.Errorf("its mode is %s and cannot become %s: load the topic into another table, with as: in the configuration", def.Mode, want.Mode)
 	}
 	if err := sameKey(want.Key, def.Columns); err != nil {
 		return def, nil, err

@@ -83,19 +83,26 @@ func (c *Core) CreateBase() string {
 		defs = append(defs, c.col(i)+" "+c.Type(col.Type)+c.remark(col.Description))
 	}
 	add := func(name string, k schemas.Kind) { defs = append(defs, name+" "+c.kind(k)) }
-	if c.Mode == schemas.ModeAppend {
+	switch c.Mode {
+	case schemas.ModeAppend:
 		add(ColOp, schemas.String)
 		add(ColPos, schemas.String)
 		add(ColTs, schemas.Timestamp)
-	} else {
+	case schemas.ModeUpsert:
+		add(ColPos, schemas.String)
+	default:
 		add(ColPos, schemas.String)
 		add(ColDeleted, schemas.Bool)
 		add(ColBorn, schemas.String)
 	}
 	add(ColLoad, schemas.Int)
-	add(ColUnset, schemas.String)
+	if c.Mode != schemas.ModeUpsert {
+		add(ColUnset, schemas.String)
+	}
 	add(ColLoadedAt, schemas.Timestamp)
-	add(ColExtra, schemas.JSON)
+	if c.Mode != schemas.ModeUpsert {
+		add(ColExtra, schemas.JSON)
+	}
 	if key := c.declareKey(c.unenforcedKey()); key != "" {
 		defs = append(defs, key)
 	}
@@ -119,10 +126,11 @@ func (c *Core) unenforcedKey() (columns []string) {
 }
 
 // baseLayout is how the table is kept: by event time, and together what has
-// near keys.
+// near keys. Where the warehouse joins changes by key whenever rows are read, no
+// filter by event time spares it anything, and a row could change its partition.
 func (c *Core) baseLayout() layout {
 	l := layout{description: c.Description, kind: "core"}
-	if len(c.EventTimes) > 0 {
+	if len(c.EventTimes) > 0 && c.Mode != schemas.ModeUpsert {
 		l.partition, l.partKind = c.col(c.EventTimes[0]), c.Columns[c.EventTimes[0]].Type.Kind
 	}
 	for _, i := range c.keys() {
@@ -145,7 +153,7 @@ func (c *Core) CreateView() string {
 	}
 	text := fmt.Sprintf("CREATE OR REPLACE VIEW %s%s AS\nSELECT %s\nFROM %s",
 		c.View(c.Name), c.layout(layout{kind: "view", description: c.Description, generation: max(c.Name.Generation, 1)}), strings.Join(names, ", "), c.Base(c.Name))
-	if c.Mode != schemas.ModeAppend {
+	if c.Mode == schemas.ModeMerge {
 		text += "\nWHERE NOT " + ColDeleted
 	}
 	return text

@@ -88,6 +88,12 @@ func (d *Dialect) SweepChanges(n Name, through int64) []string {
 	}
 }
 
+// SweptSoFar says that there are no changes of the loads until now.
+func (d *Dialect) SweptSoFar(n Name) string {
+	return fmt.Sprintf("INSERT INTO %s (spec, kind, column_name, seen_at)\nSELECT '', '%s', CAST(load AS %s), %s FROM %s WHERE load > 0",
+		d.Needs(n), KindSwept, d.kind(schemas.String), d.now, d.Head(n))
+}
+
 // TakeOverDerived raises the epoch and sets the revision, unless the head's is
 // later. Parameter: the revision, negative to keep the head's.
 func (d *Dialect) TakeOverDerived(n Name) string {

@@ -71,7 +71,7 @@ func windowRun(t *testing.T) []string {
 	out = append(out, "-- the whole table", one(r.Publish(p)), table.ReadDirty())
 	out = append(out, "-- reading, sweeping", d.ReadInputs([]Name{n, {Dataset: "core", Table: "missing"}, n}, func(i int) (bool, bool) { return true, i != 1 }), "SELECT item FROM "+d.ChangesBetween(n, 3, 5),
 		d.QueryBuckets("SELECT day FROM analytics.days -- no end", "day", schemas.Date), d.LiveNeeds(n, 1_700_000_000_000_000))
-	return append(out, d.SweepChanges(n, 5)...)
+	return append(out, append(d.SweepChanges(n, 5), d.SweptSoFar(n))...)
 }
 
 func keyRun(t *testing.T) []string {

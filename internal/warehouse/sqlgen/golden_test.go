@@ -97,6 +97,9 @@ func statements(c *Core) string {
 // scripts are the statements of a warehouse that runs a load as one script.
 func scripts(c *Core, h schemas.Position) string {
 	list := []string{"-- the table", c.CreateDatasets(Schema, c.Name.Dataset, c.Name.BaseDataset()), c.CreateBase(), c.CreateView(), c.CreateHeadRow(c.Name, c.Mode, `["id"]`, `["a\\b"]`), c.CreateLoads(c.Name), c.CreateNeeds(c.Name), c.CreateStaging()}
+	if c.Mode == schemas.ModeUpsert {
+		return upserts(c, h)
+	}
 	if c.KeepImages {
 		list = append(list, c.CreateChanges())
 	}
@@ -117,6 +120,27 @@ func scripts(c *Core, h schemas.Position) string {
 		list = append(list, c.AddImageColumns([]int{2, 3}), c.AlterType(c.Changes(c.Name), 2))
 	}
 	return terminated(list)
+}
+
+// upserts are the statements of a table that takes changes by key.
+func upserts(c *Core, h schemas.Position) string {
+	next, from := *c, *c
+	next.Name.Generation, from.Name.Table = 2, c.Name.Table+"__g2"
+	head := []string{c.Text(`{"0":12}`), c.Text(`{}`), "''", c.Text(h.String()), "NULL", "''", "FALSE", "TRUE", "7", "2"}
+	u := UpsertScript{Head: head, Load: 7, CommittedUs: 1_700_000_000_000_000, Event: `{"table":"it's"}`}
+	s := SuccessionScript{
+		Old: c, Epoch: 2, Load: 8, CommittedUs: u.CommittedUs, Event: u.Event, From: &from, FromEpoch: 1, FromLoad: 3,
+		Head: append(head[:8:8], "8", "2", "'upsert'", `'["id"]'`, "'topic'", "'id-2'", "'[]'", "2"),
+	}
+	return terminated([]string{
+		"-- the table", c.CreateDatasets(Schema, c.Name.Dataset, c.Name.BaseDataset()), c.CreateBase(), c.CreateView(),
+		c.CreateHeadRow(c.Name, c.Mode, `["id"]`, "[]"), c.CreateLoads(c.Name),
+		"-- a load", strings.TrimSuffix(c.Upsert(u), ";\n"),
+		"-- its columns change", c.AddColumns([]int{0}), c.AlterType(c.Base(c.Name), 0),
+		"-- what was loaded before an instant", c.ReadLoadsBefore(c.Name, 7, u.CommittedUs, 100),
+		"-- what is taken in", from.CreateHeadRow(from.Name, from.Mode, `["id"]`, "[]"), from.CreateLoads(from.Name), from.CreateNeeds(from.Name), from.CreateBase(), from.CreateView(),
+		"-- the next generation", strings.TrimSuffix(next.Succession(s), ";\n"), strings.TrimSuffix(next.Finish(time.UnixMicro(u.CommittedUs)), ";\n"),
+	})
 }
 
 func terminated(list []string) string {
@@ -150,6 +174,7 @@ func TestGoldenBigQuery(t *testing.T) {
 		golden(t, "bigquery/"+name, statements(c))
 	}
 	golden(t, "bigquery/every_type", statements(everyType(d)))
+	golden(t, "bigquery/upsert", statements(upserted(d)))
 	golden(t, "bigquery/succession", successions(t, d))
 	n := Name{Dataset: "core", Table: "payments"}
 	golden(t, "bigquery/head", terminated([]string{
@@ -189,6 +214,23 @@ func successions(t *testing.T, d *Dialect) string {
 	list = append(list, "-- a history that is read anew", taken.CreateHeadRow(taken.Name, taken.Mode, "[]", "[]"), taken.CreateBase(),
 		events.CreateHeadRow(events.Name, events.Mode, "[]", "[]"), events.CreateLoads(events.Name), strings.TrimSuffix(whole.Succession(s), ";\n"))
 	return terminated(list)
+}
+
+// upserted has keys of every kind that clusters, and an event time, by which it is
+// not partitioned.
+func upserted(d *Dialect) *Core {
+	c := &Core{Dialect: d, Name: Name{Dataset: "core", Table: "accounts"}, Mode: schemas.ModeUpsert, EventTimes: []int{1}, Description: "by key"}
+	add := func(name string, t schemas.Type, key bool) {
+		c.Columns = append(c.Columns, Column{Name: name, Type: d.Held(t), Key: key, Staged: true})
+	}
+	add("id", schemas.Type{Kind: schemas.Int}, true)
+	add("at", schemas.Type{Kind: schemas.Timestamp}, false)
+	for _, k := range []schemas.Kind{schemas.String, schemas.Date, schemas.Timestamp, schemas.DateTime, schemas.Bool} {
+		add("k_"+strings.ToLower(k.String()), schemas.Type{Kind: k}, true)
+	}
+	add("k_numeric", decimal(20, 0), true)
+	add("it's, big", schemas.Type{Kind: schemas.JSON}, false)
+	return c
 }
 
 // everyType has a column of each type, all of which may lack their value, and

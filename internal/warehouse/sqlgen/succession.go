@@ -41,7 +41,9 @@ func (c *Core) Succession(s SuccessionScript) string {
 			"ASSERT @@row_count = 1 AS "+c.Text(ReasonFenced),
 			fmt.Sprintf("UPDATE %s SET %s = %d WHERE TRUE", c.Base(c.Name), ColLoad, s.Load), "COMMIT TRANSACTION")
 	}
-	out = append(out, c.CreateStaging())
+	if c.Mode != schemas.ModeUpsert {
+		out = append(out, c.CreateStaging())
+	}
 	if s.From != nil {
 		// Readers may see the rows before they are announced, but not after (G6):
 		// whoever reads the log reads the new rows.

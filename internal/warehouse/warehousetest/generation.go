@@ -71,7 +71,7 @@ func (w *writer) succeed(t *testing.T, h *Harness, table warehouse.CoreTable, ne
 
 func (w *writer) check(t *testing.T, h *Harness) {
 	t.Helper()
-	if w.table.Mode == schemas.ModeMerge {
+	if w.table.Mode != schemas.ModeAppend {
 		w.model.check(t, h, w.table)
 	}
 }

@@ -109,6 +109,10 @@ func sameCell(x, y schemas.Cell) bool {
 // check compares the warehouse with the model.
 func (m *model) check(t *testing.T, h *Harness, table warehouse.CoreTable) {
 	t.Helper()
+	if table.Mode == schemas.ModeUpsert {
+		m.checkUpserts(t, h, table)
+		return
+	}
 	got := h.Rows(t, table)
 	seen := map[string]bool{}
 	var live []string

@@ -99,16 +99,27 @@ func leave(rng *rand.Rand, table warehouse.CoreTable, after, before schemas.Row)
 // replays of what was delivered in any order, truncates and rewinds. The model
 // applies the same folds; at the end the table must also be what one load of
 // everything gives (G2).
-func randomHistories(t *testing.T, h *Harness) {
+func randomHistories(t *testing.T, h *Harness) { randomHistoriesOf(t, h, schemas.ModeMerge) }
+
+func randomHistoriesOf(t *testing.T, h *Harness, mode schemas.Mode) {
 	rounds := 4
-	if testing.Short() || h.dying {
+	switch {
+	case testing.Short() || h.dying:
 		rounds = 1
+	case mode == schemas.ModeUpsert:
+		rounds = 2
 	}
 	seed := rand.Uint64()
 	t.Logf("seed=%d", seed)
 	for round := range rounds {
 		rng := rand.New(rand.NewPCG(seed, uint64(round)))
-		w := newWriter(t, h, randomTable(rng, fmt.Sprintf("core.random%d", round)))
+		table := randomTable(rng, fmt.Sprintf("core.random%d", round))
+		if table.Mode = mode; mode == schemas.ModeUpsert {
+			for i := range table.Columns {
+				table.Columns[i].Unsettable = false
+			}
+		}
+		w := newWriter(t, h, table)
 		const keys = 25
 		var logs [keys][]schemas.Change
 		var delivered []schemas.Change

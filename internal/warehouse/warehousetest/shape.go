@@ -186,7 +186,9 @@ func oddNames(t *testing.T, h *Harness) {
 	w.put(t, change(schemas.Create, 5, row("k", "again", 4)))
 }
 
-func everyType(t *testing.T, h *Harness) {
+func everyType(t *testing.T, h *Harness) { everyTypeOf(t, h, schemas.ModeMerge) }
+
+func everyTypeOf(t *testing.T, h *Harness, mode schemas.Mode) {
 	type column struct {
 		t      schemas.Type
 		values []schemas.Cell
@@ -245,7 +247,7 @@ func everyType(t *testing.T, h *Harness) {
 	wide := decimal(60, 20) // no scale is lost where the type is too wide for the warehouse
 	columns = append(columns, column{wide, nines(60)})
 
-	table := warehouse.CoreTable{Name: "core.types", Mode: schemas.ModeMerge, Key: []string{"id"}, Columns: []schemas.Column{{Name: "id", Type: kind(schemas.Int)}}}
+	table := warehouse.CoreTable{Name: "core.types", Mode: mode, Key: []string{"id"}, Columns: []schemas.Column{{Name: "id", Type: kind(schemas.Int)}}}
 	most := 0
 	for i, c := range columns {
 		table.Columns = append(table.Columns, schemas.Column{Name: fmt.Sprintf("c%d", i), Type: c.t})
@@ -272,16 +274,25 @@ func everyType(t *testing.T, h *Harness) {
 	w.model.check(t, h, w.table)
 	// Every type as the key: stored, found again, and told apart.
 	for i, c := range columns {
-		if c.t.Kind == schemas.JSON {
+		values := append(c.values, schemas.NullCell())
+		switch c.t.Kind {
+		case schemas.JSON:
 			continue
+		case schemas.Float, schemas.Bytes, schemas.Time:
+			if mode == schemas.ModeUpsert {
+				continue
+			}
 		}
-		key := warehouse.CoreTable{Name: fmt.Sprintf("core.key%d", i), Mode: schemas.ModeMerge, Key: []string{"k"}, Columns: []schemas.Column{
+		if mode == schemas.ModeUpsert { // whose keys are never null
+			values = c.values
+		}
+		key := warehouse.CoreTable{Name: fmt.Sprintf("core.key%d", i), Mode: mode, Key: []string{"k"}, Columns: []schemas.Column{
 			{Name: "k", Type: c.t}, {Name: "v", Type: kind(schemas.Int)},
 		}}
 		kw := newWriter(t, h, key)
 		for round := range 2 {
 			var batch []schemas.Change
-			for n, cell := range append(c.values, schemas.NullCell()) {
+			for n, cell := range values {
 				batch = append(batch, change(schemas.Create, 10*round+n+1, schemas.Row{cell, schemas.IntCell(int64(round))}))
 			}
 			kw.put(t, batch...)

@@ -264,3 +264,6 @@ DELETE FROM `millrace`.`analytics__days__needs` WHERE kind = 'swept';
 
 INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at) VALUES ('', 'swept', '5', CURRENT_TIMESTAMP());
 
+INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at)
+SELECT '', 'swept', CAST(load AS STRING), CURRENT_TIMESTAMP() FROM `millrace`.`analytics__days__head` WHERE load > 0;
+
