@@ -229,7 +229,7 @@ func upserted(d *Dialect) *Core {
 		add("k_"+strings.ToLower(k.String()), schemas.Type{Kind: k}, true)
 	}
 	add("k_numeric", decimal(20, 0), true)
-	add("it's, big", schemas.Type{Kind: schemas.JSON}, false)
+	add("it's big", schemas.Type{Kind: schemas.JSON}, false)
 	return c
 }
 

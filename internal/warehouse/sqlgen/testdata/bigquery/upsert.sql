@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS `core__base`.`accounts` (
   `k_datetime` DATETIME,
   `k_bool` BOOL,
   `k_numeric` NUMERIC(20, 0),
-  `it's, big` JSON,
+  `it's big` JSON,
   _pos STRING,
   _load INT64,
   _loaded_at TIMESTAMP,
@@ -23,7 +23,7 @@ OPTIONS (labels = [('millrace', 'core')], description = 'by key');
 
 CREATE OR REPLACE VIEW `core`.`accounts`
 OPTIONS (labels = [('millrace', 'view'), ('generation', '1')], description = 'by key') AS
-SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
+SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's big`
 FROM `core__base`.`accounts`;
 
 CREATE TABLE IF NOT EXISTS `millrace`.`core__accounts__head` (
@@ -85,7 +85,7 @@ CREATE TABLE IF NOT EXISTS `core__base`.`accounts__g2` (
   `k_datetime` DATETIME,
   `k_bool` BOOL,
   `k_numeric` NUMERIC(20, 0),
-  `it's, big` JSON,
+  `it's big` JSON,
   _pos STRING,
   _load INT64,
   _loaded_at TIMESTAMP,
@@ -96,7 +96,7 @@ OPTIONS (labels = [('millrace', 'core')], description = 'by key');
 
 CREATE OR REPLACE VIEW `core`.`accounts__g2`
 OPTIONS (labels = [('millrace', 'view'), ('generation', '1')], description = 'by key') AS
-SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
+SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's big`
 FROM `core__base`.`accounts__g2`;
 
 -- the next generation
@@ -104,7 +104,7 @@ ASSERT (SELECT COUNT(*) FROM `millrace`.`core__accounts__head` WHERE epoch = 2 A
 ASSERT (SELECT COUNT(*) FROM `millrace`.`core__accounts__g2__head` WHERE epoch = 1 AND load = 3) = 1 AS 'millrace: the head is not this writer\'s';
 CREATE OR REPLACE VIEW `core`.`accounts`
 OPTIONS (labels = [('millrace', 'view'), ('generation', '2')], description = 'by key') AS
-SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
+SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's big`
 FROM `core__base`.`accounts__g2`;
 BEGIN TRANSACTION;
 UPDATE `millrace`.`core__accounts__head` SET load = 8, fence = fence + 1, offsets = PARSE_JSON('{"0":12}'), marks = PARSE_JSON('{}'),
@@ -125,7 +125,7 @@ DROP VIEW IF EXISTS `core`.`accounts__g2`;
 
 CREATE OR REPLACE VIEW `core`.`accounts`
 OPTIONS (labels = [('millrace', 'view'), ('generation', '2')], description = 'by key') AS
-SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's, big`
+SELECT `id`, `at`, `k_string`, `k_date`, `k_timestamp`, `k_datetime`, `k_bool`, `k_numeric`, `it's big`
 FROM `core__base`.`accounts__g2`;
 ALTER TABLE IF EXISTS `core__base`.`accounts` SET OPTIONS (expiration_timestamp = TIMESTAMP '2023-11-15T22:13:20Z');
 DROP TABLE IF EXISTS `millrace`.`core__accounts__g2__head`;
