@@ -11,7 +11,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -28,15 +30,14 @@ import (
 	"millrace/schemas"
 )
 
-const events = 500_000
-
 const core = "core.orders"
 
 // BenchmarkPipeline reads a prepared topic: polled and thrown away, through
 // consumers into a loader that decodes every row and throws it away, and
-// through consumers into DuckDB, committed. An operation is the whole topic.
+// through consumers into DuckDB or a fake of BigQuery, committed. An operation is
+// the whole topic.
 func BenchmarkPipeline(b *testing.B) {
-	t := newTopic(b, events)
+	t := newTopic(b, eventCount(b))
 	b.Run("poll", func(b *testing.B) {
 		var m meter
 		for b.Loop() {
@@ -44,6 +45,7 @@ func BenchmarkPipeline(b *testing.B) {
 		}
 		m.report(b, t, nil)
 	})
+	b.Run("load-bigquery", t.loadBigQuery)
 	b.Run("load-discard", func(b *testing.B) {
 		t.measureLoads(b, func(b *testing.B) (warehouse.Loader, func()) { return &discard{}, func() {} })
 	})
@@ -61,6 +63,21 @@ func BenchmarkPipeline(b *testing.B) {
 			}
 		})
 	})
+}
+
+// eventCount is how many events the topic has: fewer where a test only wants to
+// see that the benchmark runs.
+func eventCount(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv(eventsOfTest)
+	if text == "" {
+		return 500_000
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
 }
 
 // measureLoads loads the topic again and again, each time after a poll of it.
@@ -127,8 +144,8 @@ func (t *topic) poll(b *testing.B) {
 }
 
 // load runs a consumer, with the limits of `millrace up`, until the loader has
-// committed the whole topic.
-func (t *topic) load(b *testing.B, loader warehouse.Loader) {
+// committed the whole topic. It returns how many rows were staged for that.
+func (t *topic) load(b *testing.B, loader warehouse.Loader) int64 {
 	b.Helper()
 	until := &counting{Loader: loader, left: t.events, done: make(chan struct{})}
 	c, err := consumers.New(consumers.Options{
@@ -155,13 +172,15 @@ func (t *topic) load(b *testing.B, loader warehouse.Loader) {
 	}
 	cancel()
 	running.Wait()
+	return until.staged
 }
 
 // counting says when so many events are loaded.
 type counting struct {
 	warehouse.Loader
-	left int64
-	done chan struct{}
+	left   int64
+	staged int64
+	done   chan struct{}
 }
 
 func (c *counting) Load(ctx context.Context, b *warehouse.Batch) (schemas.LoadComplete, error) {
@@ -172,6 +191,7 @@ func (c *counting) Load(ctx context.Context, b *warehouse.Batch) (schemas.LoadCo
 	for _, r := range e.Ranges {
 		c.left -= r.To - r.From
 	}
+	c.staged += e.Rows.Read - e.Rows.Folded
 	if c.left == 0 {
 		close(c.done)
 	}

@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"cmp"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -104,25 +105,35 @@ func positionError(text []byte) error {
 	return fmt.Errorf("parse position %q: want EEEEEEEE/MMMMMMMMMMMMMMMM/MMMMMMMMMMMMMMMM/SSSSSSSS in upper-case hexadecimal", shown)
 }
 
-const digits = "0123456789ABCDEF"
-
 func appendHex(dst []byte, v uint64, width int) []byte {
-	for shift := 4 * (width - 1); shift >= 0; shift -= 4 {
-		dst = append(dst, digits[v>>shift&0xf])
+	if width > 8 {
+		dst = binary.BigEndian.AppendUint64(dst, hex8(uint32(v>>32)))
 	}
-	return dst
+	return binary.BigEndian.AppendUint64(dst, hex8(uint32(v))) //nolint:gosec // its lower half
 }
 
+// hex8 is eight digits, of which each byte has one.
+func hex8(v uint32) uint64 {
+	x := uint64(v)
+	x = (x | x<<16) & 0x0000ffff0000ffff
+	x = (x | x<<8) & 0x00ff00ff00ff00ff
+	x = (x | x<<4) & 0x0f0f0f0f0f0f0f0f
+	letters := (x + 0x0606060606060606) >> 4 & 0x0101010101010101
+	return x + '0'*0x0101010101010101 + letters*('A'-'0'-10)
+}
+
+// parseHex reads eight digits or sixteen. Another text than that of its digits
+// is not theirs, whatever it is.
 func parseHex(text []byte) (v uint64, ok bool) {
-	for _, c := range text {
-		switch {
-		case '0' <= c && c <= '9':
-			v = v<<4 | uint64(c-'0')
-		case 'A' <= c && c <= 'F':
-			v = v<<4 | uint64(c-'A'+10)
-		default:
-			return 0, false
-		}
+	ok = true
+	for ; len(text) >= 8; text = text[8:] {
+		x := binary.BigEndian.Uint64(text)
+		n := x&0x0f0f0f0f0f0f0f0f + x>>6&0x0101010101010101*9
+		n = (n | n>>4) & 0x00ff00ff00ff00ff
+		n = (n | n>>8) & 0x0000ffff0000ffff
+		n = (n | n>>16) & 0x00000000ffffffff
+		v = v<<32 | n
+		ok = ok && hex8(uint32(n)) == x
 	}
-	return v, true
+	return v, ok
 }

@@ -2,6 +2,7 @@ package schemas
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -51,6 +52,28 @@ func TestParsePositionRefuses(t *testing.T) {
 	} {
 		if p, err := ParsePosition([]byte(text)); err == nil {
 			t.Errorf("ParsePosition(%q) = %v, want an error", text, p)
+		}
+	}
+}
+
+// Every byte at every place: what is not the digit's one spelling is refused.
+func TestPositionDigits(t *testing.T) {
+	const valid = "89ABCDEF/0123456789ABCDEF/FEDCBA9876543210/00000001"
+	for i := range valid {
+		for c := range 256 {
+			text := []byte(valid)
+			text[i] = byte(c)
+			p, err := ParsePosition(text)
+			taken := strings.IndexByte("0123456789ABCDEF", byte(c)) >= 0
+			if valid[i] == '/' {
+				taken = c == '/'
+			}
+			if (err == nil) != taken {
+				t.Fatalf("ParsePosition(%q): %v", text, err)
+			}
+			if taken && p.String() != fmt.Sprintf("%08X/%016X/%016X/%08X", p.Epoch, p.Major, p.Minor, p.Seq) || taken && p.String() != string(text) {
+				t.Fatalf("%q became %s", text, p)
+			}
 		}
 	}
 }

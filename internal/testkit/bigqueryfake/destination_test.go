@@ -209,7 +209,7 @@ func TestDiscardCountsAndKeepsNothing(t *testing.T) {
 			t.Fatalf("at %d: %d, %v", i, at, err)
 		}
 	}
-	b.want("SELECT COUNT(*) FROM core.t", "[0]")
+	b.want("ASSERT (SELECT COUNT(*) FROM core.t) = 3 AS 'lost'; SELECT COUNT(*) FROM core.t", "[0]")
 }
 
 // A table is not replaced by one that is kept otherwise, and those of a dataset

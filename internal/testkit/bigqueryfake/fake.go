@@ -30,7 +30,7 @@ type Options struct {
 	// fake's clock; the service's bound is 5. Zero: no bound.
 	TableUpdates int
 	// Discard makes the write path check and count rows, and keep none: a sink
-	// for measurements.
+	// for measurements. Every ASSERT holds then: what it counts is not there.
 	Discard bool
 }
 

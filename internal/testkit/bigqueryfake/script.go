@@ -278,7 +278,7 @@ func (s *session) assert(ctx context.Context, list []node) error {
 	if err != nil {
 		return err
 	}
-	if !ok {
+	if !ok && !s.opts.Discard {
 		return invalidQuery("Assertion failed: %s", message)
 	}
 	return nil

@@ -104,7 +104,7 @@ func protoType(k schemas.Kind) descriptorpb.FieldDescriptorProto_Type {
 	return descriptorpb.FieldDescriptorProto_TYPE_STRING
 }
 
-// next appends the next row to the sink's buffer and returns it. The row is
+// next writes the next row into the sink's buffer and returns it. The row is
 // valid as long as the buffer is. It returns what Rows returns at the end.
 func (e *encoder) next(rows warehouse.Rows) ([]byte, error) {
 	s := &e.sink
@@ -131,7 +131,7 @@ func (e *encoder) next(rows warehouse.Rows) ([]byte, error) {
 		return nil, fmt.Errorf("row at %s: %w", f.Pos, err)
 	}
 	e.nullKeys = e.nullKeys || len(s.keys) < e.keys
-	s.buf = append(s.buf, e.tail...)
+	s.tail(e.tail)
 	return s.buf[s.row:len(s.buf):len(s.buf)], nil
 }
 

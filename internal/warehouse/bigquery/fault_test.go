@@ -3,7 +3,6 @@ package bigquery
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -226,31 +225,4 @@ func TestHangingJobIsFenced(t *testing.T) {
 		}
 	}
 	c.check(t, 2)
-}
-
-// The calls of a load are few, and known.
-func TestCallsOfALoad(t *testing.T) {
-	p := newProject(t)
-	c := newConsumer(t, p)
-	if err := c.load(t, time.Minute); err != nil { // opens the stream
-		t.Fatal(err)
-	}
-	before := p.fake.Calls()
-	const loads = 3
-	for range loads {
-		if err := c.load(t, time.Minute); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got := map[string]int{}
-	for point, n := range p.fake.Calls() {
-		if d := n - before[point]; d > 0 {
-			got[point] = d
-		}
-	}
-	for point, n := range map[string]int{"jobs.insert": 1, "jobs.getQueryResults": 1, "jobs.get": 1, "AppendRows": 1, "tables.get": 0, "CreateWriteStream": 0} {
-		if got[point] != n*loads {
-			t.Errorf("%s was called %d times in %d loads, want %d: %v", point, got[point], loads, n*loads, fmt.Sprint(got))
-		}
-	}
 }

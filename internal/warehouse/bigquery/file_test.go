@@ -318,7 +318,7 @@ func TestEveryFaultOfAFile(t *testing.T) {
 				t.Fatal("the first load went by the stream")
 			}
 			if name == "job: never ends" {
-				p.w.files.within = 100 * time.Millisecond
+				p.w.files.within = 3 * time.Second
 			}
 			p.fake.On(c.point, 1, c.fault)
 			for of.head.Load < 3 {

@@ -20,6 +20,9 @@ type rowSink struct {
 	cols []rowColumn // by the batch's ordinals
 	buf  []byte      // rows one after the other
 	row  int         // where the current one begins
+	from int         // and its current field
+	// more gives an empty buffer with room for so many bytes; nil: a new one.
+	more func(room int) []byte
 	err  error
 	wide big.Int
 	// refused are the current row's values that BigQuery does not take. A search
@@ -146,10 +149,10 @@ func (s *rowSink) refuse(c *rowColumn, format string, args ...any) {
 	s.refused = append(s.refused, refusedValue{c.col, fmt.Sprintf(format, args...)})
 }
 
-// wrote notes a field of the column that begins at from.
-func (s *rowSink) wrote(c *rowColumn, from int) {
+// wrote notes the field of the column that begins at from.
+func (s *rowSink) wrote(c *rowColumn) {
 	if c.key {
-		s.keys = append(s.keys, span{from, len(s.buf)})
+		s.keys = append(s.keys, span{s.from, len(s.buf)})
 	} else {
 		s.unkeyed = true
 	}
@@ -168,7 +171,7 @@ const (
 // Int implements warehouse.Sink.
 func (s *rowSink) Int(col int, v int64) {
 	c := &s.cols[col]
-	from := len(s.buf)
+	s.from = len(s.buf)
 	switch c.held {
 	case schemas.Int, schemas.Bool:
 	case schemas.Timestamp:
@@ -188,7 +191,7 @@ func (s *rowSink) Int(col int, v int64) {
 		}
 		s.text = appendDateTime(s.text[:0], v)
 		s.raw(&c.tag, s.text)
-		s.wrote(c, from)
+		s.wrote(c)
 		return
 	case schemas.Time:
 		if v < 0 || v >= dayUs {
@@ -197,12 +200,12 @@ func (s *rowSink) Int(col int, v int64) {
 		}
 		s.text = appendClock(s.text[:0], v)
 		s.raw(&c.tag, s.text)
-		s.wrote(c, from)
+		s.wrote(c)
 		return
 	case schemas.Decimal: // an integer into a column that was widened
 		s.text = appendInt(s.text[:0], v)
 		s.raw(&c.tag, s.text)
-		s.wrote(c, from)
+		s.wrote(c)
 		return
 	default:
 		s.fault(c, "an integer cannot be %s", c.t)
@@ -212,7 +215,7 @@ func (s *rowSink) Int(col int, v int64) {
 		c.bound(v)
 	}
 	s.varint(&c.tag, uint64(v)) //nolint:gosec // its bits
-	s.wrote(c, from)
+	s.wrote(c)
 }
 
 // Float implements warehouse.Sink.
@@ -222,15 +225,15 @@ func (s *rowSink) Float(col int, v float64) {
 		s.fault(c, "a float cannot be %s", c.t)
 		return
 	}
-	from := len(s.buf)
+	s.from = len(s.buf)
 	s.fixed(&c.tag, math.Float64bits(v))
-	s.wrote(c, from)
+	s.wrote(c)
 }
 
 // Bytes implements warehouse.Sink.
 func (s *rowSink) Bytes(col int, b []byte) {
 	c := &s.cols[col]
-	from := len(s.buf)
+	s.from = len(s.buf)
 	switch c.t.Kind {
 	case schemas.Bytes:
 	case schemas.String, schemas.JSON:
@@ -255,7 +258,7 @@ func (s *rowSink) Bytes(col int, b []byte) {
 		return
 	}
 	s.raw(&c.tag, b)
-	s.wrote(c, from)
+	s.wrote(c)
 }
 
 // decimal writes the number into text, if it fits the column's type: the service
@@ -310,9 +313,26 @@ func small(twos []byte) (v int64, ok bool) {
 // room is space for n more bytes behind buf.
 func (s *rowSink) room(n int) []byte {
 	if cap(s.buf)-len(s.buf) < n {
-		s.buf = append(s.buf, make([]byte, n)...)[:len(s.buf)]
+		s.turn(n)
 	}
 	return s.buf[len(s.buf) : len(s.buf)+n]
+}
+
+// turn goes on in another buffer, which has room for n more bytes. The rows
+// before stay where they are; the current one moves.
+func (s *rowSink) turn(n int) {
+	row := s.buf[s.row:]
+	need := len(row) + n
+	if s.more != nil {
+		s.buf = append(s.more(need), row...)
+	} else {
+		s.buf = append(make([]byte, 0, 2*need), row...)
+	}
+	for i := range s.keys {
+		s.keys[i].from -= s.row
+		s.keys[i].to -= s.row
+	}
+	s.row, s.from = 0, s.from-s.row
 }
 
 // put writes the tag at the start of b, which has room for the longest.
@@ -344,6 +364,12 @@ func (s *rowSink) raw(f *field, v []byte) {
 	n := f.put(b)
 	n += binary.PutUvarint(b[n:], uint64(len(v)))
 	n += copy(b[n:], v)
+	s.buf = s.buf[:len(s.buf)+n]
+}
+
+// tail appends fields that are ready.
+func (s *rowSink) tail(fields []byte) {
+	n := copy(s.room(len(fields)), fields)
 	s.buf = s.buf[:len(s.buf)+n]
 }
 

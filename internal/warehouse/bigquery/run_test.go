@@ -183,28 +183,6 @@ func TestHangingRunIsFenced(t *testing.T) {
 	d.check(t, 2)
 }
 
-// A run is few jobs, and leaves no table behind.
-func TestCallsOfARun(t *testing.T) {
-	d := newDeriver(t, newProject(t), days())
-	if err := d.commit(t.Context(), t, 1); err != nil { // learns what specs need
-		t.Fatal(err)
-	}
-	before := d.p.fake.Calls()
-	if err := d.commit(t.Context(), t, 2); err != nil {
-		t.Fatal(err)
-	}
-	after := d.p.fake.Calls()
-	for point, want := range map[string]int{"jobs.insert": 5, "job": 4, "jobs.getQueryResults": 4, "tables.delete": 2, "tables.get": 0} {
-		if got := after[point] - before[point]; got != want {
-			t.Errorf("%s was called %d times, want %d", point, got, want)
-		}
-	}
-	left, err := d.p.w.jobs.Tables.List(d.p.fake.Project(), sqlgen.Scratch).Do()
-	if err != nil || len(left.Tables) > 0 {
-		t.Errorf("%d tables are left (%v)", len(left.Tables), err)
-	}
-}
-
 // Beyond so many keys they are read from their table, and the result is the same.
 func TestMoreKeysThanLiterals(t *testing.T) {
 	table := days()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"cloud.google.com/go/bigquery/storage/managedwriter"
@@ -86,8 +87,15 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 }
 
 // remakeStage makes the staging table if it was dropped by hand: no row of it is
-// needed by anybody else.
+// needed by anybody else. Of a table in ModeUpsert, the rows themselves are gone.
 func (w *Warehouse) remakeStage(ctx context.Context, t *table, c *sqlgen.Core) error {
+	if c.Mode == schemas.ModeUpsert {
+		_, there, err := w.metadata(ctx, c.Name.BaseDataset(), c.Name.BaseTable())
+		if err == nil && !there {
+			err = gone(c.Name.BaseDataset(), c.Name.BaseTable(), "and its head is there")
+		}
+		return err
+	}
 	_, there, err := w.metadata(ctx, sqlgen.Schema, c.Staging())
 	if err != nil || there {
 		return err
@@ -103,7 +111,8 @@ func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b 
 	if err != nil {
 		return &rowError{err}
 	}
-	p := pipeline{ctx: ctx, limit: w.opts.RequestBytes}
+	p := pipeline{ctx: ctx, limit: w.opts.RequestBytes, spare: &w.requests}
+	e.sink.more = p.buffer
 	for {
 		row, err := e.next(b.Rows)
 		if isEnd(err) {
@@ -119,17 +128,17 @@ func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b 
 			return errRefused
 		}
 		if p.size+len(row)+rowFrame > p.limit {
-			if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
+			if err := w.send(out, c, desc, &p); err != nil {
 				return err
 			}
-			// The row is the first of the next request.
-			e.sink.buf = append(p.buffer(), row...)
+			// The row is the first of the next request, and so in its memory.
+			e.sink.turn(0)
 			row = e.sink.buf
 		}
 		p.add(row)
 		s.rows++
 	}
-	if err := w.send(out, c, desc, &p, e.sink.buf); err != nil {
+	if err := w.send(out, c, desc, &p); err != nil {
 		return err
 	}
 	for len(p.waiting) > 0 {
@@ -144,8 +153,8 @@ func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b 
 
 // send hands the rows of a request over, and waits for the oldest reply if too
 // many are out.
-func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.DescriptorProto, p *pipeline, buf []byte) error {
-	if len(p.rows) == 0 {
+func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.DescriptorProto, p *pipeline) error {
+	if p.request == nil || len(p.request.rows) == 0 {
 		return nil
 	}
 	if err := w.open(p.ctx, out, c, desc); err != nil {
@@ -156,15 +165,16 @@ func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.Descri
 	if !to.byKey {
 		at = append(at, managedwriter.WithOffset(to.offset))
 	}
-	result, err := to.AppendRows(p.ctx, p.rows, at...)
+	result, err := to.AppendRows(p.ctx, p.request.rows, at...)
 	if err != nil {
 		return fmt.Errorf("append rows at offset %d: %w", to.offset, err)
 	}
-	to.offset += int64(len(p.rows))
+	rows := int64(len(p.request.rows))
+	to.offset += rows
 	w.metrics.stagedBytes.WithLabelValues(byStream).Add(float64(p.size))
-	p.waiting = append(p.waiting, waiting{result, buf, p.sent})
-	p.sent += int64(len(p.rows))
-	p.rows, p.size = nil, 0
+	p.waiting = append(p.waiting, waiting{result, p.request, p.sent})
+	p.sent += rows
+	p.request, p.size = nil, 0
 	if len(p.waiting) >= depth {
 		return p.receive()
 	}
@@ -176,34 +186,51 @@ type pipeline struct {
 	ctx     context.Context
 	limit   int
 	size    int
-	rows    [][]byte
-	sent    int64 // rows of the requests before
+	request *request // that is being filled; nil before its first row
+	sent    int64    // rows of the requests before
 	waiting []waiting
-	free    [][]byte
+	spare   *sync.Pool // of *request, shared by all tables
 }
 
 // waiting is a request without its reply. Until that comes, its rows are the
 // writer's.
 type waiting struct {
 	*managedwriter.AppendResult
-	buf   []byte
-	first int64 // its first row, counted over the batch
+	request *request
+	first   int64 // its first row, counted over the batch
 }
 
+// request is the rows of a request, and the memory in which they lie.
+type request struct {
+	rows    [][]byte
+	buffers [][]byte
+	used    int
+}
+
+// bufferSize is that of a request's buffers; a larger row has its own.
+const bufferSize = 256 << 10
+
 func (p *pipeline) add(row []byte) {
-	p.rows = append(p.rows, row)
+	p.request.rows = append(p.request.rows, row)
 	p.size += len(row) + rowFrame
 }
 
-// buffer is an empty buffer for the rows of the next request. At most depth + 1
-// are made.
-func (p *pipeline) buffer() []byte {
-	if n := len(p.free); n > 0 {
-		b := p.free[n-1]
-		p.free = p.free[:n-1]
-		return b[:0]
+// buffer is an empty buffer of the request with room for n bytes.
+func (p *pipeline) buffer(n int) []byte {
+	if p.request == nil {
+		if p.request, _ = p.spare.Get().(*request); p.request == nil {
+			p.request = &request{}
+		}
 	}
-	return make([]byte, 0, p.limit)
+	r := p.request
+	if n > bufferSize {
+		return make([]byte, 0, n+n/2) // it may grow
+	}
+	if r.used == len(r.buffers) {
+		r.buffers = append(r.buffers, make([]byte, 0, bufferSize))
+	}
+	r.used++
+	return r.buffers[r.used-1]
 }
 
 // receive waits for the oldest reply.
@@ -212,7 +239,10 @@ func (p *pipeline) receive() error {
 	reply, err := oldest.FullResponse(p.ctx)
 	p.waiting = p.waiting[1:]
 	if err == nil {
-		p.free = append(p.free, oldest.buf)
+		r := oldest.request
+		clear(r.rows)
+		r.rows, r.used = r.rows[:0], 0
+		p.spare.Put(r)
 		return nil
 	}
 	if said := reply.GetRowErrors(); len(said) > 0 {

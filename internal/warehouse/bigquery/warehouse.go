@@ -130,6 +130,8 @@ type Warehouse struct {
 	life     context.Context // of what counts rows for people
 	stop     context.CancelFunc
 	counting sync.WaitGroup
+
+	requests sync.Pool // of *request: memory for the next one, until the collector wants it
 }
 
 // Open makes the clients. It reads nothing: a wrong project or a missing role
