@@ -3,6 +3,7 @@ package consumers
 import (
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,9 @@ func TestUpsertTable(t *testing.T) {
 	r.await("it halts", func() bool { return status(c, "core.accounts").Halted != "" })
 	if why := status(c, "core.accounts").Halted; !strings.Contains(why, "the source truncated the table at "+s.pos().String()) || !strings.Contains(why, "without mode: upsert; then restart millrace") {
 		t.Errorf("it says %s", why)
+	}
+	if book, err := os.ReadFile("../docs/runbooks/bigquery.md"); err != nil || !strings.Contains(string(book), strings.NewReplacer(s.pos().String(), "…", "core.accounts", "…").Replace(status(c, "core.accounts").Halted)) {
+		t.Errorf("the runbook does not say so: %v", err)
 	}
 	if !equal() {
 		t.Errorf("readers see %v", sees("SELECT id, x FROM core.accounts"))

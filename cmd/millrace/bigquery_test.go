@@ -60,9 +60,12 @@ func (i *install) owned(part string) (n int) {
 }
 
 // What produces, what loads and what derives are processes of their own, which
-// share Kafka, a registry and the warehouse, and are killed one by one.
+// share Kafka, a registry and the warehouse, and are killed one by one. One core
+// table is merged, of the other BigQuery joins the changes.
 func TestPartsApartOnBigQuery(t *testing.T) {
 	postgres, mariadb, config := shops(t)
+	postgres.exec(t, "ALTER TABLE public.orders REPLICA IDENTITY FULL")
+	config = strings.Replace(config, "{event_time: day}", "{event_time: day, mode: upsert}", 1)
 	fake, section := startBigQuery(t)
 	cluster := testkit.KafkaCluster(t)
 	cluster.ControlKey(int16(kmsg.JoinGroup), func(req kmsg.Request) (kmsg.Response, error, bool) {

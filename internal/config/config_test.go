@@ -59,7 +59,7 @@ func TestGood(t *testing.T) {
 			HTTP: "127.0.0.1:8080",
 			Sources: map[string]config.Source{"a": {
 				Kind: config.KindPostgres, DSN: "postgres://x@y/z",
-				Tables: map[string]config.Table{"public.t": {Core: "core.t"}},
+				Tables: map[string]config.Table{"public.t": {Core: "core.t"}, "public.u": {Core: "core.u", History: "core.u_history", Upsert: true}, "public.v": {Core: "core.v"}},
 			}},
 		},
 		"bigquery_defaults.yaml": {
@@ -85,7 +85,7 @@ func TestGood(t *testing.T) {
 			HTTP: "127.0.0.1:8080",
 			Sources: map[string]config.Source{"a": {
 				Kind: config.KindPostgres, DSN: "postgres://x@y/z",
-				Tables: map[string]config.Table{"public.t": {Core: "core.t"}, "public.u": {Core: "core.u", History: "core.u_history", Upsert: true}, "public.v": {Core: "core.v"}},
+				Tables: map[string]config.Table{"public.t": {Core: "core.t"}},
 			}},
 		},
 		"full.yaml": {

@@ -97,9 +97,19 @@ func readWarehouse(path string) (map[string]any, error) {
 // bigQuery reports whether that is the warehouse.
 func (d *demo) bigQuery() bool { return d.warehouse["kind"] == "bigquery" }
 
+// standIn is where something else than Google answers for BigQuery; empty: Google.
+func (d *demo) standIn() string {
+	endpoints, _ := d.warehouse["endpoints"].(map[string]any)
+	jobs, _ := endpoints["jobs"].(string)
+	return jobs
+}
+
 // place is where the warehouse is, for people.
 func (d *demo) place() string {
-	if d.bigQuery() {
+	switch {
+	case d.standIn() != "":
+		return "what stands in for BigQuery at " + d.standIn()
+	case d.bigQuery():
 		return fmt.Sprintf("BigQuery, project %v", d.warehouse["project"])
 	}
 	return "DuckDB"

@@ -76,6 +76,13 @@ func TestWarehouseOfAFile(t *testing.T) {
 	if !strings.HasPrefix(c.Prefix, defaultPrefix+"_") {
 		t.Errorf("prefix %s, which another demonstration may have", c.Prefix)
 	}
+	if got := d.place(); got != "BigQuery, project acme" || d.standIn() != "" {
+		t.Errorf("it is %s, in place of it %q", got, d.standIn())
+	}
+	write("warehouse: {kind: bigquery, project: acme, location: EU, endpoints: {jobs: 'http://127.0.0.1:1', writes: '127.0.0.1:2'}}\n")
+	if err := d.chooseWarehouse(); err != nil || d.place() != "what stands in for BigQuery at http://127.0.0.1:1" {
+		t.Errorf("%v: %s", err, d.place())
+	}
 	for text, want := range map[string]string{
 		"": "EOF", "warehouse: {}": "holds no section", "warehouse: {kind: bigquery}\nsources: {}": "sources not found", "- a": "nothing else",
 	} {

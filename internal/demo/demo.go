@@ -329,7 +329,7 @@ func (d *demo) prove(ctx context.Context) error {
 		return err
 	}
 	d.result.QuietDays = d.work.counts.QuietDays
-	if d.bigQuery() {
+	if d.bigQuery() && d.standIn() == "" {
 		d.say("         These tables stay in %s: datasets core, core__base, analytics, millrace, millrace_scratch.", d.place())
 	}
 	return nil

@@ -163,8 +163,8 @@ func (s *session) columnList(t *table, list []node) ([]string, error) {
 	return names, nil
 }
 
-// assignments translates a = x, b = y.
-func (s *session) assignments(tr *translator, t *table, list []node) (string, error) {
+// assignments translates a = x, b = y. The table's alias means its whole row.
+func (s *session) assignments(tr *translator, t *table, alias string, list []node) (string, error) {
 	var out []string
 	for _, item := range split(list) {
 		eq := find(item, "=")
@@ -172,6 +172,9 @@ func (s *session) assignments(tr *translator, t *table, list []node) (string, er
 			return "", invalidQuery("Syntax error in SET")
 		}
 		name := item[eq-1] // behind the table's alias, if there is one
+		if eq == 1 && strings.EqualFold(name.text, alias) {
+			return "", invalidQuery("UPDATE ... SET does not support updating the entire row")
+		}
 		if !s.has(t, name.text) {
 			return "", invalidQuery("Unrecognized name: %s", name.text)
 		}
@@ -199,7 +202,7 @@ func (s *session) update(t *table, rest []node) (text, check string, err error) 
 		end = from
 	}
 	tr := s.translator()
-	set, err := s.assignments(tr, t, rest[1:end])
+	set, err := s.assignments(tr, t, name, rest[1:end])
 	if err != nil {
 		return "", "", err
 	}
@@ -259,7 +262,7 @@ func (s *session) merge(t *table, rest []node) (text, check string, err error) {
 		if err != nil {
 			return "", "", err
 		}
-		action, err := s.mergeAction(tr, t, clause[then+1:])
+		action, err := s.mergeAction(tr, t, name, clause[then+1:])
 		if err != nil {
 			return "", "", err
 		}
@@ -313,10 +316,10 @@ func thenOf(list []node) int {
 	return -1
 }
 
-func (s *session) mergeAction(tr *translator, t *table, list []node) (string, error) {
+func (s *session) mergeAction(tr *translator, t *table, alias string, list []node) (string, error) {
 	switch {
 	case skipWords(&list, "UPDATE", "SET"):
-		set, err := s.assignments(tr, t, list)
+		set, err := s.assignments(tr, t, alias, list)
 		return "UPDATE SET " + set, err
 	case len(list) == 1 && list[0].word("DELETE"):
 		return "DELETE", nil

@@ -59,6 +59,7 @@ func TestNestedColumns(t *testing.T) {
 	b.do("MERGE INTO core.n AS t USING (SELECT 2 AS id, ['new'] AS tags UNION ALL SELECT 3, CAST(NULL AS ARRAY<STRING>)) AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET tags = s.tags WHEN NOT MATCHED THEN INSERT (id, tags) VALUES (s.id, s.tags)",
 		"CREATE TABLE core.made AS SELECT id, tags, CAST(NULL AS STRUCT<a INT64>) AS s FROM core.n", "ALTER TABLE core.made ADD COLUMN more ARRAY<NUMERIC>")
 	b.want("SELECT id, tags, s FROM core.made WHERE id > 1 ORDER BY id", "[2 [new] <nil>]", "[3 [] <nil>]")
+	b.fails("UPDATE core.n AS id SET id = 1 WHERE TRUE", "invalidQuery", "updating the entire row")
 	b.fails("INSERT INTO core.n (id, tags) VALUES (4, ['a', NULL])", "invalidQuery", "Array cannot have a null element; error in writing field tags")
 	b.fails("CREATE TABLE core.bad (a ARRAY<ARRAY<INT64>>)", "invalidQuery", "nested arrays are not supported")
 	b.fails("SELECT STRUCT<INT64>", "notImplemented", "STRUCT without values")

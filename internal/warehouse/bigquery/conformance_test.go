@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,6 +104,9 @@ type project struct {
 func (p *project) stageSnapshotsByFile() {
 	p.files.least = 0
 	p.w.files = p.files
+	// The fake takes any number of definitions, and nobody waits for time to pass.
+	var asked atomic.Int64
+	p.w.updates.now = func() time.Time { return time.Unix(0, 0).Add(time.Duration(asked.Add(1)) * updatesWithin) }
 }
 
 func newProject(t *testing.T) *project {
@@ -142,6 +146,9 @@ func (p *project) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.w.files = p.files
+	// The fake takes any number of definitions, and nobody waits for time to pass.
+	var asked atomic.Int64
+	p.w.updates.now = func() time.Time { return time.Unix(0, 0).Add(time.Duration(asked.Add(1)) * updatesWithin) }
 }
 
 // crash goes on as another process, which knows nothing.

@@ -43,6 +43,12 @@ func (w *Warehouse) Ensure(ctx context.Context, want warehouse.CoreTable) error 
 const ensureAttempts = 3
 
 func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTable) error {
+	// The view is read first: others may add a column meanwhile, and then it is in
+	// the table before it is in the view.
+	view, there, err := w.metadata(ctx, t.name.Dataset, t.name.Table)
+	if err != nil {
+		return err
+	}
 	def, head, found, err := w.readTable(ctx, t.name)
 	if err != nil {
 		return err
@@ -50,12 +56,10 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 	if !found {
 		return w.create(ctx, t, want)
 	}
-	view, there, err := w.metadata(ctx, t.name.Dataset, t.name.Table)
-	if err == nil && there {
-		err = checkShown(def, t.name, view)
-	}
-	if err != nil {
-		return err
+	if there {
+		if err := checkShown(def, t.name, view); err != nil {
+			return err
+		}
 	}
 	next, steps, err := def.Evolve(w.dialect, want)
 	if err != nil {
@@ -117,7 +121,7 @@ func (w *Warehouse) ensure(ctx context.Context, t *table, want warehouse.CoreTab
 			return err
 		}
 	}
-	t.def = next
+	t.def, t.asOf = next, head.Epoch
 	return w.keepImages(ctx, t)
 }
 
@@ -172,7 +176,7 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 	}
 	// Another process may have made it first, and otherwise; and there may be
 	// needs of it already.
-	def, found, err := w.readDefinition(ctx, n)
+	def, head, found, err := w.readTable(ctx, n)
 	if err == nil && !found {
 		err = warehouse.ErrNoTable
 	}
@@ -182,7 +186,7 @@ func (w *Warehouse) create(ctx context.Context, t *table, want warehouse.CoreTab
 	if _, steps, err := def.Evolve(w.dialect, want); err != nil || len(steps) > 0 {
 		return errors.Join(errors.New("another process made it at the same time, and otherwise"), err)
 	}
-	t.def = def
+	t.def, t.asOf = def, head.Epoch
 	return w.keepImages(ctx, t)
 }
 

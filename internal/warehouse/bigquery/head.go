@@ -83,6 +83,7 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
 	t.learn(&h)
+	t.follows(h.Epoch)
 	if h.Generation != def.Generation {
 		t.forget() // another writer has moved it on
 	}

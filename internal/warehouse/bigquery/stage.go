@@ -87,8 +87,7 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 }
 
 // remakeStage makes the staging table if it was dropped by hand: no row of it is
-// needed by anybody else. Rows that change a table by key have no stage: what is
-// missing then is the table.
+// needed by anybody else. Of a table in ModeUpsert, the rows themselves are gone.
 func (w *Warehouse) remakeStage(ctx context.Context, t *table, c *sqlgen.Core) error {
 	if c.Mode == schemas.ModeUpsert {
 		_, there, err := w.metadata(ctx, c.Name.BaseDataset(), c.Name.BaseTable())

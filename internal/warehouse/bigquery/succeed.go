@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	api "google.golang.org/api/bigquery/v2"
+
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
@@ -161,13 +163,17 @@ func (w *Warehouse) finish(ctx context.Context, t *table, epoch int64) error {
 	if err != nil {
 		return err
 	}
-	if shown {
+	if shown && !isView(view, def) {
+		// What this process knows may be old: others may have changed the table since.
+		t.forget()
+		if def, err = w.definition(ctx, t); err != nil {
+			return err
+		}
 		if err := checkShown(def, t.name, view); err != nil {
 			return err
 		}
 	}
-	fields, _ := fieldsOf(view)
-	done := shown && view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1)) && slices.Equal(fields, shows(def))
+	done := shown && isView(view, def)
 	if done && def.Generation > 1 {
 		_, left, err := w.metadata(ctx, t.name.Dataset, schemas.GenerationName(t.name.Table, def.Generation)) // what goes last
 		if err != nil {
@@ -182,4 +188,10 @@ func (w *Warehouse) finish(ctx context.Context, t *table, epoch int64) error {
 		return fmt.Errorf("finish its succession: %w", err)
 	}
 	return nil
+}
+
+// isView reports whether the view is that of the definition.
+func isView(view *api.Table, def coretable.Definition) bool {
+	fields, _ := fieldsOf(view)
+	return view.Labels[sqlgen.LabelGeneration] == strconv.Itoa(max(def.Generation, 1)) && slices.Equal(fields, shows(def))
 }

@@ -24,6 +24,7 @@ type table struct {
 	ddl    sync.Mutex           // def, imaged; held while they are read and changed in the service
 	def    coretable.Definition // without columns: not read
 	imaged bool                 // the table of images fits the needs
+	asOf   int64                // the head's epoch when def was read, and those of this process that followed it
 
 	mu     sync.Mutex      // head, stream, files; never held over a call
 	head   *coretable.Head // nil: not known
@@ -72,20 +73,30 @@ func (t *table) forget() {
 	t.def = coretable.Definition{}
 }
 
+// follows forgets the definition if others have owned the table since it was read.
+func (t *table) follows(epoch int64) {
+	t.ddl.Lock()
+	defer t.ddl.Unlock()
+	if epoch != t.asOf+1 {
+		t.def = coretable.Definition{}
+	}
+	t.asOf = epoch
+}
+
 // definition is the definition of a table that Ensure has made, with the table
 // of images that its needs want.
 func (w *Warehouse) definition(ctx context.Context, t *table) (coretable.Definition, error) {
 	t.ddl.Lock()
 	defer t.ddl.Unlock()
 	if len(t.def.Columns) == 0 {
-		def, found, err := w.readDefinition(ctx, t.name)
+		def, head, found, err := w.readTable(ctx, t.name)
 		if err == nil && !found {
 			err = warehouse.ErrNoTable
 		}
 		if err != nil {
 			return def, fmt.Errorf("read the definition of %s: %w", t.name, err)
 		}
-		t.def, t.imaged = def, false
+		t.def, t.imaged, t.asOf = def, false, head.Epoch
 	}
 	if !t.imaged {
 		if err := w.keepImages(ctx, t); err != nil {
@@ -185,13 +196,7 @@ func typeName(f *api.TableFieldSchema) string {
 	return f.Type
 }
 
-// readDefinition reads the table's definition, if it is there.
-func (w *Warehouse) readDefinition(ctx context.Context, n sqlgen.Name) (def coretable.Definition, found bool, err error) {
-	def, _, found, err = w.readTable(ctx, n)
-	return def, found, err
-}
-
-// readTable reads the table's definition and its head.
+// readTable reads the table's definition and its head, if it is there.
 func (w *Warehouse) readTable(ctx context.Context, n sqlgen.Name) (def coretable.Definition, head coretable.Head, found bool, err error) {
 	made, _, err := w.columnsOf(ctx, sqlgen.Schema, n.Own("head"))
 	if err != nil || len(made) == 0 || slices.Contains(made, "ready") { // a derived table has another head

@@ -35,8 +35,8 @@ func checkUpsert(want warehouse.CoreTable) error {
 	if n := len(want.Key); n > sqlgen.MaxUpsertKey {
 		refuse("a key of %d columns: BigQuery takes %d in mode upsert", n, sqlgen.MaxUpsertKey)
 	}
-	if n, most := len(want.Columns), sqlgen.MaxUpsertColumns-len(sqlgen.UpsertColumns()); n > most {
-		refuse("%d columns: BigQuery takes %d in mode upsert", n, most)
+	if n := len(want.Columns); n > sqlgen.MaxUpsertColumns {
+		refuse("%d columns: BigQuery takes %d in mode upsert", n, sqlgen.MaxUpsertColumns)
 	}
 	d := sqlgen.BigQuery()
 	for _, c := range want.Columns {
@@ -77,6 +77,10 @@ func (w *Warehouse) commitUpserts(ctx context.Context, core *sqlgen.Core, kept w
 		},
 	})
 	done.JobIDs = []string{res.job}
+	if err == nil {
+		w.opts.Logger.Info("load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
+			"billed_bytes", res.cost.billed, "slot_ms", res.cost.slotMs)
+	}
 	return done, err
 }
 

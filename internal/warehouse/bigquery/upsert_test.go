@@ -247,7 +247,7 @@ func TestUpsertBeyondTheMemoryOfDeletes(t *testing.T) {
 		return p.w.Rewind(t.Context(), "core.accounts", head.Epoch, map[int32]int64{0: to})
 	}
 	aged(2, 49)
-	if err := rewind(2); err == nil || !strings.Contains(err.Error(), "remembers deletes for two days") || !strings.Contains(err.Error(), "(load 2)") {
+	if err := rewind(2); err == nil || !strings.Contains(err.Error(), "remembers deletes for two days") || !strings.Contains(err.Error(), "(load 2)") || !matches(err, runbook(t)["A rewind goes too far back"]) {
 		t.Errorf("got %v", err)
 	}
 	if err := rewind(3); err != nil { // load 3 is young
@@ -259,6 +259,13 @@ func TestUpsertBeyondTheMemoryOfDeletes(t *testing.T) {
 	}
 	if got := p.readers(t); got != "1=from a snapshot that waited 2=c" {
 		t.Errorf("readers see %s", got)
+	}
+}
+
+// What a dead letter of such a table says is in the runbook.
+func TestUpsertLetterInTheRunbook(t *testing.T) {
+	if quote := runbook(t)["A change lacks a value"]; !matches(errors.New(unwhole), strings.TrimPrefix(quote, "column …: ")) {
+		t.Errorf("it quotes %s", quote)
 	}
 }
 
@@ -276,6 +283,41 @@ func TestUpsertRefusedByTheService(t *testing.T) {
 	var refused *warehouse.RowsError
 	if !errors.As(err, &refused) || len(refused.Rows) != 1 || refused.Rows[0].Row != 1 || refused.Rows[0].Column != "the doc" || refused.Rows[0].Pos != at(11) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// Rows that were taken away by hand are told, and nothing is made in their place.
+func TestUpsertTableGone(t *testing.T) {
+	p := newProject(t)
+	head := ensureAccounts(t, p)
+	if _, err := p.w.Load(t.Context(), upserts(head, 0, row{1, 10, "a"})); err != nil {
+		t.Fatal(err)
+	}
+	head.Load++
+	if err := p.w.ddl(t.Context(), sqlgen.Name{Dataset: "core", Table: "accounts"}, "DROP TABLE core__base.accounts"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.w.Load(t.Context(), upserts(head, 1, row{1, 11, "b"}))
+	var changed *warehouse.ChangedError
+	if !errors.As(err, &changed) || !strings.Contains(err.Error(), "the table core__base.accounts is gone") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A table of two thousand columns fits, because no load of it names them.
+func TestUpsertOfManyColumns(t *testing.T) {
+	p := newProject(t)
+	table := accounts()
+	for len(table.Columns) < sqlgen.MaxUpsertColumns {
+		table.Columns = append(table.Columns, schemas.Column{Name: fmt.Sprintf("%s_%d", strings.Repeat("long", 20), len(table.Columns)), Type: kindOf(schemas.Int)})
+	}
+	if err := p.w.Ensure(t.Context(), table); err != nil {
+		t.Fatal(err)
+	}
+	b := upserts(takeAccounts(t, p.w), 0, row{1, 10, "a"})
+	b.Table = table
+	if _, err := p.w.Load(t.Context(), b); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -44,6 +44,7 @@ func BigQuery() *Dialect {
 			return "PRIMARY KEY (" + strings.Join(columns, ", ") + ") NOT ENFORCED"
 		},
 		remark:   bigqueryRemark,
+		rowSet:   true,
 		reserved: []string{Schema, Scratch, "information_schema"},
 	}
 }

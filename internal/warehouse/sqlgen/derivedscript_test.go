@@ -142,6 +142,7 @@ func everyTypeRun() []string {
 		table.Columns, table.Types = append(table.Columns, name), append(table.Types, sqlType)
 		values = append(values, "CAST(NULL AS "+sqlType+") AS "+name)
 	}
+	table.Columns, table.Types, values = append(table.Columns, "t", "s"), append(table.Types, "INT64", "STRING"), append(values, "1 AS t", "'x' AS s") // aliases
 	table.Changed = []string{"c_json", "c_nested_0", "c_nested_2"}
 	r := newRun(table)
 	r.Owned = []string{"TRUE"}

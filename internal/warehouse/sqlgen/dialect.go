@@ -38,6 +38,7 @@ type Dialect struct {
 	declareKey func(columns []string) string
 	remark     func(text string) string // stands behind a column's type: what it means
 	temp       string                   // the schema of temporary tables, with its dot
+	rowSet     bool                     // in SET, the alias of the table is its row and hides a column of that name
 	rowID      string                   // the pseudo-column that numbers a table's rows; empty if there is none
 	reserved   []string                 // datasets that cannot be made
 }
@@ -83,6 +84,17 @@ func DuckDB() *Dialect {
 
 // Ident quotes an identifier: names may be any text.
 func (d *Dialect) Ident(name string) string { return d.ident(name) }
+
+// target is the alias of the table that a MERGE changes.
+const target = "t"
+
+// assigned is a column where SET of a MERGE names it.
+func (d *Dialect) assigned(column string) string {
+	if d.rowSet && strings.EqualFold(column, target) {
+		return target + "." + d.ident(column)
+	}
+	return d.ident(column)
+}
 
 // Type is the column type that holds values of t.
 func (d *Dialect) Type(t schemas.Type) string { return d.types(t) }

@@ -253,6 +253,7 @@ func everyType(d *Dialect) *Core {
 			add("c_"+strings.ToLower(k.String()), schemas.Type{Kind: k})
 		}
 	}
+	add("T", schemas.Type{Kind: schemas.Int}) // the alias of the table
 	for _, t := range []schemas.Type{decimal(38, 9), decimal(20, 0), decimal(39, 10), decimal(76, 38), decimal(77, 0)} {
 		add(fmt.Sprintf("c_%d_%d", t.Precision, t.Scale), t)
 	}

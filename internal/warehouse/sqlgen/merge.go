@@ -129,7 +129,7 @@ func (c *Core) Merge(horizon schemas.Position, load, nowUs int64) string {
 	var set, names, values []string
 	for i, col := range c.Columns {
 		if !col.Key {
-			set = append(set, c.col(i)+" = "+c.merged(i))
+			set = append(set, c.assigned(col.Name)+" = "+c.merged(i))
 		}
 		names = append(names, c.col(i))
 		values = append(values, c.inserted(i, h))

@@ -95,7 +95,7 @@ func (r *Run) merge() string {
 		come, values = append(come, r.Ident(c)+" AS "+n), append(values, "s."+n)
 		null := "CAST(NULL AS " + r.typeOf(c) + ")"
 		if !slices.Contains(r.Key, c) {
-			gone, sets = append(gone, null+" AS "+n), append(sets, r.Ident(c)+" = s."+n)
+			gone, sets = append(gone, null+" AS "+n), append(sets, r.assigned(c)+" = s."+n)
 			continue
 		}
 		keys, gone = append(keys, "g."+r.Ident(c)+" AS "+n), append(gone, n)

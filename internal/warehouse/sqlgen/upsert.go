@@ -9,11 +9,8 @@ import (
 // Limits of BigQuery's tables that take changes by key.
 const (
 	MaxUpsertKey     = maxKey
-	MaxUpsertColumns = 2000 // with Millrace's own
+	MaxUpsertColumns = 2000 - 3 // without ColPos, ColLoad and ColLoadedAt
 )
-
-// UpsertColumns are the columns of a table in ModeUpsert beside the user's.
-func UpsertColumns() []string { return []string{ColPos, ColLoad, ColLoadedAt} }
 
 // KeysUpserts reports whether a column of the type can be in the key of a table
 // in ModeUpsert.

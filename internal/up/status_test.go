@@ -1,0 +1,52 @@
+package up
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"millrace/internal/warehouse"
+	"millrace/schemas"
+)
+
+// log is a warehouse of which only logs of loads are asked.
+type log struct {
+	warehouse.Warehouse
+	asked int
+	err   error
+}
+
+func (l *log) Loads(_ context.Context, _ string, after int64, _ int) ([]schemas.LoadComplete, error) {
+	l.asked++
+	return []schemas.LoadComplete{{Load: after + 1, CommittedAt: time.Unix(after+1, 0)}}, l.err
+}
+
+// Each look at the status would else be a job of BigQuery for every table.
+func TestRunIsAskedForOnce(t *testing.T) {
+	l := &log{err: errors.New("not now")}
+	d := &derivers{process: &process{warehouse: l}, ran: map[string]ran{}}
+	ask := func(table string, load int64, want time.Time, asked int) {
+		t.Helper()
+		if got := d.ranAt(t.Context(), table, load); !got.Equal(want) || l.asked != asked {
+			t.Errorf("run %d of %s was at %v, want %v; asked %d times, want %d", load, table, got, want, l.asked, asked)
+		}
+	}
+	ask("a", 0, time.Time{}, 0)
+	ask("a", 7, time.Time{}, 1) // an error is no answer
+	l.err = nil
+	ask("a", 7, time.Unix(7, 0), 2)
+	ask("a", 7, time.Unix(7, 0), 2)
+	ask("b", 7, time.Unix(7, 0), 3)
+	ask("a", 8, time.Unix(8, 0), 4)
+	ask("a", 8, time.Unix(8, 0), 4)
+}
+
+// A table that had better be computed seldom is asked for seldom.
+func TestPoll(t *testing.T) {
+	for freshness, want := range map[time.Duration]time.Duration{0: 10 * time.Second, time.Second: 10 * time.Second, time.Minute: 5 * time.Minute} {
+		if got := poll(freshness); got != want {
+			t.Errorf("freshness %v: %v, want %v", freshness, got, want)
+		}
+	}
+}
