@@ -131,7 +131,8 @@ func (w *Warehouse) append(ctx context.Context, out **stream, c *sqlgen.Core, b 
 			if err := w.send(out, c, desc, &p); err != nil {
 				return err
 			}
-			// The row is the first of the next request, and so in its memory.
+			// The row is the first of the next request, and so in its memory. Where it
+			// was written waits for a reply still: depth is two at least.
 			e.sink.turn(0)
 			row = e.sink.buf
 		}
