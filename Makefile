@@ -19,7 +19,7 @@ binary: ## build bin/millrace, and install nothing before
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/millrace ./cmd/millrace
 
 test: deps ## all tests, with the race detector and real servers
-	go test -race -shuffle=on -p 2 -timeout 8m $$(go list ./... | grep -v /internal/sim$$)
+	go test -race -shuffle=on -p 3 -timeout 8m $$(go list ./... | grep -v /internal/sim$$)
 	go test -timeout 2m ./internal/sim # one goroutine a schedule: the detector would only make it slow
 
 test-short: ## the tests that need no server

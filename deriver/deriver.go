@@ -50,6 +50,7 @@ type Deriver struct {
 	keyHold     *warehouse.Dirt      // keys whose run failed are to be held
 	keyFailures int
 	reported    time.Time // the complete time that was announced
+	gathered    time.Time // when loads were drained last; zero: never
 
 	mu       sync.Mutex
 	told     map[string]time.Time // complete times from progress messages
@@ -158,10 +159,23 @@ func (d *Deriver) Run(ctx context.Context) error {
 		default:
 			failures = 0
 		}
-		if !d.sleep(ctx, again, err != nil) {
+		if !d.sleep(ctx, d.rest(again), true) || !d.sleep(ctx, again, err != nil) {
 			return nil
 		}
 	}
+}
+
+// maxRest is for how long a table does not look for loads, at most.
+const maxRest = time.Minute
+
+// rest is until when loads gather after some were drained: nothing new may run
+// within the freshness, and in a warehouse that charges each look has its price.
+// What was planned for earlier counts. Zero: there is no rest.
+func (d *Deriver) rest(again time.Time) time.Time {
+	if d.gathered.IsZero() || d.pace.freshness == 0 {
+		return time.Time{}
+	}
+	return sooner(d.gathered.Add(min(d.pace.freshness, maxRest)), again)
 }
 
 // sleep waits until the time, a wake-up unless deaf, or the poll interval. It
@@ -170,6 +184,8 @@ func (d *Deriver) sleep(ctx context.Context, until time.Time, deaf bool) bool {
 	wait := d.opts.Poll
 	if !until.IsZero() {
 		wait = min(wait, until.Sub(d.opts.Now()))
+	} else if deaf {
+		wait = 0
 	}
 	timer := time.NewTimer(max(wait, 0))
 	defer timer.Stop()

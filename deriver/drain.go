@@ -151,6 +151,9 @@ func (d *Deriver) drain(ctx context.Context, states map[string]warehouse.InputSt
 		if !there {
 			continue
 		}
+		if state.Load > s.drained[in.Table] {
+			d.gathered = now
+		}
 		if err := d.drainInput(ctx, in, state, now); err != nil {
 			return fmt.Errorf("drain the loads of %s: %w", in.Table, err)
 		}

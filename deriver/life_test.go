@@ -198,6 +198,36 @@ func TestPace(t *testing.T) {
 	p.want("SELECT sum(total) FROM analytics.revenue", "21")
 }
 
+// Loads gather while nothing new may run; who has heard of none does not rest.
+func TestRest(t *testing.T) {
+	p := shop(t)
+	p.derive(strings.Replace(revenue, "window:", "freshness: 20s\nwindow:", 1))
+	p.quiet()
+	d := p.derived["analytics.revenue"]
+	p.now = p.now.Add(time.Hour)
+	p.quiet()
+	if until := d.rest(time.Time{}); until.After(p.now) {
+		t.Errorf("nothing has come, and it rests until %s", until)
+	}
+	p.core["core.payments"].loads("2024-03-05T11:00:00Z", put(20, 1, 1, "2024-03-02T00:00:00Z"))
+	p.quiet()
+	for _, c := range []struct{ again, want time.Time }{
+		{time.Time{}, p.now.Add(20 * time.Second)}, {p.now.Add(time.Second), p.now.Add(time.Second)}, {p.now.Add(time.Hour), p.now.Add(20 * time.Second)},
+	} {
+		if got := d.rest(c.again); !got.Equal(c.want) {
+			t.Errorf("planned for %s, it rests until %s, want %s", c.again, got, c.want)
+		}
+	}
+	d.pace.freshness = time.Hour
+	if got := d.rest(time.Time{}); !got.Equal(p.now.Add(maxRest)) {
+		t.Errorf("it rests until %s", got)
+	}
+	d.pace.freshness = 0
+	if got := d.rest(p.now.Add(time.Second)); !got.IsZero() {
+		t.Errorf("without a freshness it rests until %s", got)
+	}
+}
+
 func TestCron(t *testing.T) {
 	p := shop(t)
 	p.now = at("2024-03-05T12:00:00Z")

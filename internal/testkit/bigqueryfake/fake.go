@@ -29,6 +29,8 @@ type Options struct {
 	// TableUpdates bounds the changes of one table's definition in 10 s of the
 	// fake's clock; the service's bound is 5. Zero: no bound.
 	TableUpdates int
+	// PageBytes is about how much of a result one reply holds; default 10 MiB.
+	PageBytes int
 	// Discard makes the write path check and count rows, and keep none: a sink
 	// for measurements. Every ASSERT holds then: what it counts is not there.
 	Discard bool
@@ -69,6 +71,9 @@ func Start(ctx context.Context, opts Options) (*Fake, error) {
 	}
 	if opts.Location == "" {
 		opts.Location = "US"
+	}
+	if opts.PageBytes == 0 {
+		opts.PageBytes = 10 << 20
 	}
 	db, err := openStore(context.WithoutCancel(ctx)) // connections are made as long as the fake runs
 	if err != nil {

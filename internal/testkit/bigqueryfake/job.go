@@ -185,7 +185,10 @@ func (f *Fake) runQuery(ctx context.Context, j *job) (err error) {
 	}
 	defer s.conn.Close() // with the transaction and the temporary tables
 	defer s.end(false)
-	if j.config.DryRun || j.config.Query.MaximumBytesBilled > 0 {
+	most := j.config.Query.MaximumBytesBilled
+	if len(steps) > 1 && !j.config.DryRun {
+		s.most = most
+	} else if j.config.DryRun || most > 0 {
 		if err := s.estimate(ctx, j, steps); err != nil || j.config.DryRun {
 			return err
 		}
@@ -264,11 +267,32 @@ func (s *session) estimate(ctx context.Context, j *job, steps []step) error {
 	s.mu.Lock()
 	j.bytes, j.stats = size, s.stats
 	s.mu.Unlock()
-	if most := j.config.Query.MaximumBytesBilled; !j.config.DryRun && most > 0 && billed(size, len(s.stats.referenced)) > most {
-		return &apiError{400, "bytesBilledLimitExceeded", fmt.Sprintf("Query exceeded limit for bytes billed: %d. %d or higher required.", most, billed(size, len(s.stats.referenced)))}
+	if most := j.config.Query.MaximumBytesBilled; !j.config.DryRun {
+		if err := overCap(most, billed(size, len(s.stats.referenced))); err != nil {
+			return err
+		}
 	}
 	s.stats = statistics{}
 	return nil
+}
+
+// capped refuses to go on with a script whose statements have cost too much.
+func (s *session) capped(ctx context.Context) error {
+	if s.most == 0 {
+		return nil
+	}
+	size, err := s.bytes(ctx, s.stats.referenced)
+	if err != nil {
+		return err
+	}
+	return overCap(s.most, billed(size, len(s.stats.referenced)))
+}
+
+func overCap(most, bytes int64) error {
+	if most == 0 || bytes <= most {
+		return nil
+	}
+	return &apiError{400, "bytesBilledLimitExceeded", fmt.Sprintf("Query exceeded limit for bytes billed: %d. %d or higher required.", most, bytes)}
 }
 
 func billed(size int64, tables int) int64 { return max(size, int64(tables)*minBilled) }

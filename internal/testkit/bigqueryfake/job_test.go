@@ -323,4 +323,15 @@ func TestDryRunAndCap(t *testing.T) {
 	if err := b.end(q.Run(b.ctx)); !is(err, "bytesBilledLimitExceeded", "10485760 or higher required") {
 		t.Errorf("a cap below what is billed: %v", err)
 	}
+	// A script's statements are billed together, and what they did is undone.
+	q = b.bq.Query("CREATE TEMP TABLE seen (id INT64);\nBEGIN TRANSACTION;\nINSERT INTO seen SELECT id FROM core.base;\nDELETE FROM core.base WHERE TRUE;\nCOMMIT TRANSACTION")
+	q.MaxBytesBilled = 1000
+	q.JobID = "capped_script"
+	if err := b.end(q.Run(b.ctx)); !is(err, "bytesBilledLimitExceeded", "or higher required") {
+		t.Errorf("a cap below what a script is billed for: %v", err)
+	}
+	q = b.bq.Query("SELECT id FROM core.base")
+	if rows, err := b.try(q.Q); err != nil || len(rows) != 1 {
+		t.Errorf("after the script: %v, %v", rows, err)
+	}
 }

@@ -159,7 +159,7 @@ func (f *Fake) queryJob(r *request) (any, *apiError) {
 	if j.result != nil {
 		micros := in.FormatOptions != nil && in.FormatOptions.UseInt64Timestamp
 		out.Schema, out.TotalRows = schemaOf(j.result.columns), uint64(len(j.result.rows))
-		out.Rows, out.PageToken = j.result.page(0, in.MaxResults, micros)
+		out.Rows, out.PageToken = j.result.page(0, in.MaxResults, micros, f.opts.PageBytes)
 	}
 	return out, nil
 }
@@ -217,7 +217,7 @@ func (f *Fake) queryResults(r *request) (any, *apiError) {
 	}
 	out.Schema, out.TotalRows = schemaOf(j.result.columns), uint64(len(j.result.rows))
 	if query.Get("maxResults") != "0" {
-		out.Rows, out.PageToken = j.result.page(start, most, query.Get("formatOptions.useInt64Timestamp") == "true")
+		out.Rows, out.PageToken = j.result.page(start, most, query.Get("formatOptions.useInt64Timestamp") == "true", f.opts.PageBytes)
 	}
 	return out, nil
 }
@@ -244,11 +244,8 @@ func paging(r *request) (start int, most int64, err *apiError) {
 	return start, most, nil
 }
 
-// pageBytes is about how much a page of rows holds.
-const pageBytes = 10 << 20
-
 // page is the rows from start on, and the token of the next page.
-func (r *result) page(start int, most int64, micros bool) (rows []*bq.TableRow, token string) {
+func (r *result) page(start int, most int64, micros bool, pageBytes int) (rows []*bq.TableRow, token string) {
 	size := 0
 	for at := start; at < len(r.rows); at++ {
 		if most > 0 && int64(at-start) >= most || size > pageBytes {

@@ -333,6 +333,6 @@ func (f *Fake) listRows(r *request) (any, *apiError) {
 		return nil, apiErrorOf(err)
 	}
 	out := &bq.TableDataList{Kind: "bigquery#tableDataList", TotalRows: int64(len(rows.rows))}
-	out.Rows, out.PageToken = rows.page(start, most, r.URL.Query().Get("formatOptions.useInt64Timestamp") == "true")
+	out.Rows, out.PageToken = rows.page(start, most, r.URL.Query().Get("formatOptions.useInt64Timestamp") == "true", f.opts.PageBytes)
 	return out, nil
 }

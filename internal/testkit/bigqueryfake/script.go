@@ -97,6 +97,7 @@ type session struct {
 	defaults string // the dataset that an unqualified name is looked up in; may be empty
 	vars     map[string]*variable
 	temps    map[string]*table
+	most     int64 // bytes billed, of a script; 0: no cap
 	txn      *transaction
 	rows     int64 // @@row_count
 	affected int64 // rows that statements changed
@@ -135,6 +136,9 @@ func (s *session) run(ctx context.Context, steps []step) error {
 		}
 		if err := s.execute(ctx, at.nodes); err != nil {
 			return s.located(err, at.nodes[0].token)
+		}
+		if err := s.capped(ctx); err != nil {
+			return err
 		}
 	}
 	return nil

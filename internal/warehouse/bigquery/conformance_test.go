@@ -48,7 +48,7 @@ func TestRunnerConformance(t *testing.T) {
 			Harness: p.harness(), Spelling: NewSpelling(), SQLType: sqlgen.BigQuery().Type, RunPoints: points, RunCommitted: committed, Drop: p.drop,
 			Runner: func() warehouse.Runner {
 				if of != p.w {
-					of, runner = p.w, p.w.newRunner(RunnerOptions{})
+					of, runner = p.w, p.w.newRunner()
 				}
 				return runner
 			},

@@ -70,7 +70,7 @@ func (r *Runner) isDerived(ctx context.Context, n sqlgen.Name) (derived, there b
 
 // Touched is described at warehouse.Runner.
 func (r *Runner) Touched(ctx context.Context, query string) (t schemas.Touched, err error) {
-	what := task{what: "touched", text: func(string) string { return query }, maxBytes: r.conf.MaxBytesBilled}
+	what := task{what: "touched", text: func(string) string { return query }}
 	names, types, err := r.columnsOfQuery(ctx, what)
 	if isStatus(err, http.StatusBadRequest) || isStatus(err, http.StatusNotFound) {
 		return t, &warehouse.QueryError{Offset: -1, Message: err.Error()}

@@ -28,9 +28,8 @@ type task struct {
 	run   string // of a run of a derived table: which, as a label
 	// load makes it a load job in place of a script, of the file that each call
 	// begins anew.
-	load     *api.JobConfigurationLoad
-	file     func() (*file, error)
-	maxBytes int64 // zero: Options.MaxBytesBilled
+	load *api.JobConfigurationLoad
+	file func() (*file, error)
 }
 
 // result is what the last statement of a script gave.
@@ -160,7 +159,7 @@ func (w *Warehouse) describe(t task, id string) *api.Job {
 func (w *Warehouse) describeQuery(t task, id string) *api.JobConfigurationQuery {
 	legacy, cached := false, false
 	q := &api.JobConfigurationQuery{
-		Query: t.text(id), UseLegacySql: &legacy, UseQueryCache: &cached, MaximumBytesBilled: cmp.Or(t.maxBytes, w.opts.MaxBytesBilled),
+		Query: t.text(id), UseLegacySql: &legacy, UseQueryCache: &cached, MaximumBytesBilled: w.opts.MaxBytesBilled,
 	}
 	if t.into != "" {
 		q.DestinationTable = &api.TableReference{ProjectId: w.opts.Project, DatasetId: sqlgen.Scratch, TableId: t.into}

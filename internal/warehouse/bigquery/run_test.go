@@ -25,7 +25,7 @@ type deriver struct {
 
 func newDeriver(t *testing.T, p *project, table warehouse.DerivedTable) *deriver {
 	t.Helper()
-	d := &deriver{p: p, runner: p.w.newRunner(RunnerOptions{}), table: table}
+	d := &deriver{p: p, runner: p.w.newRunner(), table: table}
 	d.acquire(t)
 	return d
 }
@@ -258,27 +258,33 @@ func TestCapOnBilledBytes(t *testing.T) {
 	if err := d.commit(t.Context(), t, 1); err != nil {
 		t.Fatal(err)
 	}
-	d.runner = p.w.newRunner(RunnerOptions{MaxBytesBilled: 1, Batch: true})
+	p.w.opts.MaxBytesBilled = 25 << 20 // the head can be taken over
 	err := d.commit(t.Context(), t, 2)
 	if err == nil || !strings.Contains(err.Error(), hintCap) {
 		t.Fatalf("got %v", err)
 	}
-	d.runner = p.w.newRunner(RunnerOptions{})
+	p.w.opts.MaxBytesBilled = 0
 	if err := d.commit(t.Context(), t, 2); err != nil {
 		t.Fatal(err)
 	}
 	d.check(t, 2)
 }
 
-// Of a job is said what it is for, and how it may wait.
+// Of a job is said what it is for, and how it may wait: a run of the past waits
+// for idle slots.
 func TestJobsOfARunAreNamed(t *testing.T) {
 	_, w := newService(t)
-	r := w.newRunner(RunnerOptions{Batch: true, MaxBytesBilled: 7})
-	job := r.describe(task{what: "compute", table: "analytics.Days", text: func(string) string { return "SELECT 1" }, into: "t", batch: r.conf.Batch, maxBytes: r.conf.MaxBytesBilled}, "id")
+	w.opts.MaxBytesBilled = 7
+	x := &run{Runner: w.newRunner(), step: &warehouse.Step{Parts: []warehouse.Part{{Dirt: warehouse.Dirt{Backfill: true}}}}}
+	job := x.describe(task{what: "compute", table: "analytics.Days", text: func(string) string { return "SELECT 1" }, into: "t", batch: x.backfills()}, "id")
 	q := job.Configuration.Query
 	if q.Priority != "BATCH" || q.MaximumBytesBilled != 7 || q.WriteDisposition != "WRITE_TRUNCATE" || q.DestinationTable.DatasetId != sqlgen.Scratch ||
 		job.Configuration.Labels["millrace"] != "compute" || job.Configuration.Labels["millrace_table"] != "analytics_days" || job.JobReference.Location != "EU" {
 		t.Errorf("%+v", job.Configuration)
+	}
+	x.step.Parts = append(x.step.Parts, warehouse.Part{})
+	if x.backfills() {
+		t.Error("a live window waits behind the past")
 	}
 }
 

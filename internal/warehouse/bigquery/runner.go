@@ -19,19 +19,9 @@ import (
 	"millrace/internal/warehouse/sqlgen"
 )
 
-// RunnerOptions are what a Runner can be told.
-type RunnerOptions struct {
-	// MaxBytesBilled fails a query of a run that would read more, before it costs
-	// anything. Zero: Options.MaxBytesBilled.
-	MaxBytesBilled int64
-	// Batch lets the queries of runs wait for idle slots.
-	Batch bool
-}
-
 // Runner keeps the derived tables of a Warehouse.
 type Runner struct {
 	*Warehouse
-	conf RunnerOptions
 	runs atomic.Int64 // numbers the runs of this process
 
 	mu      sync.Mutex // what follows, by table
@@ -49,10 +39,10 @@ type knownRun struct {
 var _ warehouse.Runner = (*Runner)(nil)
 
 // Runner is described at warehouse.Warehouse.
-func (w *Warehouse) Runner() warehouse.Runner { return w.newRunner(w.opts.Runs) }
+func (w *Warehouse) Runner() warehouse.Runner { return w.newRunner() }
 
-func (w *Warehouse) newRunner(opts RunnerOptions) *Runner {
-	return &Runner{Warehouse: w, conf: opts, derived: map[string]bool{}, known: map[string]*knownRun{}}
+func (w *Warehouse) newRunner() *Runner {
+	return &Runner{Warehouse: w, derived: map[string]bool{}, known: map[string]*knownRun{}}
 }
 
 // table is the table for the generator of SQL.

@@ -97,8 +97,8 @@ func TestSelectSpellsListsAndStructs(t *testing.T) {
 // The fake's page ends behind 10 MiB. A page that is refused once does no harm.
 func TestSelectReadsEveryPage(t *testing.T) {
 	t.Parallel()
-	p := newProject(t)
-	const query = "SELECT n, LPAD('x', 6000000, 'x') AS filler FROM UNNEST([1, 2, 3, 4, 5]) AS n ORDER BY n"
+	p := newProjectWith(t, bigqueryfake.Options{PageBytes: 1000})
+	const query = "SELECT n, LPAD('x', 600, 'x') AS filler FROM UNNEST([1, 2, 3, 4, 5]) AS n ORDER BY n"
 	p.fake.On("jobs.getQueryResults", 2, bigqueryfake.Refuse(503, "backendError", "try again"))
 	answer, err := p.w.Select(t.Context(), query, 5)
 	if err != nil {
@@ -111,7 +111,7 @@ func TestSelectReadsEveryPage(t *testing.T) {
 	for _, row := range answer.Rows {
 		got = append(got, fmt.Sprintf("%s:%d", *row[0], len(*row[1])))
 	}
-	if want := []string{"1:6000000", "2:6000000", "3:6000000", "4:6000000", "5:6000000"}; !slices.Equal(got, want) {
+	if want := []string{"1:600", "2:600", "3:600", "4:600", "5:600"}; !slices.Equal(got, want) {
 		t.Errorf("got %v", got)
 	}
 	// The bound holds across pages, and what is beyond it is not fetched.

@@ -52,8 +52,6 @@ type Options struct {
 
 	// Endpoints stand in for Google's; none: Google's.
 	Endpoints Endpoints
-	// Runs are what the Runner is told.
-	Runs RunnerOptions
 
 	// Jobs and Writes configure the clients of the two APIs.
 	Jobs   []option.ClientOption
