@@ -38,9 +38,7 @@ func TestBenchmarks(t *testing.T) {
 		serveFake(t)
 		return
 	}
-	if testing.Short() {
-		t.Skip("starts processes")
-	}
+	slow(t)
 	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$", "-test.bench=.", "-test.benchtime=1x")
 	run.Env = append(os.Environ(), fewRows+"=1")
 	out, err := run.CombinedOutput()

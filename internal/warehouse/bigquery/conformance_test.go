@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	slow(t)
 	warehousetest.Run(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
 		p := conformanceProject(t)
@@ -29,6 +31,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestUpsertConformance(t *testing.T) {
+	slow(t)
 	warehousetest.RunUpserts(t, func(t *testing.T) *warehousetest.Harness {
 		t.Parallel()
 		p := newProject(t)
@@ -38,6 +41,7 @@ func TestUpsertConformance(t *testing.T) {
 }
 
 func TestRunnerConformance(t *testing.T) {
+	slow(t)
 	warehousetest.RunRunner(t, func(t *testing.T) *warehousetest.RunnerHarness {
 		t.Parallel()
 		p := conformanceProject(t)
@@ -291,4 +295,12 @@ func cells(t *testing.T, columns []schemas.Column, values []any) schemas.Row {
 		}
 	}
 	return out
+}
+
+// slow is a test that a short run leaves out, unless it is to run in a project.
+func slow(t *testing.T) {
+	t.Helper()
+	if testing.Short() && os.Getenv(testProject) == "" {
+		t.Skip("it takes seconds")
+	}
 }

@@ -34,6 +34,7 @@ func TestNewColumnIsLoadedAtOnce(t *testing.T) {
 
 // An Ensure that dies between two of its statements is completed by the next.
 func TestEnsureDiesOnTheWay(t *testing.T) {
+	slow(t)
 	for nth := 1; ; nth++ {
 		p := newProject(t)
 		p.w.opts.Attempts = 1

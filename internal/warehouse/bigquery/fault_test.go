@@ -156,6 +156,7 @@ func givesUpWhenFired(t *testing.T, fake *bigqueryfake.Fake) context.Context {
 // Whatever the service does at one of the calls or statements of a load, every
 // row is loaded once, and no number is left out (G4, G6).
 func TestEveryFaultOnce(t *testing.T) {
+	slow(t)
 	for name, c := range map[string]struct {
 		point string
 		fault bigqueryfake.Fault

@@ -281,9 +281,7 @@ func TestBothWaysStageTheSame(t *testing.T) {
 // Whatever goes wrong with a file, the stream takes the batch, and every row is
 // loaded once.
 func TestEveryFaultOfAFile(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it makes a project for every fault")
-	}
+	slow(t)
 	for name, c := range map[string]struct {
 		point  string
 		fault  bigqueryfake.Fault
@@ -361,6 +359,7 @@ func TestFileIsAdopted(t *testing.T) {
 
 // A file beyond one part is sent in several, of which each may be lost.
 func TestFileInParts(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	p.stageSnapshotsByFile()
 	c, table := fixture(schemas.ModeMerge)

@@ -75,6 +75,7 @@ func TestScriptsOfDefinitions(t *testing.T) {
 // A table whose loads would be too long a text is refused before anything of it is
 // made; comments that are too long are left out.
 func TestVeryWideTable(t *testing.T) {
+	slow(t)
 	wide := func(n int, remark string) warehouse.CoreTable {
 		table := warehouse.CoreTable{Name: "core.wide", Mode: schemas.ModeMerge, Key: []string{"column_0"}}
 		for i := range n {

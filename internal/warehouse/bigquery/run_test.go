@@ -106,6 +106,7 @@ func (d *deriver) check(t *testing.T, last int) {
 // Whatever the service does at one of the calls or statements of a run, it is
 // published once, and no number is left out (G4, G6).
 func TestEveryFaultOfARun(t *testing.T) {
+	slow(t)
 	type fault struct {
 		point string
 		nth   int
@@ -185,6 +186,7 @@ func TestHangingRunIsFenced(t *testing.T) {
 
 // Beyond so many keys they are read from their table, and the result is the same.
 func TestMoreKeysThanLiterals(t *testing.T) {
+	slow(t)
 	table := days()
 	table.Name, table.Window, table.EventTimes = "analytics.keyed", "", nil
 	table.Columns[0] = warehouse.ResultColumn{Name: "k", SQLType: "INT64", Type: schemas.Type{Kind: schemas.Int}}
@@ -218,6 +220,7 @@ func TestMoreKeysThanLiterals(t *testing.T) {
 // A first start dirties more windows than the text of a script holds, and causes
 // and errors may be long.
 func TestManyWindowsBecomeDirty(t *testing.T) {
+	slow(t)
 	d := newDeriver(t, newProject(t), days())
 	for i, marks := range []int{10_000, 30} {
 		s := d.step(1)

@@ -27,9 +27,7 @@ type faulty func(t *testing.T, c *consumer) (cure func())
 // Each fault of the runbook gives the message that the runbook quotes, and once it
 // is cured as the runbook says, the same load succeeds and nothing is lost.
 func TestRunbook(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes ten seconds")
-	}
+	slow(t)
 	quotes := runbook(t)
 	all := faults()
 	for title := range quotes {

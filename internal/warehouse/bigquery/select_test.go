@@ -96,6 +96,7 @@ func TestSelectSpellsListsAndStructs(t *testing.T) {
 
 // The fake's page ends behind 10 MiB. A page that is refused once does no harm.
 func TestSelectReadsEveryPage(t *testing.T) {
+	slow(t)
 	t.Parallel()
 	p := newProjectWith(t, bigqueryfake.Options{PageBytes: 1000})
 	const query = "SELECT n, LPAD('x', 600, 'x') AS filler FROM UNNEST([1, 2, 3, 4, 5]) AS n ORDER BY n"

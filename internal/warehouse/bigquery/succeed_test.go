@@ -84,6 +84,7 @@ func (g *generationStep) check(t *testing.T) {
 // A succession that ends at any of its statements, and one whose reply is lost,
 // is taken once in the end, and nothing is left of it.
 func TestSuccessionEndsAnywhere(t *testing.T) {
+	slow(t)
 	for _, statement := range []string{"ASSERT", "CREATE", "BEGIN", "UPDATE", "DELETE", "INSERT", "COMMIT", "ALTER", "DROP"} {
 		t.Run(statement, func(t *testing.T) {
 			t.Parallel()
@@ -134,6 +135,7 @@ func succeedWithFault(t *testing.T, statement string, nth int) bool {
 
 // A history keeps its rows, whatever of the step fails, and each of them once.
 func TestSuccessionOfAHistoryEndsAnywhere(t *testing.T) {
+	slow(t)
 	for _, statement := range []string{"ASSERT", "CREATE", "BEGIN", "UPDATE", "DELETE", "INSERT", "COMMIT", "ALTER", "DROP"} {
 		t.Run(statement, func(t *testing.T) {
 			t.Parallel()
@@ -204,6 +206,7 @@ func keepWithFault(t *testing.T, statement string, nth int) bool {
 }
 
 func TestFaultsOfASuccession(t *testing.T) {
+	slow(t)
 	for name, c := range map[string]struct {
 		point string
 		fault bigqueryfake.Fault

@@ -83,6 +83,7 @@ func takeAccounts(t *testing.T, w *Warehouse) warehouse.Head {
 // Whatever the service does at a call of a load, the rows are those of the
 // greatest positions, and the load is announced once.
 func TestUpsertEveryFaultOnce(t *testing.T) {
+	slow(t)
 	for name, c := range map[string]struct {
 		point string
 		nth   int
@@ -306,6 +307,7 @@ func TestUpsertTableGone(t *testing.T) {
 
 // A table of two thousand columns fits, because no load of it names them.
 func TestUpsertOfManyColumns(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	table := accounts()
 	for len(table.Columns) < sqlgen.MaxUpsertColumns {
