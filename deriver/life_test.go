@@ -384,3 +384,25 @@ func TestSweepOfChanges(t *testing.T) {
 	run("analytics.other")
 	p.want("SELECT DISTINCT item FROM analytics.other", "mug", "tin")
 }
+
+// New code takes the table over, waits for an input, and is rolled back: the code
+// before computes again what the new one has taken away.
+func TestRolledBackWhileWaiting(t *testing.T) {
+	p := newPlatform(t)
+	orders := p.table("core.orders", "id int, item text, customer int", schemas.ModeMerge)
+	orders.loads("2024-03-05T10:00:00Z", put(1, "tea", 7))
+	p.table("core.late", "id int, item text, customer int", schemas.ModeMerge) // its snapshot runs still
+	v1 := "name: analytics.c\nquery: SELECT customer AS c, count(*) AS n FROM core.orders GROUP BY 1"
+	v2 := "name: analytics.c\nquery: SELECT CAST(o.customer AS VARCHAR) AS c, count(*) AS n FROM core.orders o LEFT JOIN core.late l ON l.id = o.id GROUP BY 1"
+	p.derive(v1)
+	p.quiet()
+	p.want("SELECT c, n FROM analytics.c", "7 1")
+	p.restart(v2)
+	p.quiet()
+	if s := p.status("analytics.c"); len(s.Waiting) == 0 {
+		t.Fatalf("the new code does not wait: %+v", s)
+	}
+	p.restart(v1)
+	p.quiet()
+	p.want("SELECT c, n FROM analytics.c", "7 1")
+}

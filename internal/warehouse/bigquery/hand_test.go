@@ -115,6 +115,18 @@ func TestDerivedTableChangedByHand(t *testing.T) {
 			t.Errorf("%s\ngot  %v\nwant %s", change, err, want)
 		}
 	}
+	// A log cannot be computed again.
+	p := newProject(t)
+	d := newDeriver(t, p, days())
+	if err := d.commit(t.Context(), t, 1); err != nil {
+		t.Fatal(err)
+	}
+	p.drop(t, "analytics.days")
+	d.table.Append = true
+	var changed *warehouse.ChangedError
+	if _, err := d.runner.Acquire(t.Context(), d.table, 1); !errors.As(err, &changed) || !matches(err, quotes["A derived table is gone"]) {
+		t.Errorf("got  %v\nwant %s", err, quotes["A derived table is gone"])
+	}
 }
 
 // Images that were dropped by hand are gone: who has not read them is told, and

@@ -340,20 +340,99 @@ func TestDerivedLayout(t *testing.T) {
 	}
 }
 
-// A process may die between the two statements that put a remade table into the
-// place of the old one.
-func TestRemadeTableIsFound(t *testing.T) {
+// A process may die, or meet a quota, between the statements that put a remade
+// table into the place of the old one. No row is lost, or comes twice.
+func TestRemadeTableIsPutThere(t *testing.T) {
+	for _, fault := range []struct {
+		statement string
+		nth       int
+	}{{"DROP", 1}, {"CREATE", 1}, {"DROP", 2}, {"ALTER", 1}} {
+		p := newProject(t)
+		d := newDeriver(t, p, days())
+		if err := d.commit(t.Context(), t, 2); err != nil {
+			t.Fatal(err)
+		}
+		d.table.Cluster = []string{"n"}
+		p.fake.On("statement "+fault.statement, fault.nth, bigqueryfake.Refuse(400, "rateLimitExceeded", "too many table update operations"))
+		if _, err := d.runner.Acquire(t.Context(), d.table, -1); len(p.fake.Fired()) != 1 {
+			t.Fatalf("%+v: fired %v, %v", fault, p.fake.Fired(), err)
+		}
+		d.acquire(t)
+		if rows := p.read(t, p.name(t, warehouse.CoreTable{Name: "analytics.days"}), "SELECT n FROM analytics.days"); len(rows) != 2 || d.head.Absorbed == nil {
+			t.Errorf("%+v: %d rows, head %+v", fault, len(rows), d.head)
+		}
+		if _, left, err := d.runner.metadata(t.Context(), "analytics", "days__remade"); left || err != nil {
+			t.Errorf("%+v: the remade table is left: %v", fault, err)
+		}
+	}
+}
+
+// What a process has left that died before is of no use to a later one.
+func TestRemadeTableOfBeforeGoes(t *testing.T) {
 	p := newProject(t)
 	d := newDeriver(t, p, days())
-	if err := d.commit(t.Context(), t, 2); err != nil {
+	if err := d.commit(t.Context(), t, 1); err != nil {
 		t.Fatal(err)
 	}
 	n := p.name(t, warehouse.CoreTable{Name: "analytics.days"})
-	if err := p.w.ddl(t.Context(), n, "ALTER TABLE `analytics`.`days` RENAME TO `days__remade`"); err != nil {
+	if err := p.w.ddl(t.Context(), n, "CREATE TABLE `analytics`.`days__remade` AS SELECT `day`, 'x' AS gone FROM `analytics`.`days`"); err != nil {
 		t.Fatal(err)
 	}
 	d.acquire(t)
-	if rows := p.read(t, n, "SELECT n FROM analytics.days"); len(rows) != 2 || d.head.Absorbed != nil {
-		t.Fatalf("%d rows, head %+v", len(rows), d.head)
+	if _, left, err := d.runner.metadata(t.Context(), "analytics", "days__remade"); left || err != nil {
+		t.Fatalf("left: %v %v", left, err)
+	}
+}
+
+// An old owner that remakes the table, and is slow, may take the table away from
+// the new one, who then computes everything; it never puts old rows in its place.
+func TestSlowRemakeIsFenced(t *testing.T) {
+	for nth, within := range map[int]bool{1: false, 2: true} { // before the rows are copied; between assertion and DROP
+		p := newProject(t)
+		d := newDeriver(t, p, days())
+		if err := d.commit(t.Context(), t, 1); err != nil {
+			t.Fatal(err)
+		}
+		old := newDeriver(t, p, days())
+		old.table.Cluster = []string{"n"}
+		release, done := make(chan struct{}), make(chan error)
+		p.fake.On("statement DROP", nth, bigqueryfake.Hang(release))
+		go func() {
+			_, err := old.runner.Acquire(context.Background(), old.table, -1)
+			done <- err
+		}()
+		for len(p.fake.Fired()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		d.acquire(t)
+		if err := d.commit(t.Context(), t, 2); err != nil {
+			t.Fatal(err)
+		}
+		close(release)
+		if err := <-done; err == nil {
+			t.Error("the old owner has the table")
+		}
+		d.acquire(t)
+		rows := p.read(t, p.name(t, warehouse.CoreTable{Name: "analytics.days"}), "SELECT n FROM analytics.days")
+		kept := len(rows) == 3 && d.head.Absorbed != nil
+		anew := within && len(rows) == 0 && d.head.Absorbed == nil
+		if !kept && !anew {
+			t.Errorf("%d: %d rows, head %+v", nth, len(rows), d.head)
+		}
+	}
+}
+
+// What people have put on a table stays.
+func TestLabelsOfPeopleStay(t *testing.T) {
+	p := newProject(t)
+	d := newDeriver(t, p, days())
+	n := p.name(t, warehouse.CoreTable{Name: "analytics.days"})
+	if err := p.w.ddl(t.Context(), n, "ALTER TABLE `analytics`.`days` SET OPTIONS (labels = [('millrace', 'derived'), ('cost_center', '7')])"); err != nil {
+		t.Fatal(err)
+	}
+	d.table.Description, d.table.Labels = "said", map[string]string{"team": "growth"}
+	d.acquire(t)
+	if md, _, err := d.runner.metadata(t.Context(), "analytics", "days"); err != nil || md.Labels["cost_center"] != "7" || md.Labels["team"] != "growth" || md.Description != "said" {
+		t.Fatalf("labels %v, %v", md.Labels, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -115,48 +116,101 @@ func (r *Runner) laterRevision(ctx context.Context, n sqlgen.Name, err error) er
 }
 
 // shape makes the table, or gives it the columns that it is to have. The head is
-// as it is then: of a table that was taken away by hand, everything has to be
-// computed.
+// as it is then. What the code before has left is taken away only after the head
+// has forgotten that code: it may come back before this one has computed anything
+// (G7).
 func (r *Runner) shape(ctx context.Context, d *sqlgen.Derived, h warehouse.DerivedHead) (warehouse.DerivedHead, error) {
-	s := []string{r.dialect.Owner(d.Name, h.Epoch)}
 	md, found, err := r.metadata(ctx, d.Name.Dataset, d.Name.Table)
 	if err != nil {
 		return h, err
 	}
-	lost := !found && h.Absorbed != nil
-	if lost {
+	_, remade, err := r.metadata(ctx, d.Name.Dataset, d.Remade())
+	if err != nil {
+		return h, err
+	}
+	owner := r.dialect.Owner(d.Name, h.Epoch)
+	if !found && remade { // the process that made it died before it had put it there
+		if err := r.putRemade(ctx, d, owner, d.ForgetCode(h.Epoch)); err != nil {
+			return h, err
+		}
+		h.CodeHash = ""
+		if md, found, err = r.metadata(ctx, d.Name.Dataset, d.Name.Table); err != nil {
+			return h, err
+		}
+		remade = false
+	}
+	c, err := r.shaping(ctx, d, md, found, h)
+	if err != nil {
+		return h, err
+	}
+	s := []string{owner}
+	switch {
+	case c.lost:
 		s = append(s, d.Restart(h.Epoch)...)
 		h = warehouse.DerivedHead{Epoch: h.Epoch, Load: h.Load, Revision: h.Revision, Complete: h.Complete}
+	case c.lossy && h.CodeHash != "":
+		s = append(s, d.ForgetCode(h.Epoch))
+		h.CodeHash = ""
 	}
-	switch _, remade, err := r.metadata(ctx, d.Name.Dataset, d.Remade()); {
-	case err != nil:
-		return h, err
+	if remade && !c.remake {
+		s = append(s, d.DropRemade())
+	}
+	if s = append(s, c.statements...); len(s) > 1 {
+		if err := r.ddl(ctx, d.Name, s...); err != nil {
+			return h, err
+		}
+	}
+	if c.remake {
+		return h, r.putRemade(ctx, d, owner)
+	}
+	return h, nil
+}
+
+// putRemade puts the remade table into its place, as a script that is not
+// repeated: the next Acquire goes on from what is there.
+func (r *Runner) putRemade(ctx context.Context, d *sqlgen.Derived, before ...string) error {
+	_, err := r.run(ctx, task{
+		what: "define", table: d.Name.String(), id: r.jobID("define", randomID()), attempts: 1,
+		text: func(string) string { return sqlgen.Script(append(before, d.PutRemade()...)...) },
+	})
+	return err
+}
+
+// shaping is what a derived table, and what stands beside it, lack.
+type shaping struct {
+	statements []string
+	lossy      bool // values of the code before go
+	lost       bool // the table is gone, and what the head says with it
+	remake     bool // the statements make a table that is to take the table's place
+}
+
+func (r *Runner) shaping(ctx context.Context, d *sqlgen.Derived, md *api.Table, found bool, h warehouse.DerivedHead) (c shaping, err error) {
+	switch {
 	case found:
-		s = append(s, reshape(d, md)...)
-	case remade:
-		s = append(s, d.PutRemade())
+		c = reshape(d, md)
+	case h.Absorbed != nil && d.Append:
+		// Those who add what it adds would add all of it again.
+		return c, gone(d.Name.Dataset, d.Name.Table, "and it is a log, which cannot be computed again")
 	default:
-		s = append(s, d.CreateTable())
+		c = shaping{lost: h.Absorbed != nil, statements: []string{d.CreateTable()}}
 	}
 	names, types, err := r.columnsOf(ctx, sqlgen.Schema, d.Name.Own("dirty"))
 	if err != nil {
-		return h, err
+		return c, err
 	}
-	if !lost && !holdsDirt(d, names, types) {
-		// The scope has changed, and with it the code hash, which dirties everything.
-		s = append(s, "DROP TABLE IF EXISTS "+r.dialect.Dirty(d.Name), d.CreateDirty())
+	if !c.lost && !holdsDirt(d, names, types) {
+		c.lossy = true
+		c.statements = append(c.statements, "DROP TABLE IF EXISTS "+r.dialect.Dirty(d.Name), d.CreateDirty())
 	}
 	names, types, err = r.columnsOf(ctx, sqlgen.Schema, d.Name.Own("changes"))
 	if err != nil {
-		return h, err
+		return c, err
 	}
 	if !d.ImagesFit(names, types) {
-		s = append(s, d.RemakeImages(names, types)...)
+		c.lossy = true
+		c.statements = append(c.statements, d.RemakeImages(names, types)...)
 	}
-	if len(s) == 1 {
-		return h, nil
-	}
-	return h, r.ddl(ctx, d.Name, s...)
+	return c, nil
 }
 
 // holdsDirt reports whether a table of dirt is of windows, or of the owning keys.
@@ -179,7 +233,7 @@ func holdsDirt(d *sqlgen.Derived, names, types []string) bool {
 // reshape gives the table that is there its columns, and keeps it as it is to be
 // kept. Values of a column of another type come with the runs that the new code
 // causes.
-func reshape(d *sqlgen.Derived, md *api.Table) (s []string) {
+func reshape(d *sqlgen.Derived, md *api.Table) (c shaping) {
 	var have, types []string
 	for _, f := range md.Schema.Fields {
 		have, types = append(have, f.Name), append(types, typeName(f))
@@ -193,15 +247,26 @@ func reshape(d *sqlgen.Derived, md *api.Table) (s []string) {
 		return i >= 0 && slices.Contains(want, name) && (w < 0 || types[i] == d.Types[w])
 	}
 	missing := slices.DeleteFunc(slices.Clone(want), func(name string) bool { return slices.Contains(have, name) })
-	switch {
-	case !laidOut(d, md) || slices.ContainsFunc(have, func(name string) bool { return !kept(name) }):
-		return d.Remake(kept)
-	case len(missing) > 0:
-		s = append(s, d.AddColumns(missing))
+	c.lossy = slices.ContainsFunc(have, func(name string) bool { return !kept(name) })
+	if c.remake = c.lossy || !laidOut(d, md); c.remake {
+		c.statements = d.Remake(kept)
+		return c
+	}
+	if len(missing) > 0 {
+		c.statements = append(c.statements, d.AddColumns(missing))
 	}
 	// What people have written where the spec says nothing stays.
 	if d.Description != "" && md.Description != d.Description || !labelled(d, md) {
-		s = append(s, d.Describe())
+		said := *d
+		said.Labels = maps.Clone(md.Labels)
+		if said.Labels == nil {
+			said.Labels = map[string]string{}
+		}
+		maps.Copy(said.Labels, sqlgen.Labels(d.Labels))
+		if said.Description == "" {
+			said.Description = md.Description
+		}
+		c.statements = append(c.statements, said.Describe())
 	}
 	var remarks []string
 	for _, f := range md.Schema.Fields {
@@ -210,9 +275,9 @@ func reshape(d *sqlgen.Derived, md *api.Table) (s []string) {
 		}
 	}
 	if len(remarks) > 0 {
-		s = append(s, d.Explain(remarks))
+		c.statements = append(c.statements, d.Explain(remarks))
 	}
-	return s
+	return c
 }
 
 // laidOut reports whether the table is kept by the columns by which it is to be.

@@ -88,32 +88,47 @@ func (r *Runner) shape(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived, h
 	if err != nil {
 		return h, err
 	}
-	if len(have) == 0 && h.Absorbed != nil {
+	switch {
+	case len(have) > 0 || h.Absorbed == nil:
+	case d.Append:
+		// Those who add what it adds would add all of it again.
+		return h, fmt.Errorf("the table %s is gone, and it is a log, which cannot be computed again: give its spec another name", d.Name)
+	default:
 		if err := execAll(ctx, conn, d.Restart(h.Epoch)...); err != nil {
 			return h, err
 		}
 		h = warehouse.DerivedHead{Epoch: h.Epoch, Load: h.Load, Revision: h.Revision, Complete: h.Complete}
 	}
-	return h, r.giveColumns(ctx, conn, d)
+	return r.giveColumns(ctx, conn, d, h)
 }
 
-func (r *Runner) giveColumns(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+// giveColumns changes what the code before has left only after the head has
+// forgotten that code: it may come back before this one has computed anything (G7).
+func (r *Runner) giveColumns(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived, h warehouse.DerivedHead) (warehouse.DerivedHead, error) {
 	if err := execAll(ctx, conn, "CREATE SCHEMA IF NOT EXISTS "+r.dialect.Ident(d.Name.Dataset), d.CreateTable()); err != nil {
-		return err
+		return h, err
 	}
-	if err := r.evolve(ctx, conn, d); err != nil {
-		return err
+	alter, lossy, err := r.evolve(ctx, conn, d)
+	if err != nil {
+		return h, err
 	}
 	names, types, err := columnsOf(ctx, conn, sqlgen.Schema, d.Name.Own("changes"))
 	if err != nil {
-		return err
+		return h, err
 	}
 	if !d.ImagesFit(names, types) {
-		if err := execAll(ctx, conn, d.RemakeImages(names, types)...); err != nil {
-			return err
-		}
+		lossy = true
+		alter = append(alter, d.RemakeImages(names, types)...)
 	}
-	return r.redirt(ctx, conn, d)
+	dirt, err := r.redirt(ctx, conn, d)
+	if err != nil {
+		return h, err
+	}
+	if lossy = lossy || len(dirt) > 0; lossy && h.CodeHash != "" {
+		alter = append([]string{d.ForgetCode(h.Epoch)}, alter...)
+		h.CodeHash = ""
+	}
+	return h, execAll(ctx, conn, append(alter, dirt...)...)
 }
 
 // takeOverDerived raises the epoch. It waits for a run that is being committed.
@@ -139,12 +154,13 @@ func (r *Runner) takeOverDerived(ctx context.Context, conn *sql.Conn, n sqlgen.N
 	}
 }
 
-// evolve gives the table the columns that it is to have. A column of another
+// evolve are the statements that give the table the columns that it is to have,
+// and whether values go. A column of another
 // type is made anew: its values come with the runs that the new code causes.
-func (r *Runner) evolve(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+func (r *Runner) evolve(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) (alter []string, lossy bool, err error) {
 	have, types, err := columnsOf(ctx, conn, d.Name.Dataset, d.Name.Table)
 	if err != nil {
-		return err
+		return nil, false, err
 	}
 	var add, drop []string
 	for i, name := range d.Columns {
@@ -166,18 +182,17 @@ func (r *Runner) evolve(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 		add = append(add, d.AddColumn(sqlgen.ColLoad, "BIGINT"))
 	}
 	if len(drop) == len(have) && len(have) > 0 { // a table keeps at least one column
-		return execAll(ctx, conn, "DROP TABLE "+r.dialect.View(d.Name), d.CreateTable())
+		return []string{"DROP TABLE " + r.dialect.View(d.Name), d.CreateTable()}, true, nil
 	}
-	return execAll(ctx, conn, append(drop, add...)...)
+	return append(drop, add...), len(drop) > 0, nil
 }
 
-// redirt drops a dirty table that holds something else than it is to hold: the
-// scope or the key has changed, and with it the code hash, which dirties
-// everything.
-func (r *Runner) redirt(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) error {
+// redirt are the statements that make a dirty table anew which holds something
+// else than it is to hold: the scope or the key has changed.
+func (r *Runner) redirt(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) ([]string, error) {
 	have, types, err := columnsOf(ctx, conn, sqlgen.Schema, d.Name.Own("dirty"))
 	if err != nil || len(have) == 0 {
-		return err
+		return nil, err
 	}
 	want, wantTypes := []string{"window_start"}, []string{"TIMESTAMP"}
 	if len(d.Owning) > 0 {
@@ -188,9 +203,9 @@ func (r *Runner) redirt(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 	}
 	n := slices.Index(have, "mark")
 	if slices.Equal(have[:n], want) && slices.Equal(types[:n], wantTypes) {
-		return nil
+		return nil, nil
 	}
-	return execAll(ctx, conn, "DROP TABLE "+r.dialect.Dirty(d.Name), d.CreateDirty())
+	return []string{"DROP TABLE " + r.dialect.Dirty(d.Name), d.CreateDirty()}, nil
 }
 
 func readDerivedHead(ctx context.Context, conn *sql.Conn, d *sqlgen.Dialect, n sqlgen.Name) (h warehouse.DerivedHead, err error) {

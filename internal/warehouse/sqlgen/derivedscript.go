@@ -99,6 +99,12 @@ func (d *Derived) Restart(epoch int64) []string {
 	}
 }
 
+// ForgetCode makes whatever code comes next compute everything: what an earlier one
+// has left is about to be changed, and that one may come back.
+func (d *Derived) ForgetCode(epoch int64) string {
+	return fmt.Sprintf("UPDATE %s SET fence = fence + 1, code_hash = '' WHERE epoch = %d", d.Head(d.Name), epoch)
+}
+
 // AddColumns adds columns in one statement.
 func (d *Derived) AddColumns(names []string) string {
 	adds := make([]string, len(names))
@@ -116,7 +122,12 @@ func (d *Derived) Told() string {
 // Remade is the table that is to take the place of the table.
 func (d *Derived) Remade() string { return d.Name.Table + "__remade" }
 
-// Remake makes the table anew, with the values of the columns that are kept: a
+// DropRemade takes away what a process has left that died before PutRemade.
+func (d *Derived) DropRemade() string {
+	return "DROP TABLE IF EXISTS " + d.Qualified(d.Name.Dataset, d.Remade())
+}
+
+// Remake makes the table anew aside, with the values of the columns that are kept: a
 // column that was dropped cannot be made again under its name, and a table is
 // kept by the columns by which it was made.
 func (d *Derived) Remake(kept func(column string) bool) []string {
@@ -134,16 +145,16 @@ func (d *Derived) Remake(kept func(column string) bool) []string {
 	}
 	next := *d
 	next.Name.Table = d.Remade()
-	return append([]string{
-		"DROP TABLE IF EXISTS " + next.table(),
-		next.CreateTable() + "\nAS SELECT " + strings.Join(values, ", ") + " FROM " + d.table(),
-		"DROP TABLE IF EXISTS " + d.table(),
-	}, d.PutRemade())
+	return []string{d.DropRemade(), next.CreateTable() + "\nAS SELECT " + strings.Join(values, ", ") + " FROM " + d.table()}
 }
 
-// PutRemade puts the remade table into the place of the table, which is gone.
-func (d *Derived) PutRemade() string {
-	return fmt.Sprintf("ALTER TABLE %s RENAME TO %s", d.Qualified(d.Name.Dataset, d.Remade()), d.Ident(d.Name.Table))
+// PutRemade puts the remade table into the place of the table. It is not to be
+// tried twice: it would drop what it has put there.
+func (d *Derived) PutRemade() []string {
+	return []string{
+		"DROP TABLE IF EXISTS " + d.table(),
+		fmt.Sprintf("ALTER TABLE %s RENAME TO %s", d.Qualified(d.Name.Dataset, d.Remade()), d.Ident(d.Name.Table)),
+	}
 }
 
 // Describe writes down what the table is for.

@@ -48,6 +48,8 @@ func windowRun(t *testing.T) []string {
 	}
 	out := append(definitions(table), table.CreateRunChanges(), table.AddRunImages([]string{"amount"}), table.RemakeImages([]string{"_load", "_image", "day", "item", "amount", "was"}, []string{"INT64", "STRING", "DATE", "STRING", "INT64", "BOOL"})[1], table.AddColumns([]string{"item"}), table.Describe(), table.Explain([]string{"item"}))
 	out = append(out, table.Remake(func(c string) bool { return c != "amount" })...)
+	out = append(out, table.PutRemade()...)
+	out = append(out, table.ForgetCode(3))
 	out = append(out, table.Restart(3)...)
 	r := newRun(table)
 	r.Owned = []string{"(`day` >= DATE '2024-03-01' AND `day` < DATE '2024-03-02')", "(`day` >= DATE '2024-03-02' AND `day` < DATE '2024-03-03')"}

@@ -57,6 +57,8 @@ func RunRunner(t *testing.T, open func(t *testing.T) *RunnerHarness) {
 		{"ScopeChanges", runnerScope},
 		{"WhatOwnsRowsChanges", runnerOrphans},
 		{"TableTakenAwayByHand", runnerLost},
+		{"LogTakenAwayByHand", runnerLostLog},
+		{"CodeRolledBackBeforeItsFirstRun", runnerRolledBack},
 		{"ImagesAndNeeds", runnerImages},
 		{"SweepOfChanges", runnerSweep},
 		{"InputsOfEveryKind", runnerInputs},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -268,4 +269,36 @@ func runnerLost(t *testing.T, h *RunnerHarness) {
 		t.Fatalf("head %+v", o.head)
 	}
 	o.want(t, "2024-03-01 tea 1")
+}
+
+// A log that a person took away cannot be computed again: those who add what it adds
+// would add all of it twice.
+func runnerLostLog(t *testing.T, h *RunnerHarness) {
+	o := h.own(t, warehouse.DerivedTable{Name: "analytics.log", Columns: h.columns("name text"), Append: true})
+	s := o.step(warehouse.Part{Query: o.query("tea")})
+	s.Mode, s.Head.Absorbed = schemas.ModeAppend, map[string]int64{"core.payments": 1}
+	o.commit(t, s)
+	h.Drop(t, o.table.Name)
+	if _, err := h.Runner().Acquire(t.Context(), o.table, -1); err == nil || !strings.Contains(err.Error(), "it is a log") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// Code that takes a table over, and is gone before it has computed anything, leaves
+// no trace: the code before computes everything again.
+func runnerRolledBack(t *testing.T, h *RunnerHarness) {
+	o := h.windows(t)
+	s := o.step(o.window(1, "2024-03-01 tea 1"))
+	s.Head.CodeHash, s.Head.Absorbed = "1", map[string]int64{"core.payments": 1}
+	o.commit(t, s)
+	was := o.table
+	o.table.Columns = h.columns("day date, name text, n text")
+	o.acquire(t)
+	o.table = was
+	for range 2 {
+		o.acquire(t)
+		if o.head.CodeHash != "" || o.head.Absorbed["core.payments"] != 1 {
+			t.Fatalf("head %+v", o.head)
+		}
+	}
 }

@@ -82,6 +82,8 @@ DROP TABLE IF EXISTS `analytics`.`days`;
 
 ALTER TABLE `analytics`.`days__remade` RENAME TO `days`;
 
+UPDATE `millrace`.`analytics__days__head` SET fence = fence + 1, code_hash = '' WHERE epoch = 3;
+
 INSERT INTO `millrace`.`analytics__days__needs` (spec, kind, column_name, seen_at) VALUES ('', 'emptied', '', CURRENT_TIMESTAMP());
 
 UPDATE `millrace`.`analytics__days__head` SET fence = fence + 1, code_hash = '', absorbed = PARSE_JSON('null'), window_begin = CAST(NULL AS DATETIME), window_frontier = CAST(NULL AS DATETIME), ready = FALSE
