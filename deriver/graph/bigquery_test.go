@@ -64,6 +64,15 @@ func TestExamplesInBigQuery(t *testing.T) {
 		}
 		t.Logf("%s (%s)", n.Spec.Name, strings.Join(columns, ", "))
 	}
+	// A result's decimal has no digits in BigQuery; the contract may name some.
+	for contract, want := range map[string]int{"DECIMAL(12, 2)": 0, "DECIMAL(38, 9)": 0, "DECIMAL(38, 10)": 1, "INT64": 1} {
+		text := fmt.Sprintf("name: a.x\ncolumns:\n  - {name: total, type: \"%s\"}\nquery: SELECT SUM(p.amount) AS total FROM core.payments AS p\n", contract)
+		sized, faults := spec.Parse("x.yaml", []byte(text), nil)
+		_, more, err := graph.Build(t.Context(), d, []*spec.Spec{sized}, tables)
+		if faults = append(faults, more...); err != nil || len(faults) != want {
+			t.Errorf("%s: %v, %v", contract, err, faults)
+		}
+	}
 	wrong, _ := spec.Parse("x.yaml", []byte("name: a.x\nquery: |\n  SELECT o.id,\n    o.amout\n  FROM core.orders AS o\n"), nil)
 	_, faults, err = graph.Build(t.Context(), d, []*spec.Spec{wrong}, tables)
 	if err != nil || len(faults) != 1 || !strings.Contains(fmt.Sprint(faults), "amout") {

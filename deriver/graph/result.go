@@ -241,7 +241,7 @@ func (b *builder) contract(n *Node) {
 		switch {
 		case !ok:
 			b.column(s, field, "the result", n.Columns, want.Name)
-		case got.Type != want.Type && (got.Type.Kind != want.Type.Kind || want.Type.Kind == schemas.Decimal):
+		case got.Type != want.Type && (got.Type.Kind != want.Type.Kind || want.Type.Kind == schemas.Decimal) && !unsized(got, want.Type):
 			b.fault(s, field, fmt.Sprintf("the result's %s is a %s, not %s", want.Name, got.SQLType, want.Type), "cast it in the query, or change the contract")
 		}
 	}
@@ -253,6 +253,21 @@ func (b *builder) contract(n *Node) {
 			b.fault(s, "columns", fmt.Sprintf("the result's %s is not in the contract", c.Name), "add it, or leave it out of the query")
 		}
 	}
+}
+
+// unsized reports whether the result is a decimal of which the warehouse does not
+// tell the digits, as BigQuery does not of any, and which holds what is wanted.
+func unsized(got warehouse.ResultColumn, want schemas.Type) bool {
+	if want.Kind != schemas.Decimal {
+		return false
+	}
+	switch whole := want.Precision - want.Scale; got.SQLType {
+	case "NUMERIC":
+		return whole <= 29 && want.Scale <= 9
+	case "BIGNUMERIC":
+		return whole <= 38 && want.Scale <= 38
+	}
+	return false
 }
 
 // hash is over everything that decides the table's rows but its inputs' rows,

@@ -16,8 +16,14 @@ import (
 	"millrace/producers"
 )
 
+// patience is for how long a status waits for the warehouse. It is asked for when
+// something is wrong.
+const patience = 3 * time.Second
+
 // status gathers what every part knows.
 func (p *process) status(ctx context.Context) page.Status {
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
 	s := page.Status{
 		Version: p.Version, Now: time.Now().UTC(), Started: p.began.UTC(),
 		Sources: []page.Source{}, Core: []page.Core{}, Derived: []page.Derived{},
@@ -34,6 +40,9 @@ func (p *process) status(ctx context.Context) page.Status {
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
 		s.Notes = p.derivers.compareSpecs(s.Derived)
+	}
+	if ctx.Err() != nil {
+		s.Notes = append([]string{"the warehouse does not answer: how many rows tables have, and when runs were made, is not known now"}, s.Notes...)
 	}
 	if note := p.Config.Stale(); note != "" {
 		s.Notes = append([]string{note}, s.Notes...)

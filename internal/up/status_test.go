@@ -3,9 +3,12 @@ package up
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
+	"millrace/deriver/spec"
+	"millrace/internal/config"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
@@ -48,5 +51,27 @@ func TestPoll(t *testing.T) {
 		if got := poll(freshness); got != want {
 			t.Errorf("freshness %v: %v, want %v", freshness, got, want)
 		}
+	}
+}
+
+// silent is a warehouse that does not answer.
+type silent struct{ warehouse.Warehouse }
+
+func (silent) Count(ctx context.Context, _ string) (int64, error) {
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+// Who asks for the status has it when the warehouse does not answer, and is told.
+func TestStatusWithoutTheWarehouse(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for the warehouse for seconds")
+	}
+	p := &process{warehouse: silent{}}
+	p.Config = &config.Config{}
+	p.derivers = &derivers{process: p, specs: []*spec.Spec{{Name: "a.b"}, {Name: "a.c"}}, broken: map[string]string{}, ran: map[string]ran{}}
+	s := p.status(t.Context())
+	if len(s.Derived) != 2 || len(s.Notes) == 0 || !strings.Contains(s.Notes[0], "the warehouse does not answer") {
+		t.Fatalf("%+v", s)
 	}
 }

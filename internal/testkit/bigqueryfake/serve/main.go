@@ -34,8 +34,8 @@ func main() {
 
 // run serves until the command ends or, if there is none, until it is told to end.
 func run(ctx context.Context, args []string, told <-chan os.Signal, out io.Writer) (err error) {
-	if len(args) == 0 {
-		return errors.New("name the file that is to say where it is")
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return errors.New("usage: bigqueryfake FILE [COMMAND …]: FILE is written, the section warehouse: of a configuration; COMMAND is run beside it")
 	}
 	fake, err := bigqueryfake.Start(ctx, bigqueryfake.Options{Location: location})
 	if err != nil {
