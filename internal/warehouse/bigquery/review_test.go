@@ -267,3 +267,28 @@ func TestReviewRolledBackBeforeFirstCommit(t *testing.T) {
 		t.Fatal("values are gone and nothing computes them again")
 	}
 }
+
+// A transaction of an owner that died is open for long: Acquire's patience.
+func TestReviewAcquireHasABound(t *testing.T) {
+	p := newProject(t)
+	head := ensureAccounts(t, p)
+	release := make(chan struct{})
+	defer close(release)
+	p.fake.On("statement COMMIT", 1, bigqueryfake.Hang(release))
+	go func() { _, _ = p.w.Load(context.Background(), upserts(head, 1, row{1, 10, "a"})) }()
+	for len(p.fake.Fired()) == 0 {
+		time.Sleep(5 * time.Millisecond)
+	}
+	other, err := Open(t.Context(), func() Options { o := fakeOptions(p.fake); o.Patience = 100 * time.Millisecond; return o }())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	began := time.Now()
+	_, err = other.Acquire(ctx, "core.accounts", "topic", "id")
+	t.Logf("after %s: %v", time.Since(began), err)
+	if ctx.Err() != nil {
+		t.Fatal("fifty times its patience, and no error")
+	}
+}
