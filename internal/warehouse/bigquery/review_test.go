@@ -151,16 +151,6 @@ func TestReviewOtherProcessSeesColumns(t *testing.T) {
 	}
 }
 
-func TestReviewDialectRetries(t *testing.T) {
-	p := newProject(t)
-	p.fake.On("jobs.insert", 1, bigqueryfake.Refuse(503, "backendError", "no"))
-	_, err := p.w.Dialect().Columns(t.Context(), "SELECT 1 AS n", nil)
-	t.Logf("fired %v", p.fake.Fired())
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Rewind of a table in mode upsert whose topic has changed since.
 func TestReviewUpsertRewindAfterSuccession(t *testing.T) {
 	t.Skip("trace")
