@@ -108,7 +108,8 @@ func (d *derivers) run(ctx context.Context) error {
 // and then whenever one of them may have changed. A warehouse that does not answer
 // is asked again: the tables that run need nothing of this.
 func (d *derivers) follow(ctx context.Context, group *errgroup.Group) {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	most := max(5*time.Second, d.Config.Warehouse.Freshness) // to ask costs on some warehouses
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, most) {
 		known := d.build(ctx, group)
 		again := time.After(pause)
 		if known {

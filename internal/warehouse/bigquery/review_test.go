@@ -121,36 +121,6 @@ func TestReviewErrorBehindPublish(t *testing.T) {
 	}
 }
 
-// The deriver's process reads the columns of a core table before and after the
-// consumer's process has added one.
-func TestReviewOtherProcessSeesColumns(t *testing.T) {
-	p := newProject(t)
-	c := newConsumer(t, p)
-	if err := c.load(t, time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	derive, err := Open(t.Context(), fakeOptions(p.fake))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer derive.Close()
-	before, err := derive.Core(t.Context(), c.table.Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.table.Columns = append(c.table.Columns, schemas.Column{Name: "added", Type: kindOf(schemas.Date)})
-	if err := p.w.Ensure(t.Context(), c.table); err != nil {
-		t.Fatal(err)
-	}
-	after, err := derive.Core(t.Context(), c.table.Name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(after.Columns) != len(before.Columns)+1 {
-		t.Fatalf("%d columns before, %d after", len(before.Columns), len(after.Columns))
-	}
-}
-
 // Rewind of a table in mode upsert whose topic has changed since.
 func TestReviewUpsertRewindAfterSuccession(t *testing.T) {
 	t.Skip("trace")
