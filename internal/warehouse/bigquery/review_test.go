@@ -121,11 +121,6 @@ func TestReviewErrorBehindPublish(t *testing.T) {
 	}
 }
 
-// Rewind of a table in mode upsert whose topic has changed since.
-func TestReviewUpsertRewindAfterSuccession(t *testing.T) {
-	t.Skip("trace")
-}
-
 // PutRemade of what an interrupted Remake has left long ago, after the table was dropped by hand.
 func TestReviewStaleRemade(t *testing.T) {
 	p := newProject(t)
@@ -166,29 +161,6 @@ func TestReviewLabelsOfPeople(t *testing.T) {
 	md, _, _ := d.runner.metadata(t.Context(), "analytics", "days")
 	if md.Labels["cost_center"] != "7" {
 		t.Fatalf("labels %v", md.Labels)
-	}
-}
-
-// A rewind by a few offsets, of the topic that the table reads now. Load 1 was
-// of the topic before, two days ago.
-func TestReviewUpsertRewindNextTopic(t *testing.T) {
-	p := newProject(t)
-	head := ensureAccounts(t, p)
-	if _, err := p.w.Load(t.Context(), upserts(head, 1000, row{1, 10, "a"})); err != nil {
-		t.Fatal(err)
-	}
-	n := p.name(t, warehouse.CoreTable{Name: "core.accounts"})
-	// the step to the next generation: a load of no ranges, and the next topic's offsets
-	err := p.w.ddl(t.Context(), n,
-		"UPDATE millrace.core__accounts__loads SET committed_at = TIMESTAMP_MICROS(1700000000000000) WHERE TRUE",
-		"UPDATE millrace.core__accounts__head SET offsets = PARSE_JSON('{\"0\":10}'), topic = 'topic.g2', load = 2 WHERE TRUE")
-	if err != nil {
-		t.Fatal(err)
-	}
-	head = takeAccounts(t, p.w)
-	t.Logf("%+v", head.Offsets)
-	if err := p.w.Rewind(t.Context(), "core.accounts", head.Epoch, map[int32]int64{0: 9}); err != nil {
-		t.Fatal(err)
 	}
 }
 
