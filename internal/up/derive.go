@@ -234,7 +234,7 @@ func (d *derivers) waitFor(ctx context.Context, what string, err error) {
 	if ctx.Err() != nil {
 		return // asked to end
 	}
-	d.Log.Warn("derived tables wait for "+what, "err", err)
+	d.Log.Warn("derived tables wait", "for", what, "err", err)
 	d.wait(what + ": " + err.Error())
 }
 
