@@ -97,28 +97,27 @@ func (d *derivers) run(ctx context.Context) error {
 	defer d.client.Close()
 	group, inner := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.listen(inner) })
-	group.Go(func() error { return d.follow(inner, group) })
+	group.Go(func() error {
+		d.follow(inner, group)
+		return nil
+	})
 	return group.Wait()
 }
 
 // follow starts what can be started, until the columns of all tables are known,
-// and then whenever one of them may have changed.
-func (d *derivers) follow(ctx context.Context, group *errgroup.Group) error {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		known, err := d.build(ctx, group)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to end
-		}
-		if err != nil {
-			return err
-		}
+// and then whenever one of them may have changed. A warehouse that does not answer
+// is asked again: the tables that run need nothing of this.
+func (d *derivers) follow(ctx context.Context, group *errgroup.Group) {
+	most := max(5*time.Second, d.Config.Warehouse.Freshness) // to ask costs on some warehouses
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, most) {
+		known := d.build(ctx, group)
 		again := time.After(pause)
 		if known {
 			again, pause = nil, 100*time.Millisecond
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-again:
 		case <-d.changed:
 		}
@@ -128,18 +127,16 @@ func (d *derivers) follow(ctx context.Context, group *errgroup.Group) error {
 // build makes the graph of the specs over the tables as they are now, starts
 // what does not run yet, and starts what has become another anew. It reports
 // whether the columns of all tables are known.
-func (d *derivers) build(ctx context.Context, group *errgroup.Group) (known bool, err error) {
+func (d *derivers) build(ctx context.Context, group *errgroup.Group) (known bool) {
 	tables, unknown, err := d.graphTables(ctx, d.dialect)
 	if err != nil {
-		if ctx.Err() == nil {
-			d.Log.Warn("derived tables wait for the columns of core tables", "err", err)
-			d.wait("the columns of core tables: " + err.Error())
-		}
-		return false, nil
+		d.waitFor(ctx, "the columns of core tables", err)
+		return false
 	}
 	g, faults, err := graph.Build(ctx, d.dialect, d.specs, tables)
 	if err != nil {
-		return false, fmt.Errorf("read the specs: %w", err)
+		d.waitFor(ctx, "the columns of derived tables", err)
+		return false
 	}
 	for _, n := range g.Nodes {
 		if n.Columns != nil {
@@ -148,10 +145,10 @@ func (d *derivers) build(ctx context.Context, group *errgroup.Group) (known bool
 	}
 	if len(unknown) > 0 {
 		d.wait("the columns of " + strings.Join(unknown, ", "))
-		return false, nil
+		return false
 	}
 	d.leaveOut(g, faults)
-	return true, nil
+	return true
 }
 
 // running is a derived table that is kept up to date. Its stop returns when its
@@ -232,6 +229,15 @@ func (d *derivers) wait(why string) {
 	d.mu.Unlock()
 }
 
+// waitFor waits for what could not be read.
+func (d *derivers) waitFor(ctx context.Context, what string, err error) {
+	if ctx.Err() != nil {
+		return // asked to end
+	}
+	d.Log.Warn("derived tables wait", "for", what, "err", err)
+	d.wait(what + ": " + err.Error())
+}
+
 // leaveOut remembers why specs are not among the graph's nodes.
 func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
 	if err := faults.Err(); err != nil {
@@ -304,9 +310,11 @@ func (d *derivers) listen(ctx context.Context) error {
 }
 
 // noteSchema has the graph built again when a table's loads have columns that
-// the ones before them had not, or the table may be in its next generation.
+// the ones before them had not, or the table may be in its next generation. In
+// ModeUpsert, each load of rows says that all may have changed: that is neither.
 func (d *derivers) noteSchema(e *schemas.LoadComplete) {
-	if !e.All && (e.SchemaVersion == 0 || d.versions[e.Table] == e.SchemaVersion) {
+	all := e.All && (e.Mode != schemas.ModeUpsert || len(e.Ranges) == 0) // a step reads nothing
+	if !all && (e.SchemaVersion == 0 || d.versions[e.Table] == e.SchemaVersion) {
 		return
 	}
 	d.versions[e.Table] = e.SchemaVersion

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	api "google.golang.org/api/bigquery/v2"
 	"google.golang.org/api/googleapi"
 
 	"millrace/internal/warehouse"
@@ -63,29 +62,20 @@ func (d *Dialect) Columns(ctx context.Context, query string, over []warehouse.Re
 	if err != nil {
 		return nil, err
 	}
-	legacy := false
-	var job *api.Job
-	err = d.w.call(ctx, func(ctx context.Context) (err error) {
-		job, err = d.w.jobs.Jobs.Insert(d.w.opts.Project, &api.Job{
-			JobReference:  &api.JobReference{ProjectId: d.w.opts.Project, Location: d.w.opts.Location},
-			Configuration: &api.JobConfiguration{DryRun: true, Query: &api.JobConfigurationQuery{Query: text, UseLegacySql: &legacy}},
-		}).Context(ctx).Do()
-		return err
-	})
-	if isStatus(err, http.StatusBadRequest) {
+	stats, err := d.w.dryRun(ctx, task{what: "describe", table: "none", text: func(string) string { return text }})
+	switch {
+	case isTooLong(err):
+		return nil, &warehouse.QueryError{Offset: -1, Message: err.Error()}
+	case isStatus(err, http.StatusBadRequest) && classOf(err) == fatal:
 		return nil, refusedQuery(query, err)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("describe query: %w", cure(err))
 	}
-	if job.Statistics == nil || job.Statistics.Query == nil || job.Statistics.Query.Schema == nil {
-		return nil, errors.New("describe query: the dry run tells no columns")
-	}
-	for _, t := range job.Statistics.Query.ReferencedTables {
+	for _, t := range stats.ReferencedTables {
 		return nil, &warehouse.QueryError{Offset: -1, Message: fmt.Sprintf("%s.%s is read where no table is looked for: write it behind FROM or JOIN", t.DatasetId, t.TableId)}
 	}
-	out := make([]warehouse.ResultColumn, len(job.Statistics.Query.Schema.Fields))
-	for i, f := range job.Statistics.Query.Schema.Fields {
+	out := make([]warehouse.ResultColumn, len(stats.Schema.Fields))
+	for i, f := range stats.Schema.Fields {
 		out[i] = warehouse.ResultColumn{Name: f.Name, SQLType: typeName(f)}
 		if t, ok := d.dialect.ParseType(out[i].SQLType); ok && f.Mode != "REPEATED" {
 			out[i].Type = t

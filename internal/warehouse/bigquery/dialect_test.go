@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
@@ -36,6 +37,34 @@ func TestColumns(t *testing.T) {
 		if _, err = d.Columns(t.Context(), query, over); !errors.As(err, &refused) || !strings.Contains(refused.Message, part) {
 			t.Errorf("%s: %v", query, err)
 		}
+	}
+}
+
+// A service that has trouble is asked again, as far as the patience goes; none of
+// its troubles is taken for a fault of the query.
+func TestColumnsAreAskedForAgain(t *testing.T) {
+	p := newProject(t)
+	troubles := []bigqueryfake.Fault{
+		bigqueryfake.Refuse(503, "backendError", "no"), bigqueryfake.Refuse(403, "rateLimitExceeded", "no"), bigqueryfake.Refuse(400, "quotaExceeded", "no"),
+	}
+	for n, trouble := range troubles {
+		p.fake.On("jobs.insert", n+1, trouble)
+	}
+	d := p.w.Dialect()
+	got, err := d.Columns(t.Context(), "SELECT 1 AS n", nil)
+	if err != nil || len(got) != 1 || len(p.fake.Fired()) != len(troubles) {
+		t.Fatalf("%v %v after %v", got, err, p.fake.Fired())
+	}
+	for n := range p.w.opts.Attempts {
+		p.fake.On("jobs.insert", n+1, bigqueryfake.Refuse(400, "quotaExceeded", "no"))
+	}
+	var refused *warehouse.QueryError
+	if _, err := d.Columns(t.Context(), "SELECT 1 AS n", nil); err == nil || errors.As(err, &refused) {
+		t.Errorf("got %v", err)
+	}
+	long := "SELECT 1 AS n --" + strings.Repeat("x", maxStatement)
+	if _, err := d.Columns(t.Context(), long, nil); !errors.As(err, &refused) {
+		t.Errorf("a query too long: got %v", err)
 	}
 }
 

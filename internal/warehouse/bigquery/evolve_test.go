@@ -2,12 +2,14 @@ package bigquery
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse"
+	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
 
@@ -84,6 +86,52 @@ func TestCoreIsTheTableAsItIs(t *testing.T) {
 	}
 	if _, err := p.w.Core(t.Context(), "core.nowhere"); !errors.Is(err, warehouse.ErrNoTable) {
 		t.Errorf("a table that is not there: %v", err)
+	}
+}
+
+// A process that derives alone sees the columns that the loading one has added,
+// each time that it looks, and changes nothing by that.
+func TestCoreSeesWhatOthersChange(t *testing.T) {
+	p := newProject(t)
+	c := newConsumer(t, p)
+	if err := c.load(t, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	derive, err := Open(t.Context(), fakeOptions(p.fake))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = derive.Close() }()
+	if err := derive.SetNeeds(t.Context(), c.table.Name, "spec", warehouse.Kept{Changes: []string{"note"}}); err != nil {
+		t.Fatal(err)
+	}
+	columns := func() int {
+		t.Helper()
+		core, err := derive.Core(t.Context(), c.table.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(core.Columns)
+	}
+	before := columns()
+	n := p.name(t, c.table)
+	if _, made, err := derive.metadata(t.Context(), sqlgen.Schema, n.Own("changes")); made || err != nil {
+		t.Errorf("a table of images was made by reading columns: %v", err)
+	}
+	c.table.Columns = append(c.table.Columns, schemas.Column{Name: "added", Type: kindOf(schemas.Date)})
+	if err := p.w.Ensure(t.Context(), c.table); err != nil {
+		t.Fatal(err)
+	}
+	if after := columns(); after != before+1 {
+		t.Errorf("%d columns before, %d after", before, after)
+	}
+	known, err := p.w.entry(c.table.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	def := known.def
+	if _, err := p.w.Core(t.Context(), c.table.Name); err != nil || !reflect.DeepEqual(known.def, def) || !known.imaged {
+		t.Errorf("what the loading process knows was changed: %+v %v", known.def, err)
 	}
 }
 

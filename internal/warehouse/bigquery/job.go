@@ -174,10 +174,23 @@ func (w *Warehouse) describeQuery(t task, id string) *api.JobConfigurationQuery 
 // columnsOfQuery are the columns of the query's result, in SQL's words. It runs
 // nothing and costs nothing.
 func (w *Warehouse) columnsOfQuery(ctx context.Context, t task) (names, types []string, err error) {
+	stats, err := w.dryRun(ctx, t)
+	if err != nil {
+		return nil, nil, cure(err)
+	}
+	for _, f := range stats.Schema.Fields {
+		names, types = append(names, f.Name), append(types, typeName(f))
+	}
+	return names, types, nil
+}
+
+// dryRun asks what the query would read and give. What is wrong with the query
+// comes as the service has said it.
+func (w *Warehouse) dryRun(ctx context.Context, t task) (*api.JobStatistics2, error) {
 	job := w.describe(t, "")
 	job.JobReference.JobId, job.Configuration.DryRun = "", true
 	if err := checkLength(job.Configuration.Query.Query); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	pause := w.pauses()
 	for attempt := 1; ; attempt++ {
@@ -188,19 +201,17 @@ func (w *Warehouse) columnsOfQuery(ctx context.Context, t task) (names, types []
 		})
 		if err == nil {
 			if done.Statistics == nil || done.Statistics.Query == nil || done.Statistics.Query.Schema == nil {
-				return nil, nil, errors.New("the service does not say what the query gives")
+				return nil, errors.New("the service does not say what the query gives")
 			}
-			for _, f := range done.Statistics.Query.Schema.Fields {
-				names, types = append(names, f.Name), append(types, typeName(f))
-			}
-			return names, types, nil
+			return done.Statistics.Query, nil
 		}
 		c := classOf(err)
 		if c == fatal || attempt >= w.opts.Attempts {
-			return nil, nil, cure(err)
+			return nil, err
 		}
+		w.opts.Logger.Warn("query described again", "table", t.table, "err", err)
 		if waitErr := pause.wait(ctx, c); waitErr != nil {
-			return nil, nil, unanswered(waitErr, err)
+			return nil, unanswered(waitErr, err)
 		}
 	}
 }

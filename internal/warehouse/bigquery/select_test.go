@@ -224,6 +224,33 @@ func TestCount(t *testing.T) {
 	}
 }
 
+// Who closes waits for every count that has begun: none begins behind that.
+func TestNoCountBeginsBehindClose(t *testing.T) {
+	w, err := Open(t.Context(), fakeOptions(newProject(t).fake))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock() // as whoever is about to begin a count
+	done := make(chan error, 1)
+	go func() { done <- w.Close() }()
+	select {
+	case <-w.life.Done():
+		t.Error("it was closed between the look whether it is and the count's begin")
+	case <-time.After(50 * time.Millisecond): // a fault shows at once
+	}
+	began, counted := make(chan struct{}), false
+	w.counting.Go(func() {
+		<-began
+		counted = true
+	})
+	w.mu.Unlock()
+	<-w.life.Done()
+	close(began)
+	if err := <-done; err != nil || !counted {
+		t.Errorf("closed before the count had ended: %v", err)
+	}
+}
+
 // A process that knows the two addresses alone, as of a configuration, loads and
 // reads; what it has loaded tells the topic.
 func TestEndpointsAndLoaded(t *testing.T) {

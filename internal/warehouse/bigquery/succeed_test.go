@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -306,4 +307,27 @@ func TestRowsComeUnderTheNumberOfTheSuccession(t *testing.T) {
 	if len(loads) != 2 || loads[2] != 2*perLoad || loads[3] != perLoad {
 		t.Errorf("rows by load: %v", loads)
 	}
+}
+
+// A process that derives alone sees the next generation's key.
+func TestCoreSeesTheNextGeneration(t *testing.T) {
+	p := newProject(t)
+	g := newGenerationStep(t, p)
+	derive, err := Open(t.Context(), fakeOptions(p.fake))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = derive.Close() }()
+	seen := func(want warehouse.CoreTable) {
+		t.Helper()
+		core, err := derive.Core(t.Context(), want.Name)
+		if err != nil || !slices.Equal(core.Key, want.Key) {
+			t.Errorf("the key is %v, want %v: %v", core.Key, want.Key, err)
+		}
+	}
+	seen(g.old.table)
+	if _, err := g.succeed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	seen(g.becoming)
 }

@@ -107,16 +107,20 @@ func (w *Warehouse) definition(ctx context.Context, t *table) (coretable.Definit
 }
 
 // Core returns a core table as it is: its columns in their order, or ErrNoTable.
-// It knows no descriptions and no event times.
+// It knows no descriptions and no event times. It is read each time: another
+// process may load the table, and tells nobody here what it changes.
 func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable, error) {
 	out := warehouse.CoreTable{Name: name}
-	t, err := w.entry(name)
+	n, err := w.dialect.ParseName(name)
 	if err != nil {
 		return out, err
 	}
-	def, err := w.definition(ctx, t)
+	def, _, found, err := w.readColumns(ctx, n)
+	if err == nil && !found {
+		err = warehouse.ErrNoTable
+	}
 	if err != nil {
-		return out, err
+		return out, fmt.Errorf("read the definition of %s: %w", n, err)
 	}
 	out.Mode, out.Key = def.Mode, def.Key
 	for _, c := range def.Columns {
@@ -198,6 +202,18 @@ func typeName(f *api.TableFieldSchema) string {
 
 // readTable reads the table's definition and its head, if it is there.
 func (w *Warehouse) readTable(ctx context.Context, n sqlgen.Name) (def coretable.Definition, head coretable.Head, found bool, err error) {
+	if def, head, found, err = w.readColumns(ctx, n); err != nil || !found {
+		return def, head, found, err
+	}
+	if def.Needs, err = w.readNeeds(ctx, n); err != nil {
+		return def, head, false, err
+	}
+	def.Images, _, err = w.columnsOf(ctx, sqlgen.Schema, n.Own("changes"))
+	return def, head, true, err
+}
+
+// readColumns reads the table's head and what of its definition readers see.
+func (w *Warehouse) readColumns(ctx context.Context, n sqlgen.Name) (def coretable.Definition, head coretable.Head, found bool, err error) {
 	made, _, err := w.columnsOf(ctx, sqlgen.Schema, n.Own("head"))
 	if err != nil || len(made) == 0 || slices.Contains(made, "ready") { // a derived table has another head
 		return def, head, false, err
@@ -235,11 +251,7 @@ func (w *Warehouse) readTable(ctx context.Context, n sqlgen.Name) (def coretable
 			return def, head, false, &warehouse.ChangedError{Problem: fmt.Sprintf("key column %q of %s is gone", key, n), Cure: hintColumn}
 		}
 	}
-	if def.Needs, err = w.readNeeds(ctx, n); err != nil {
-		return def, head, false, err
-	}
-	def.Images, _, err = w.columnsOf(ctx, sqlgen.Schema, n.Own("changes"))
-	return def, head, true, err
+	return def, head, true, nil
 }
 
 func (w *Warehouse) readNeeds(ctx context.Context, n sqlgen.Name) (needs []coretable.Need, err error) {

@@ -93,6 +93,8 @@ const pageOfLoads = 200
 
 // remembers refuses offsets that lie before loads which are too old: rows that they
 // deleted would be there again, until the repetition comes to their deletes (G9).
+// Offsets are those of the head's topic. Topics follow each other, so what is older
+// than a load of another one is of no interest.
 func (w *Warehouse) remembers(ctx context.Context, t *table, h coretable.Head, offsets map[int32]int64) error {
 	asked := maps.Clone(offsets)
 	maps.DeleteFunc(asked, func(p int32, to int64) bool { return to >= h.Offsets[p] })
@@ -108,6 +110,9 @@ func (w *Warehouse) remembers(ctx context.Context, t *table, h coretable.Head, o
 				return fmt.Errorf("decode a load of %s: %w", t.name, err)
 			}
 			for _, loaded := range e.Ranges {
+				if loaded.Topic != h.Topic {
+					return nil
+				}
 				to, ok := asked[loaded.Partition]
 				if ok && to < loaded.To {
 					return fmt.Errorf("offset %d of partition %d was loaded before %s (load %d), and BigQuery remembers deletes for two days: load the topic into another table, with as: in the configuration",

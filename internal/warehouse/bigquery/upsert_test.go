@@ -263,6 +263,45 @@ func TestUpsertBeyondTheMemoryOfDeletes(t *testing.T) {
 	}
 }
 
+// Offsets of a topic say nothing about those of the topic before it: only what was
+// loaded from the table's own bounds a rewind.
+func TestUpsertRewindBehindAGenerationStep(t *testing.T) {
+	p := newProject(t)
+	head := ensureAccounts(t, p)
+	load := func(topic string, from int64, rows ...row) {
+		t.Helper()
+		b := upserts(head, from, rows...)
+		b.Ranges[0].Topic = topic
+		if _, err := p.w.Load(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		head.Load++
+	}
+	load("topic", 1000, row{1, 10, "a"})
+	n := sqlgen.Name{Dataset: "core", Table: "accounts"}
+	stepped := "UPDATE millrace.core__accounts__head SET offsets = PARSE_JSON('{\"0\":10}'), topic = 'topic.g2' WHERE TRUE"
+	aged := fmt.Sprintf("UPDATE millrace.core__accounts__loads SET committed_at = TIMESTAMP_MICROS(%d) WHERE TRUE", time.Now().Add(-49*time.Hour).UnixMicro())
+	if err := p.w.ddl(t.Context(), n, stepped, aged); err != nil {
+		t.Fatal(err)
+	}
+	head = takeAccounts(t, p.w)
+	load("topic.g2", 10, row{1, 11, "b"}, row{2, 12, "c"})
+	rewind := func(to int64) error {
+		t.Helper()
+		return p.w.Rewind(t.Context(), "core.accounts", head.Epoch, map[int32]int64{0: to})
+	}
+	if err := rewind(10); err != nil {
+		t.Error(err)
+	}
+	load("topic.g2", 10, row{1, 11, "b"}, row{2, 12, "c"})
+	if err := p.w.ddl(t.Context(), n, aged); err != nil {
+		t.Fatal(err)
+	}
+	if err := rewind(11); err == nil || !strings.Contains(err.Error(), "(load 3)") {
+		t.Errorf("a load of the table's own topic: %v", err)
+	}
+}
+
 // What a dead letter of such a table says is in the runbook.
 func TestUpsertLetterInTheRunbook(t *testing.T) {
 	if quote := runbook(t)["A change lacks a value"]; !matches(errors.New(unwhole), strings.TrimPrefix(quote, "column …: ")) {

@@ -125,8 +125,8 @@ type Warehouse struct {
 	tables map[string]*table
 	counts map[string]*counted
 
-	life     context.Context // of what counts rows for people
-	stop     context.CancelFunc
+	life     context.Context    // of what counts rows for people; a count begins while it is, under mu
+	stop     context.CancelFunc // under mu
 	counting sync.WaitGroup
 
 	requests sync.Pool // of *request: memory for the next one, until the collector wants it
@@ -161,7 +161,9 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 
 // Close ends the streams. Loads must have ended.
 func (w *Warehouse) Close() error {
-	w.stop()
+	w.mu.Lock()
+	w.stop() // no count begins behind this
+	w.mu.Unlock()
 	w.counting.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
