@@ -163,6 +163,31 @@ func (w *Warehouse) owned(ctx context.Context, t *table, epoch int64) (coretable
 	return *h, nil
 }
 
+// settle is asFenced of a job that moves the head. If attempts were made before
+// the one that was fenced, one of them may have moved it: while the epoch is still
+// the writer's, the outcome is unknown.
+func settle(ctx context.Context, err error, own int64, epoch func(context.Context) (int64, error)) error {
+	if !errors.As(err, new(*repeatedError)) {
+		return asFenced(err)
+	}
+	have, readErr := epoch(ctx)
+	switch {
+	case readErr != nil:
+		return errors.Join(err, readErr)
+	case have != own:
+		return fmt.Errorf("the head is at epoch %d: %w: %w", have, warehouse.ErrFenced, err)
+	}
+	return fmt.Errorf("the attempts before this one may have committed: %w", err)
+}
+
+// epochOf reads the epoch of a core table.
+func (w *Warehouse) epochOf(n sqlgen.Name) func(context.Context) (int64, error) {
+	return func(ctx context.Context) (int64, error) {
+		h, err := w.readHead(ctx, n)
+		return h.Epoch, err
+	}
+}
+
 // asFenced gives an error its meaning for the caller.
 func asFenced(err error) error {
 	if classOf(err) == fenced {
