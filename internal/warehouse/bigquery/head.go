@@ -54,8 +54,9 @@ func headOf(n sqlgen.Name, rows [][]any) (h coretable.Head, err error) {
 	return h, nil
 }
 
-// Acquire takes the table over. It waits for a load that is being committed: of
-// two transactions that write one head, the service cancels one.
+// Acquire takes the table over. It waits for a load that is being committed, as long
+// as its patience lasts: of two transactions that write one head, the service cancels
+// one. Then it is warehouse.ErrBusy.
 func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (warehouse.Head, error) {
 	t, err := w.entry(name)
 	if err != nil {
@@ -76,7 +77,7 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 		}
 	}
 	if err != nil {
-		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, asBusy(err))
 	}
 	h, err := headOf(t.name, res.rows)
 	if err != nil {
@@ -92,6 +93,14 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
 	return copyOf(h.Head), nil
+}
+
+// asBusy says of a takeover that was given up for now whether others are the reason.
+func asBusy(err error) error {
+	if errors.Is(err, errPatience) && classOf(err) == conflict {
+		return fmt.Errorf("%w: %w", warehouse.ErrBusy, err)
+	}
+	return err
 }
 
 // copyOf shares no map with the head that is kept.
