@@ -54,6 +54,9 @@ func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32
 			s.haltTopic(first, h)
 			s.mu.Unlock()
 			continue
+		case errors.Is(err, warehouse.ErrBusy):
+			s.leaveAside(life, s.tables[first], err)
+			continue
 		case err != nil:
 			s.opts.Log.Warn("take over topic", "topic", first, "err", err)
 			return nil, err
@@ -73,6 +76,29 @@ func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32
 		s.start(life, t)
 	}
 	return out, nil
+}
+
+// errAside ends a session in which a table was set aside.
+var errAside = errors.New("a table that was busy may be free")
+
+// leaveAside leaves a table alone that another writer's transaction holds: it holds
+// up no other (G12). After a while the session ends, and the next one tries again: by
+// then the group may have given the table to another member (G5).
+func (s *session) leaveAside(life context.Context, conf Table, why error) {
+	s.opts.Log.Warn("table set aside", "table", conf.Core, "topic", conf.Topic, "pause", s.setAside, "err", why)
+	for _, table := range []string{conf.Core, conf.History} {
+		s.status.update(table, func(st *TableStatus) { st.Trouble = why.Error() })
+	}
+	s.group.Go(func() error {
+		timer := time.NewTimer(s.setAside)
+		defer timer.Stop()
+		select {
+		case <-life.Done():
+			return nil
+		case <-timer.C:
+			return fmt.Errorf("%s: %w", conf.Core, errAside)
+		}
+	})
 }
 
 // acquire raises the epochs of the tables, compares their heads with the topic
@@ -96,7 +122,7 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 			return nil, err
 		}
 		s.status.update(g.of, func(st *TableStatus) {
-			st.Halted, st.Load, st.LoadedAt, st.Complete, st.Snapshot, st.Topic = "", head.Load, last, head.Complete, head.Snapshot, conf.Topic
+			st.Halted, st.Trouble, st.Load, st.LoadedAt, st.Complete, st.Snapshot, st.Topic = "", "", head.Load, last, head.Complete, head.Snapshot, conf.Topic
 			st.Snapshot.Running = st.Snapshot.Running || g.staged
 		})
 	}

@@ -52,11 +52,13 @@ type Consumer struct {
 	tables  map[string]Table // by topic
 	metrics *metrics
 	status  *board
+	// setAside is for how long a table is set aside that could not be taken over.
+	setAside time.Duration
 }
 
 // New checks the options.
 func New(o Options) (*Consumer, error) {
-	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics), status: newBoard(o.Tables)}
+	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics), status: newBoard(o.Tables), setAside: time.Minute}
 	var errs []error
 	for _, t := range o.Tables {
 		if _, ok := c.tables[t.Topic]; ok {
@@ -85,7 +87,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // asked to end
 		}
-		if errors.Is(err, errSuccessor) {
+		if errors.Is(err, errSuccessor) || errors.Is(err, errAside) {
 			c.opts.Log.Info("consumer joins its group again", "group", c.opts.Group, "why", err)
 			continue
 		}

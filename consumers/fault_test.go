@@ -113,6 +113,35 @@ func TestTableChangedByHandHoldsUpNoOther(t *testing.T) {
 	r.awaitEqual(good)
 }
 
+// A table that another writer's transaction holds is set aside when its consumer
+// starts, says so, holds up no other, and is loaded once it is free.
+func TestBusyTableIsSetAside(t *testing.T) {
+	r := newRig(t)
+	busy, good := r.table("busy", 1), r.table("good", 1)
+	_, stop := r.start()
+	r.produce(r.put(busy, 1, "v"), r.put(good, 1, "v"))
+	r.awaitEqual(busy)
+	r.awaitEqual(good)
+	stop()
+	var held atomic.Bool
+	held.Store(true)
+	r.mem.fault = func(at, table string, _ int64) error {
+		if at == "acquire" && table == "core.busy" && held.Load() {
+			return fmt.Errorf("acquire %s: %w", table, warehouse.ErrBusy)
+		}
+		return nil
+	}
+	r.setAside = 200 * time.Millisecond
+	c, stop := r.start()
+	defer stop()
+	r.produce(r.put(busy, 2, "v"), r.put(good, 2, "v"))
+	r.await("the busy table says why", func() bool { return strings.Contains(status(c, "core.busy").Trouble, warehouse.ErrBusy.Error()) })
+	r.awaitEqual(good)
+	held.Store(false)
+	r.awaitEqual(busy)
+	r.await("nothing is wrong any more", func() bool { return status(c, "core.busy").Trouble == "" })
+}
+
 // Batches that wait for their age count as memory too: before it is used up
 // they are loaded (G13).
 func TestMemoryCutsBatches(t *testing.T) {

@@ -47,6 +47,7 @@ type rig struct {
 	limits   batch.Limits
 	memory   int
 	loader   warehouse.Loader // of the members to be started
+	setAside time.Duration
 }
 
 // sourceTable writes one topic as a producer does, and knows what its core
@@ -215,6 +216,9 @@ func (r *rig) start() (c *Consumer, stop func()) {
 	})
 	if err != nil {
 		r.t.Fatal(err)
+	}
+	if r.setAside > 0 {
+		c.setAside = r.setAside
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

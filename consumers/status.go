@@ -14,7 +14,7 @@ type TableStatus struct {
 	Topic    string // of the generation that is read
 	Owned    bool   // by this consumer
 	Halted   string // why it is not loaded, and what to do; empty if it is
-	Trouble  string // why a load is tried again; empty if it is not
+	Trouble  string // why a load or the takeover is tried again; empty if neither is
 	Load     int64  // the last
 	LoadedAt time.Time
 	Complete schemas.Progress

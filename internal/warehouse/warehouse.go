@@ -20,6 +20,10 @@ import (
 // a new Acquire (G5).
 var ErrFenced = errors.New("another writer has taken the table over")
 
+// ErrBusy is the reason when a transaction of another writer has held the table for
+// long. It may be taken over later.
+var ErrBusy = errors.New("a transaction of another writer holds the table")
+
 // ErrNoTable is the reason when a table is not in the warehouse.
 var ErrNoTable = errors.New("the table is not in the warehouse")
 

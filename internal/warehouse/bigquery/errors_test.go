@@ -91,27 +91,26 @@ func TestPageInPlaceOfAnAnswer(t *testing.T) {
 	}
 }
 
-// Waits end with what they waited for; those for the write path or for another
-// transaction have ends of their own.
+// Waits end with what they waited for; that for the write path has an end of its own.
 func TestPatience(t *testing.T) {
 	_, w := newService(t)
 	w.opts.Patience = 5 * time.Millisecond
 	cause := &googleapi.Error{Code: 503, Message: "no", Errors: []googleapi.ErrorItem{{Reason: "backendError"}}}
-	pause := w.pauses()
-	var waitErr error
-	for waitErr == nil {
-		waitErr = pause.wait(t.Context(), unknown)
-	}
-	err := unanswered(waitErr, cause)
-	if !errors.Is(err, errPatience) || classOf(err) != unknown || err.Error() != cause.Error()+": "+hintOutage {
-		t.Errorf("got %v", err)
-	}
-	for _, c := range []class{lag, conflict} {
+	for _, c := range []class{unknown, quota, conflict} {
 		pause := w.pauses()
-		for range 6 {
-			if err := pause.wait(t.Context(), c); err != nil {
-				t.Errorf("%s: %v", c, err)
-			}
+		var waitErr error
+		for waitErr == nil {
+			waitErr = pause.wait(t.Context(), c)
+		}
+		err := unanswered(waitErr, cause)
+		if !errors.Is(err, errPatience) || classOf(err) != unknown || err.Error() != cause.Error()+": "+hintOutage {
+			t.Errorf("%s: got %v", c, err)
+		}
+	}
+	pause := w.pauses()
+	for range 6 {
+		if err := pause.wait(t.Context(), lag); err != nil {
+			t.Errorf("%s: %v", lag, err)
 		}
 	}
 	ctx, stop := context.WithCancel(t.Context())

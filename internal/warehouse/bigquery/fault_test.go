@@ -58,9 +58,12 @@ func (c *consumer) loadUntil(ctx context.Context, t *testing.T) error {
 	if err == nil {
 		return nil
 	}
-	before := c.head.Load
+	before := c.head
 	c.acquire(t)
-	if c.head.Load > before {
+	if errors.Is(err, warehouse.ErrFenced) && c.head.Epoch == before.Epoch+1 {
+		t.Fatalf("a consumer stays out for good, and nobody else has acquired: %v", err)
+	}
+	if c.head.Load > before.Load {
 		c.unknown++
 	}
 	return err

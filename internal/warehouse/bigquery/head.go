@@ -54,8 +54,9 @@ func headOf(n sqlgen.Name, rows [][]any) (h coretable.Head, err error) {
 	return h, nil
 }
 
-// Acquire takes the table over. It waits for a load that is being committed: of
-// two transactions that write one head, the service cancels one.
+// Acquire takes the table over. It waits for a load that is being committed, as long
+// as its patience lasts: of two transactions that write one head, the service cancels
+// one. Then it is warehouse.ErrBusy.
 func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (warehouse.Head, error) {
 	t, err := w.entry(name)
 	if err != nil {
@@ -76,7 +77,7 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 		}
 	}
 	if err != nil {
-		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
+		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, asBusy(err))
 	}
 	h, err := headOf(t.name, res.rows)
 	if err != nil {
@@ -92,6 +93,14 @@ func (w *Warehouse) Acquire(ctx context.Context, name, topic, topicID string) (w
 		return warehouse.Head{}, fmt.Errorf("acquire %s: %w", name, err)
 	}
 	return copyOf(h.Head), nil
+}
+
+// asBusy says of a takeover that was given up for now whether others are the reason.
+func asBusy(err error) error {
+	if errors.Is(err, errPatience) && classOf(err) == conflict {
+		return fmt.Errorf("%w: %w", warehouse.ErrBusy, err)
+	}
+	return err
 }
 
 // copyOf shares no map with the head that is kept.
@@ -161,6 +170,31 @@ func (w *Warehouse) owned(ctx context.Context, t *table, epoch int64) (coretable
 		return *h, fmt.Errorf("the head is at epoch %d: %w", h.Epoch, warehouse.ErrFenced)
 	}
 	return *h, nil
+}
+
+// settle is asFenced of a job that moves the head. If attempts were made before
+// the one that was fenced, one of them may have moved it: while the epoch is still
+// the writer's, the outcome is unknown.
+func settle(ctx context.Context, err error, own int64, epoch func(context.Context) (int64, error)) error {
+	if !errors.As(err, new(*repeatedError)) {
+		return asFenced(err)
+	}
+	have, readErr := epoch(ctx)
+	switch {
+	case readErr != nil:
+		return errors.Join(err, readErr)
+	case have != own:
+		return fmt.Errorf("the head is at epoch %d: %w: %w", have, warehouse.ErrFenced, err)
+	}
+	return fmt.Errorf("the attempts before this one may have committed: %w", err)
+}
+
+// epochOf reads the epoch of a core table.
+func (w *Warehouse) epochOf(n sqlgen.Name) func(context.Context) (int64, error) {
+	return func(ctx context.Context) (int64, error) {
+		h, err := w.readHead(ctx, n)
+		return h.Epoch, err
+	}
 }
 
 // asFenced gives an error its meaning for the caller.

@@ -60,6 +60,9 @@ func (w *Warehouse) run(ctx context.Context, t task) (result, error) {
 			return res, nil
 		}
 		c := classOf(err)
+		if c == fenced && attempt > 1 {
+			return res, &repeatedError{err}
+		}
 		if ctx.Err() != nil || attempt >= attempts || c != again && c != quota && c != conflict {
 			return res, cure(err)
 		}
@@ -70,6 +73,13 @@ func (w *Warehouse) run(ctx context.Context, t task) (result, error) {
 		}
 	}
 }
+
+// repeatedError is the error of an attempt behind others. A job may end in an
+// error behind its commit: then the next attempt meets the head that it has moved.
+type repeatedError struct{ err error }
+
+func (e *repeatedError) Error() string { return e.err.Error() }
+func (e *repeatedError) Unwrap() error { return e.err }
 
 // attempt runs one job, or adopts it if it is there: an earlier call has made it
 // and its reply was lost.

@@ -98,7 +98,7 @@ func (w *Warehouse) load(ctx context.Context, b *warehouse.Batch) (done schemas.
 		if classOf(err) != fenced {
 			t.forget() // it may have been changed by hand
 		}
-		return done, asFenced(err)
+		return done, settle(ctx, err, b.Epoch, w.epochOf(t.name))
 	}
 	next.Snapshot = done.Snapshot
 	t.learn(&next)

@@ -38,7 +38,7 @@ func (p *pauses) wait(ctx context.Context, c class) error {
 	if p.began.IsZero() {
 		p.began = time.Now()
 	}
-	if c != lag && c != conflict && time.Since(p.began)+d > p.patience {
+	if c != lag && time.Since(p.began)+d > p.patience {
 		return errPatience
 	}
 	p.waiting.WithLabelValues(c.String()).Inc()

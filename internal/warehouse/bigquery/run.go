@@ -78,9 +78,19 @@ func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.Lo
 	}
 	if err := x.publish(ctx); err != nil {
 		r.forgetRun(s.Table.Name)
-		return done, asFenced(err)
+		return done, settle(ctx, err, s.Epoch, x.readEpoch)
 	}
 	return x.event, r.opts.Fault.At(ctx, PointRunCommitted)
+}
+
+// readEpoch reads the epoch of the table.
+func (x *run) readEpoch(ctx context.Context) (int64, error) {
+	rows, err := x.query(ctx, x.Name, x.dialect.ReadDerivedHead(x.Name))
+	if err != nil {
+		return 0, fmt.Errorf("read the head of %s: %w", x.Name, err)
+	}
+	h, err := derivedHeadOf(x.Name, rows)
+	return h.Epoch, err
 }
 
 // run is one step on its way.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,11 @@ func (d *deriver) commit(ctx context.Context, t *testing.T, n int) error {
 	s := d.step(n)
 	done, err := d.runner.Commit(ctx, s)
 	if err != nil {
+		before := d.head.Epoch
 		d.acquire(t)
+		if errors.Is(err, warehouse.ErrFenced) && d.head.Epoch == before+1 {
+			t.Fatalf("a deriver stays out for good, and nobody else has acquired: %v", err)
+		}
 		return err
 	}
 	if done.Load != s.Load+1 || done.Rows.Inserted != int64(n) || len(done.JobIDs) != 1 {
@@ -182,6 +187,64 @@ func TestHangingRunIsFenced(t *testing.T) {
 		}
 	}
 	d.check(t, 2)
+}
+
+// onRepeat does something when a job is about to be made again.
+type onRepeat struct {
+	slog.Handler
+	do func()
+}
+
+func (h *onRepeat) Enabled(context.Context, slog.Level) bool { return true }
+func (h *onRepeat) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "job repeated" {
+		h.do()
+	}
+	return nil
+}
+
+// A job commits, and ends in an error behind that. Whether its writer is fenced is
+// told by who has the table when it is made again.
+func TestFencedBehindOwnCommit(t *testing.T) {
+	p := newProject(t)
+	c, d := newConsumer(t, p), newDeriver(t, p, days())
+	other, err := Open(t.Context(), fakeOptions(p.fake))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	day := 0
+	for _, taken := range []bool{false, true} {
+		p.w.opts.Logger = slog.New(&onRepeat{slog.DiscardHandler, func() {
+			if !taken {
+				return
+			}
+			if _, err := other.Acquire(t.Context(), c.table.Name, "topic", "id"); err != nil {
+				t.Error(err)
+			}
+			if _, err := other.newRunner().Acquire(t.Context(), d.table, -1); err != nil {
+				t.Error(err)
+			}
+		}})
+		for of, write := range map[string]struct {
+			job int // of those that the write makes
+			do  func() error
+		}{
+			"load": {1, func() error { return c.try(t.Context(), t) }},
+			"run":  {4, func() error { _, err := d.runner.Commit(t.Context(), d.step(day)); return err }},
+		} {
+			if day++; d.commit(t.Context(), t, day) != nil { // it knows what specs need now
+				t.Fatal("a run fails")
+			}
+			day++
+			p.fake.On("job", write.job, bigqueryfake.FailJobLate("backendError", "no"))
+			if err := write.do(); err == nil || errors.Is(err, warehouse.ErrFenced) != taken {
+				t.Errorf("%s, taken over: %t: got %v", of, taken, err)
+			}
+			c.acquire(t)
+			d.acquire(t)
+		}
+	}
 }
 
 // Beyond so many keys they are read from their table, and the result is the same.

@@ -92,7 +92,7 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 		if classOf(err) == fenced {
 			err = r.laterRevision(ctx, n, err)
 		}
-		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
+		return h, fmt.Errorf("acquire %s: %w", t.Name, asBusy(err))
 	}
 	if h, err = derivedHeadOf(n, res.rows); err != nil {
 		return h, fmt.Errorf("acquire %s: %w", t.Name, err)

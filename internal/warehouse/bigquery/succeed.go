@@ -72,7 +72,7 @@ func (w *Warehouse) succeed(ctx context.Context, s *warehouse.Succession) (done 
 		from.forget()
 	}
 	if err != nil {
-		return done, asFenced(err)
+		return done, settle(ctx, err, s.Epoch, w.epochOf(t.name))
 	}
 	if from != nil {
 		from.takeStream().close()

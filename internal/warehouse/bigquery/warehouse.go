@@ -42,8 +42,8 @@ type Options struct {
 	// RetryWait is the first pause before something is tried again; it doubles up
 	// to a hundredfold. Zero: 500 ms.
 	RetryWait time.Duration
-	// Patience is how long one call waits for a quota or for an answer before it
-	// returns an error: then others see what it waits for. Zero: 2 min.
+	// Patience is how long one call waits for a quota, for an answer or for another
+	// transaction before it returns an error: then others see what it waits for. Zero: 2 min.
 	Patience time.Duration
 
 	// RequestBytes bounds a request of the write path. Zero: 18 MiB, which is
