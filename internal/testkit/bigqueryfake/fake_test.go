@@ -328,6 +328,21 @@ func TestPortableQueries(t *testing.T) {
 	}
 }
 
+func TestVariablesAreBounded(t *testing.T) {
+	b := setup(t, bigqueryfake.Options{})
+	for _, set := range []string{
+		"DECLARE a STRING; SET a = (%s); SELECT LENGTH(a)",
+		"DECLARE a STRING DEFAULT (%s); SELECT LENGTH(a)",
+		"DECLARE a, b STRING; SET (a, b) = (SELECT AS STRUCT (%s), 'b'); SELECT LENGTH(a)",
+	} {
+		numbers := func(n int) string {
+			return fmt.Sprintf(set, fmt.Sprintf("SELECT STRING_AGG(CAST(n AS STRING)) FROM UNNEST(GENERATE_ARRAY(1000001, %d)) AS n", 1_000_000+n))
+		}
+		b.want(numbers(1<<17), "[1048575]")
+		b.fails(numbers(1<<17+1), "invalidQuery", "The value of a variable has 1048583 bytes")
+	}
+}
+
 // What another language would take, or this one would not, is refused.
 func TestRefused(t *testing.T) {
 	b := setup(t, bigqueryfake.Options{})

@@ -13,6 +13,20 @@ type variable struct {
 	literal string
 }
 
+// maxVariable is how large the value of a variable may be.
+const maxVariable = 1 << 20
+
+// literal is the value as a literal of the type.
+func (t columnType) literal(value sql.NullString) (string, error) {
+	switch {
+	case !value.Valid:
+		return "CAST(NULL AS " + t.duck() + ")", nil
+	case len(value.String) > maxVariable:
+		return "", invalidQuery("The value of a variable has %d bytes, and %d is the most", len(value.String), maxVariable)
+	}
+	return "CAST(" + quoteText(value.String) + " AS " + t.duck() + ")", nil
+}
+
 // declare makes variables: DECLARE a, b INT64 DEFAULT 0.
 func (s *session) declare(ctx context.Context, list []node) error {
 	var names []string
@@ -58,10 +72,7 @@ func (s *session) literal(ctx context.Context, typ columnType, expr string) (str
 	if err != nil {
 		return "", err
 	}
-	if !value.Valid {
-		return "CAST(NULL AS " + typ.duck() + ")", nil
-	}
-	return "CAST(" + quoteText(value.String) + " AS " + typ.duck() + ")", nil
+	return typ.literal(value)
 }
 
 // set assigns: SET a = expression, or SET (a, b) = a row.
@@ -113,9 +124,8 @@ func (s *session) setRow(ctx context.Context, vars []*variable, query string) er
 		return err
 	}
 	for i, v := range vars {
-		v.literal = "CAST(NULL AS " + v.typ.duck() + ")"
-		if values[i].Valid {
-			v.literal = "CAST(" + quoteText(values[i].String) + " AS " + v.typ.duck() + ")"
+		if v.literal, err = v.typ.literal(values[i]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -13,7 +13,8 @@ import (
 )
 
 // The log holds an event as the script could write it: what was touched stands
-// in it as the numbers of hours or days, which a reader makes into ranges.
+// in it as the numbers of hours or days, which a reader makes into ranges; or as
+// sqlgen.AllBuckets, which is everything.
 
 // logged is an event in the log. Its own members come in place of the event's.
 type logged struct {
@@ -22,7 +23,20 @@ type logged struct {
 	Snapshot *schemas.SnapshotState `json:"snapshot,omitempty"`
 	Touched  json.RawMessage        `json:"touched,omitempty"`
 	Kinds    []string               `json:"kinds,omitempty"`   // of the buckets' columns
-	Buckets  [][]*int64             `json:"buckets,omitempty"` // per column of Covers.EventTimes; a null is one
+	Buckets  []buckets              `json:"buckets,omitempty"` // per column of Covers.EventTimes
+}
+
+// buckets are those of a column; a null is one.
+type buckets struct {
+	list []*int64
+	all  bool
+}
+
+func (b *buckets) UnmarshalJSON(text []byte) error {
+	if b.all = string(text) == sqlgen.AllBuckets; b.all {
+		return nil
+	}
+	return json.Unmarshal(text, &b.list)
 }
 
 // eventParts is the event with gaps for what the script finds out.
@@ -65,9 +79,13 @@ func parseEvent(text string) (schemas.LoadComplete, error) {
 	}
 	e.Rows, e.Snapshot = *l.Rows, *l.Snapshot
 	for i, name := range e.Covers.EventTimes {
+		if l.Buckets[i].all {
+			e.All = true
+			continue
+		}
 		var numbers []int64
 		null := false
-		for _, b := range l.Buckets[i] {
+		for _, b := range l.Buckets[i].list {
 			if b == nil {
 				null = true
 			} else {

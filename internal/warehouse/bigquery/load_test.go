@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -263,7 +264,53 @@ func TestEventIsWhatTheScriptPutsTogether(t *testing.T) {
 		len(e.Touched) != 1 || e.Touched[0].Column != "at" || e.Touched[0].Ranges[0][0] != "1970-01-01T04:00:00Z" {
 		t.Errorf("%+v", e)
 	}
+	e, err = parseEvent(parts[0] + `"applied":1,"inserted":0,"updated":0,"deleted":1,"stale":2` + parts[1] + "false" + parts[2] + sqlgen.AllBuckets + ",[4]" + parts[3])
+	if err != nil || !e.All || len(e.Touched) != 1 || e.Touched[0].Column != "at" {
+		t.Errorf("%+v, %v", e, err)
+	}
 	if _, err := parseEvent(`{"table":"x","load":1}`); err == nil {
 		t.Error("half an event was taken")
+	}
+}
+
+// The event of a load is a variable of its script, of which BigQuery takes 1 MB:
+// beyond so many hours, it says that everything was touched.
+func TestLoadOfManyHours(t *testing.T) {
+	slow(t)
+	p := newProject(t)
+	_, table := fixture(schemas.ModeMerge)
+	table.EventTimes = []string{"at", "day", "civil"} // the more, the shorter each list
+	if err := p.w.Ensure(t.Context(), table); err != nil {
+		t.Fatal(err)
+	}
+	head, err := p.w.Acquire(t.Context(), table.Name, "topic", "id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const most = 50_000 / 3
+	for load, hours := range []int{most, most + 1} {
+		rows := &listed{}
+		for i := range int64(hours) {
+			key := int64(load)*1_000_000 + i
+			rows.folds = append(rows.folds, warehouse.Folded{Op: schemas.Create, Pos: at(uint64(key) + 1)}) //nolint:gosec // small
+			rows.write = append(rows.write, func(s warehouse.Sink) { s.Int(0, key); s.Int(10, 2*i*time.Hour.Microseconds()) })
+		}
+		done, err := p.w.Load(t.Context(), &warehouse.Batch{
+			Table: table, Epoch: head.Epoch, Load: int64(load) + 1, Partitions: 1, Rows: rows, Counts: schemas.RowCounts{Read: int64(hours)}, StartedAt: time.Now(),
+			Ranges: []schemas.Range{{Topic: "topic", From: int64(load) * most, To: int64(load)*most + int64(hours)}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		logged, err := p.w.Loads(t.Context(), table.Name, int64(load), 1)
+		if err != nil || len(logged) != 1 {
+			t.Fatalf("%d events (%v)", len(logged), err)
+		}
+		for _, e := range []schemas.LoadComplete{done, logged[0]} {
+			listed := slices.ContainsFunc(e.Touched, func(t schemas.Touched) bool { return t.Column == "at" && len(t.Ranges) > 0 })
+			if e.All != (hours > most) || listed == e.All || len(e.Covers.EventTimes) != 3 {
+				t.Errorf("%d hours: all %t, listed %t", hours, e.All, listed)
+			}
+		}
 	}
 }

@@ -178,8 +178,8 @@ type LoadScript struct {
 	// are written.
 	Running, MayRun bool
 	// The event's text is Event with what the script finds out between its
-	// parts: members of its rows, whether a snapshot runs, and a list of the
-	// buckets, in no order, of each event time.
+	// parts: members of its rows, whether a snapshot runs, and for each event time
+	// a list of the buckets, in no order, or AllBuckets if they are too many.
 	Event [4]string
 }
 
@@ -250,6 +250,18 @@ func (c *Core) takeStaged(l LoadScript) string {
 		c.Qualified(Schema, c.Staging()), ColBatch, c.Text(l.Batch), ColStagedAt, c.instant(l.StagedAtUs))
 }
 
+// AllBuckets stands, as JSON, for buckets that are too many to be listed.
+const AllBuckets = `"all"`
+
+// The event is a variable of the script, of which BigQuery takes 1 MB. Its buckets
+// have, with their commas, ten bytes at most.
+const (
+	mostBuckets   = 20_000 // of a column
+	mostOfColumns = 50_000 // of all columns
+)
+
+func (c *Core) mostBuckets() int { return min(mostBuckets, mostOfColumns/max(1, len(c.EventTimes))) }
+
 // event is the expression of the event's text.
 func (c *Core) event(l LoadScript) string {
 	number := func(expr string) string { return "CAST(" + expr + " AS STRING)" }
@@ -272,7 +284,8 @@ func (c *Core) event(l LoadScript) string {
 			parts = append(parts, "'[]'")
 			continue
 		}
-		parts = append(parts, "'['", fmt.Sprintf("COALESCE((\nSELECT STRING_AGG(COALESCE(%s, 'null')) FROM (\n%s\n)), '')", number("b"), c.Buckets(i)), "']'")
+		parts = append(parts, fmt.Sprintf("(\nSELECT CASE WHEN COUNT(*) > %d THEN %s ELSE CONCAT('[', COALESCE(STRING_AGG(COALESCE(%s, 'null')), ''), ']') END FROM (\n%s\n))",
+			c.mostBuckets(), c.Text(AllBuckets), number("b"), c.Buckets(i)))
 	}
 	return "CONCAT(" + strings.Join(append(parts, c.Text(l.Event[3])), ",\n  ") + ")"
 }

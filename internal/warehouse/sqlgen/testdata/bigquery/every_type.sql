@@ -226,16 +226,14 @@ SET this_event = CONCAT('{"rows":{"read":3,',
   '},"snapshot":{"done":true,"running":',
   CASE WHEN n_read > 0 THEN 'true' ELSE 'false' END,
   '},"buckets":[',
-  '[',
-  COALESCE((
-SELECT STRING_AGG(COALESCE(CAST(b AS STRING), 'null')) FROM (
+  (
+SELECT CASE WHEN COUNT(*) > 20000 THEN '"all"' ELSE CONCAT('[', COALESCE(STRING_AGG(COALESCE(CAST(b AS STRING), 'null')), ''), ']') END FROM (
 SELECT DISTINCT b FROM (
   SELECT (DIV(UNIX_MICROS(o1), 3600000000) - CASE WHEN MOD(UNIX_MICROS(o1), 3600000000) < 0 THEN 1 ELSE 0 END) AS b FROM millrace_effect WHERE was AND diff
   UNION ALL
   SELECT (DIV(UNIX_MICROS(n1), 3600000000) - CASE WHEN MOD(UNIX_MICROS(n1), 3600000000) < 0 THEN 1 ELSE 0 END) FROM millrace_effect WHERE live AND diff
 ) ORDER BY b NULLS FIRST
-)), ''),
-  ']',
+)),
   '],"table":"it\'s"}');
 INSERT INTO `millrace`.`core__every__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;

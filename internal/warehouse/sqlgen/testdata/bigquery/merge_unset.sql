@@ -144,16 +144,14 @@ SET this_event = CONCAT('{"rows":{"read":3,',
   '},"snapshot":{"done":true,"running":',
   CASE WHEN n_read > 0 THEN 'true' ELSE 'false' END,
   '},"buckets":[',
-  '[',
-  COALESCE((
-SELECT STRING_AGG(COALESCE(CAST(b AS STRING), 'null')) FROM (
+  (
+SELECT CASE WHEN COUNT(*) > 20000 THEN '"all"' ELSE CONCAT('[', COALESCE(STRING_AGG(COALESCE(CAST(b AS STRING), 'null')), ''), ']') END FROM (
 SELECT DISTINCT b FROM (
   SELECT UNIX_DATE(o4) AS b FROM millrace_effect WHERE was AND diff
   UNION ALL
   SELECT UNIX_DATE(n4) FROM millrace_effect WHERE live AND diff
 ) ORDER BY b NULLS FIRST
-)), ''),
-  ']',
+)),
   '],"table":"it\'s"}');
 INSERT INTO `millrace`.`core__Odd x-日__loads` (load, committed_at, event) VALUES (7, TIMESTAMP_MICROS(1700000000000000), PARSE_JSON(this_event));
 COMMIT TRANSACTION;
