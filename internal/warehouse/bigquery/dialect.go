@@ -66,7 +66,7 @@ func (d *Dialect) Columns(ctx context.Context, query string, over []warehouse.Re
 	switch {
 	case isTooLong(err):
 		return nil, &warehouse.QueryError{Offset: -1, Message: err.Error()}
-	case isStatus(err, http.StatusBadRequest) && classOf(err) == fatal:
+	case (isStatus(err, http.StatusBadRequest) || isStatus(err, http.StatusNotImplemented)) && classOf(err) == fatal: // stand-ins do not know all of SQL
 		return nil, refusedQuery(query, err)
 	case err != nil:
 		return nil, fmt.Errorf("describe query: %w", cure(err))

@@ -76,3 +76,13 @@ func TestPlaceOfAMessage(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What a stand-in does not know is the query's fault, and ends no reading of the
+// other specs.
+func TestColumnsOfWhatAStandInDoesNotKnow(t *testing.T) {
+	p := newProject(t)
+	var refused *warehouse.QueryError
+	if _, err := p.w.Dialect().Columns(t.Context(), "SELECT CAST(1 AS VARCHAR) AS n", nil); !errors.As(err, &refused) || !strings.Contains(refused.Message, "not in its set") {
+		t.Fatalf("got %v", err)
+	}
+}
