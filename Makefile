@@ -23,7 +23,7 @@ test: deps ## all tests, with the race detector and real servers
 	go test -timeout 2m ./internal/sim # one goroutine a schedule: the detector would only make it slow
 
 test-short: ## the tests that need no server
-	go test -short -shuffle=on -timeout 2m ./...
+	go test -short -shuffle=on -p 4 -timeout 2m ./...
 
 analyze: ## read every statement for BigQuery by GoogleSQL's analyzer; its first build takes minutes
 	cd internal/warehouse/bigquery/analyze && go vet . && go test -count=1 -timeout 5m . # a cached result does not know of changed statements

@@ -14,6 +14,7 @@ import (
 // A row is the same wherever its buffer ends, and those before it stay as they
 // were.
 func TestRowsGoOnInOtherBuffers(t *testing.T) {
+	slow(t)
 	c, table := fixture(schemas.ModeMerge)
 	rows := func() *listed {
 		l := &listed{}

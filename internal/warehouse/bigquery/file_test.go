@@ -215,6 +215,7 @@ func anyValue(rng *rand.Rand, col int, t schemas.Type) func(warehouse.Sink) {
 
 // Every value stands in the stage as the other way would have put it.
 func TestBothWaysStageTheSame(t *testing.T) {
+	slow(t)
 	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any
 	t.Logf("seed %d", seed)
 	for _, mode := range []schemas.Mode{schemas.ModeMerge, schemas.ModeAppend} {
@@ -427,6 +428,7 @@ func TestFileThatTheServiceRefuses(t *testing.T) {
 
 // What is no snapshot's, small, or beyond the day's jobs goes by the stream.
 func TestFilesAreWorthIt(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	p.stageSnapshotsByFile()
 	c := newConsumer(t, p)

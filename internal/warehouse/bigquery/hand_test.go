@@ -132,6 +132,7 @@ func TestDerivedTableChangedByHand(t *testing.T) {
 // Images that were dropped by hand are gone: who has not read them is told, and
 // nobody sweeps before that.
 func TestImagesDroppedByHand(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	c := newConsumer(t, p)
 	runner := p.w.Runner()

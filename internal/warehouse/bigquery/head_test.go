@@ -13,6 +13,7 @@ import (
 // A transaction of an owner that died is open for long. Who takes the table over
 // hears of it, and has it later.
 func TestAcquireHasABound(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	c, d := newConsumer(t, p), newDeriver(t, p, days())
 	opts := fakeOptions(p.fake)

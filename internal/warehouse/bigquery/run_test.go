@@ -168,6 +168,7 @@ func TestEveryFaultOfARun(t *testing.T) {
 // table over and computes the same. What hangs has no effect any more, and has
 // computed into tables of its own.
 func TestHangingRunIsFenced(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	old := newDeriver(t, p, days())
 	release := make(chan struct{})
@@ -206,6 +207,7 @@ func (h *onRepeat) Handle(_ context.Context, r slog.Record) error {
 // A job commits, and ends in an error behind that. Whether its writer is fenced is
 // told by who has the table when it is made again.
 func TestFencedBehindOwnCommit(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	c, d := newConsumer(t, p), newDeriver(t, p, days())
 	other, err := Open(t.Context(), fakeOptions(p.fake))
@@ -406,6 +408,7 @@ func TestDerivedLayout(t *testing.T) {
 // A process may die, or meet a quota, between the statements that put a remade
 // table into the place of the old one. No row is lost, or comes twice.
 func TestRemadeTableIsPutThere(t *testing.T) {
+	slow(t)
 	for _, fault := range []struct {
 		statement string
 		nth       int
@@ -450,6 +453,7 @@ func TestRemadeTableOfBeforeGoes(t *testing.T) {
 // An old owner that remakes the table, and is slow, may take the table away from
 // the new one, who then computes everything; it never puts old rows in its place.
 func TestSlowRemakeIsFenced(t *testing.T) {
+	slow(t)
 	for nth, within := range map[int]bool{1: false, 2: true} { // before the rows are copied; between assertion and DROP
 		p := newProject(t)
 		d := newDeriver(t, p, days())

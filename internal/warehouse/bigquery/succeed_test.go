@@ -240,6 +240,7 @@ func TestFaultsOfASuccession(t *testing.T) {
 // An owner whose job hangs before its commit has lost the table when it goes on:
 // the rows of neither generation are touched.
 func TestHangingSuccessionIsFenced(t *testing.T) {
+	slow(t)
 	g := newGenerationStep(t, newProject(t))
 	release := make(chan struct{})
 	g.p.fake.On("statement BEGIN", 1, bigqueryfake.Hang(release))
@@ -266,6 +267,7 @@ func TestHangingSuccessionIsFenced(t *testing.T) {
 // The rows of a history without a key come under the number of the step, and no
 // old owner gives them another one later.
 func TestRowsComeUnderTheNumberOfTheSuccession(t *testing.T) {
+	slow(t)
 	p := newProject(t)
 	_, table := fixture(schemas.ModeAppend)
 	table.Key = nil

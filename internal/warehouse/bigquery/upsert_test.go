@@ -183,6 +183,7 @@ func TestUpsertZombie(t *testing.T) {
 
 // A column that was added is awaited by the load that has it.
 func TestUpsertAwaitsItsColumns(t *testing.T) {
+	slow(t)
 	p := newProjectWith(t, bigqueryfake.Options{SchemaDelay: 300 * time.Millisecond, TableDelay: 100 * time.Millisecond})
 	head := ensureAccounts(t, p)
 	if _, err := p.w.Load(t.Context(), upserts(head, 0, row{1, 10, "a"})); err != nil {
