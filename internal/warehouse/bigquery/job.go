@@ -23,9 +23,8 @@ type task struct {
 	attempts int // zero: Options.Attempts
 	// into is the scratch table which the result becomes, in place of what it had;
 	// empty: the result is read.
-	into  string
-	batch bool   // it may wait for idle slots
-	run   string // of a run of a derived table: which, as a label
+	into string
+	run  string // of a run of a derived table: which, as a label
 	// load makes it a load job in place of a script, of the file that each call
 	// begins anew.
 	load *api.JobConfigurationLoad
@@ -174,9 +173,6 @@ func (w *Warehouse) describeQuery(t task, id string) *api.JobConfigurationQuery 
 	if t.into != "" {
 		q.DestinationTable = &api.TableReference{ProjectId: w.opts.Project, DatasetId: sqlgen.Scratch, TableId: t.into}
 		q.CreateDisposition, q.WriteDisposition = "CREATE_IF_NEEDED", "WRITE_TRUNCATE"
-	}
-	if t.batch {
-		q.Priority = "BATCH"
 	}
 	return q
 }

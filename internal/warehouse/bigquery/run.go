@@ -182,7 +182,7 @@ func (x *run) job(ctx context.Context, what, into, text string, of ...int) (resu
 	}
 	res, err := x.run(ctx, task{
 		what: what, table: x.step.Table.Name, id: x.jobID(what, x.step.Table.Name, x.step.Epoch, x.step.Load, x.number, of), run: x.label(),
-		text: func(string) string { return text }, into: into, batch: into != "" && x.backfills(),
+		text: func(string) string { return text }, into: into,
 	})
 	x.cost = x.cost.and(res.cost)
 	return res, err
@@ -191,12 +191,6 @@ func (x *run) job(ctx context.Context, what, into, text string, of ...int) (resu
 // label names the run among those of the table: the load that it is to be, and
 // the try at it.
 func (x *run) label() string { return fmt.Sprintf("%d_%d_%d", x.step.Load+1, x.step.Epoch, x.number) }
-
-// backfills reports whether the run computes the past alone: then its queries
-// wait for idle slots.
-func (x *run) backfills() bool {
-	return len(x.step.Parts) > 0 && !slices.ContainsFunc(x.step.Parts, func(p warehouse.Part) bool { return !p.Dirt.Backfill })
-}
 
 // maxKeys is how many dirty keys stand in a query as literals; more of them are
 // read from their table.
