@@ -14,6 +14,9 @@ import (
 // 24 digits it would read like an ObjectId.
 const plainDigits = 23
 
+// maxFraction is how many digits behind the point are written without one.
+const maxFraction = 40
+
 // appendNumber appends the text of a number, the same for all numbers that
 // MongoDB holds for equal, whatever their types. A double is compared with a
 // Decimal128 by 34 digits, so it is written with as many.
@@ -63,7 +66,7 @@ func appendScaled(dst []byte, negative bool, digits []byte, exp int) []byte {
 	case exp < 0 && -exp < n:
 		dst = append(dst, digits[:n+exp]...)
 		return append(append(dst, '.'), digits[n+exp:]...)
-	case exp < 0 && -exp <= plainDigits:
+	case exp < 0 && -exp <= maxFraction:
 		dst = append(dst, "0."...)
 		dst = append(dst, bytes.Repeat([]byte("0"), -exp-n)...)
 		return append(dst, digits...)
