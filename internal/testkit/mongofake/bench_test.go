@@ -24,8 +24,11 @@ func BenchmarkDrain(b *testing.B) {
 	began := time.Now()
 	for i := range events {
 		docs = append(docs, bson.D{
-			{Key: "_id", Value: int64(i)}, {Key: "customer", Value: "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
-			{Key: "name", Value: fmt.Sprint("Customer number ", i)}, {Key: "amount", Value: 1.5}, {Key: "n", Value: i % 7},
+			{Key: "_id", Value: int64(i)},
+			{Key: "customer", Value: "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"},
+			{Key: "name", Value: fmt.Sprint("Customer number ", i)},
+			{Key: "amount", Value: 1.5},
+			{Key: "n", Value: i % 7},
 		})
 		if len(docs) == cap(docs) {
 			must(c.InsertMany(ctx, docs))(b)
