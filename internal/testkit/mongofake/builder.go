@@ -136,14 +136,6 @@ func (w *builder) all(doc bson.Raw) {
 	}
 }
 
-// content is what the document holds so far, as a document of its own.
-func (w *builder) content() bson.Raw {
-	out := append([]byte(nil), w.b[w.stack[0]:]...)
-	out = append(out, 0)
-	binary.LittleEndian.PutUint32(out, uint32(len(out)))
-	return out
-}
-
 func emptyDoc() bson.Raw { return bson.Raw{5, 0, 0, 0, 0} }
 
 // document writes elements as a document.

@@ -19,7 +19,9 @@ const (
 	labelRetryable    = "RetryableWriteError"
 )
 
-func badValue(message string) error { return &commandError{code: 2, name: "BadValue", message: message} }
+func badValue(message string) error {
+	return &commandError{code: 2, name: "BadValue", message: message}
+}
 
 func notFound(ns string) error {
 	return &commandError{code: 26, name: "NamespaceNotFound", message: "ns not found: " + ns}

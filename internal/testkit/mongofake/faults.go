@@ -173,11 +173,8 @@ func (f *Fake) suffer(fault Fault, r *request) bool {
 func (f *Fake) pointOf(r *request) string {
 	switch r.name {
 	case "aggregate":
-		for _, stage := range elements(r.field("pipeline")) {
-			if field(docOf(stage), "$changeStream").Type != 0 {
-				return "watch"
-			}
-			break
+		if first := docOf(field(r.field("pipeline").Value, "0")); field(first, "$changeStream").Type != 0 {
+			return "watch"
 		}
 	case "getMore":
 		f.mu.Lock()

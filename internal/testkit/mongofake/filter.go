@@ -107,16 +107,16 @@ func compileOperator(op string, operand bson.RawValue, options string) (test, er
 	case "$lte":
 		return reaches(within(operand, func(c int) bool { return c <= 0 })), nil
 	case "$in", "$nin":
-		var any []func(bson.RawValue) bool
+		var values []func(bson.RawValue) bool
 		for _, e := range elements(operand) {
 			one, err := equalsOrMatches(e)
 			if err != nil {
 				return nil, err
 			}
-			any = append(any, one)
+			values = append(values, one)
 		}
 		in := reaches(func(v bson.RawValue) bool {
-			return slices.ContainsFunc(any, func(one func(bson.RawValue) bool) bool { return one(v) })
+			return slices.ContainsFunc(values, func(one func(bson.RawValue) bool) bool { return one(v) })
 		})
 		if op == "$nin" {
 			return not(in), nil
