@@ -157,8 +157,9 @@ func (d *database) harness(lacks map[string]string) *sourcetest.Harness {
 			return cfg
 		},
 		Lacks: lacks, Savepoints: "a transaction has none",
-		Hidden: []string{docColumn, conflictColumn},
-		Key:    func(n int64) schemas.Cell { return schemas.BytesCell(strconv.AppendInt(nil, n, 10)) },
+		Partial: !d.images,
+		Hidden:  []string{docColumn, conflictColumn},
+		Key:     func(n int64) schemas.Cell { return schemas.BytesCell(strconv.AppendInt(nil, n, 10)) },
 	}
 }
 

@@ -28,6 +28,8 @@ type Harness struct {
 	// Savepoints why it has none.
 	Lacks      map[string]string
 	Savepoints string
+	// Partial says that an update carries the columns that it names alone.
+	Partial bool
 	// Hidden are columns that the source adds to those of the suite's tables.
 	Hidden []string
 	// Key is the cell of a key; nil: an integer.
