@@ -79,11 +79,15 @@ func (s *source) inspect(ctx context.Context) (server, []error, error) {
 	if err != nil {
 		return v, nil, connectError(err)
 	}
+	return judge(hello, built)
+}
+
+// judge reads what a server says of itself.
+func judge(hello, built []byte) (v server, faults []error, err error) {
 	version := string(lookup(built, "version").text())
 	if _, err := fmt.Sscanf(version, "%d.%d", &v.major, &v.minor); err != nil {
 		return v, nil, fmt.Errorf("read the server's version %q: %w", version, err)
 	}
-	var faults []error
 	if !v.atLeast(5, 0) {
 		faults = append(faults, halt(fmt.Errorf("the server is MongoDB %s, which reads no snapshot at a cluster time", version),
 			"this source captures MongoDB 5.0 or newer: upgrade the replica set"))
