@@ -61,6 +61,20 @@ func check(t testing.TB, err error) {
 	}
 }
 
+// awake waits until the client has found a fake that was started again. A first
+// command on an old connection may fail, as it may with mongod.
+func awake(t testing.TB, c *mongo.Client) {
+	t.Helper()
+	var err error
+	for range 100 {
+		if err = c.Ping(t.Context(), nil); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal(err)
+}
+
 // code is the server's error code.
 func code(err error) int {
 	var e mongo.ServerError
