@@ -102,6 +102,7 @@ func ids(t testing.TB, ctx context.Context, c *mongo.Collection, filter any, opt
 }
 
 func TestWritesSurviveACloseAtTheSamePort(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	dir := t.TempDir()
 	f := start(t, mongofake.Options{Dir: dir})

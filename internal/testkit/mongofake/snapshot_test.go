@@ -32,6 +32,7 @@ func at(ctx context.Context, db *mongo.Database, coll string, at bson.Timestamp)
 }
 
 func TestSnapshotReads(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	dir := t.TempDir()
 	f := start(t, mongofake.Options{Dir: dir})

@@ -13,6 +13,7 @@ import (
 )
 
 func TestTransactionHasOneTime(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	f := start(t, mongofake.Options{})
 	client := connect(t, f)
@@ -141,6 +142,10 @@ func TestAbort(t *testing.T) {
 // A retryable write whose reply is lost has one effect, also if the server
 // starts again in between.
 func TestRetryableWrites(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the driver waits a second before it tries a server again")
+	}
+	t.Parallel()
 	ctx := t.Context()
 	dir := t.TempDir()
 	f := start(t, mongofake.Options{Dir: dir})
