@@ -2,6 +2,7 @@ package mongofake_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -78,8 +79,8 @@ func awake(t testing.TB, c *mongo.Client) {
 // code is the server's error code.
 func code(err error) int {
 	var e mongo.ServerError
-	if ok := asServerError(err, &e); ok {
-		for _, c := range []int{2, 9, 18, 26, 43, 47, 48, 66, 72, 112, 136, 225, 239, 251, 260, 280, 286, 10107, 10334, 11000} {
+	if errors.As(err, &e) {
+		for _, c := range []int{2, 9, 13, 18, 26, 43, 47, 48, 66, 72, 112, 136, 225, 239, 251, 260, 280, 286, 10107, 10334, 11000} {
 			if e.HasErrorCode(c) {
 				return c
 			}

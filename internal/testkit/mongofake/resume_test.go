@@ -82,7 +82,7 @@ func TestResume(t *testing.T) {
 	}
 	// It stays forgotten.
 	check(t, f.Close())
-	f = start(t, mongofake.Options{Dir: dir, Port: f.Port()})
+	start(t, mongofake.Options{Dir: dir, Port: f.Port()})
 	awake(t, client)
 	if _, err := c.Watch(ctx, []bson.D{}, options.ChangeStream().SetStartAfter(last)); code(err) != 286 {
 		t.Errorf("behind the restart: %v, not 286", err)

@@ -2,7 +2,6 @@ package mongofake_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -14,8 +13,6 @@ import (
 
 	"millrace/internal/testkit/mongofake"
 )
-
-func asServerError(err error, target *mongo.ServerError) bool { return errors.As(err, target) }
 
 // next are the next n events of a stream.
 func next(t testing.TB, s *mongo.ChangeStream, n int) []bson.Raw {
