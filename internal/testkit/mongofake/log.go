@@ -34,6 +34,7 @@ const (
 type journal struct {
 	file *os.File
 	buf  []byte
+	err  error // of a write: what follows would stand behind a torn record
 }
 
 const recordHead = 8
@@ -89,6 +90,9 @@ func (j *journal) append(r *record) error {
 	if j.file == nil {
 		return nil // it keeps nothing
 	}
+	if j.err != nil {
+		return j.err
+	}
 	j.buf = append(j.buf[:0], make([]byte, recordHead)...)
 	w := newBuilder(j.buf)
 	encodeRecord(w, r)
@@ -97,9 +101,9 @@ func (j *journal) append(r *record) error {
 	binary.LittleEndian.PutUint32(j.buf, uint32(len(doc)))
 	binary.LittleEndian.PutUint32(j.buf[4:], crc32.ChecksumIEEE(doc))
 	if _, err := j.file.Write(j.buf); err != nil {
-		return fmt.Errorf("write the log: %w", err)
+		j.err = fmt.Errorf("write the log: %w", err)
 	}
-	return nil
+	return j.err
 }
 
 func (j *journal) close() error {

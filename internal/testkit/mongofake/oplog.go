@@ -122,7 +122,8 @@ func (f *Fake) forgetOplog(at uint64) {
 	f.clock.last = max(f.clock.last, at)
 }
 
-// ForgetImages takes away the pre- and post-images that were kept so far.
+// ForgetImages takes away the pre- and post-images that were kept so far, until
+// the log is read again.
 func (f *Fake) ForgetImages() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -131,7 +132,8 @@ func (f *Fake) ForgetImages() {
 	}
 }
 
-// ForgetSnapshots makes the present the oldest time that can be read.
+// ForgetSnapshots makes the present the oldest time that can be read, until the
+// log is read again.
 func (f *Fake) ForgetSnapshots() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

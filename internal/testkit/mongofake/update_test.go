@@ -1,6 +1,7 @@
 package mongofake_test
 
 import (
+	"errors"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -96,7 +97,7 @@ func TestWhatAnUpdateAnswers(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	check(t, c.FindOneAndDelete(ctx, parse(t, `{"_id":2}`)).Decode(&doc))
-	if err := c.FindOneAndDelete(ctx, parse(t, `{"_id":2}`)).Err(); err != mongo.ErrNoDocuments {
+	if err := c.FindOneAndDelete(ctx, parse(t, `{"_id":2}`)).Err(); !errors.Is(err, mongo.ErrNoDocuments) {
 		t.Errorf("%v", err)
 	}
 	d := must(c.DeleteMany(ctx, parse(t, `{"g":{"$gt":0}}`)))(t)

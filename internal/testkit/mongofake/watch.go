@@ -144,7 +144,7 @@ func (f *Fake) moreEvents(r *request, c *cursor, n int, w *builder) error {
 			return cursorNotFound(c.id)
 		}
 	}
-	if uint64(f.now().Add(-f.opts.Noop).Unix()) > f.clock.last>>32-1 {
+	if f.now().Sub(time.Unix(int64(f.clock.last>>32), 0)) >= f.opts.Noop {
 		if err := f.noop(); err != nil {
 			return err
 		}

@@ -52,9 +52,7 @@ func (f *Fake) writing(r *request, w *builder, run func(u *unit, w *builder) err
 	}
 	reply := newBuilder(nil)
 	if err := run(u, reply); err != nil {
-		if !u.multi || !errors.Is(err, errLocked) {
-			f.abandon(r, u)
-		}
+		f.abandon(r, u)
 		return err
 	}
 	content := reply.doc()
@@ -65,12 +63,14 @@ func (f *Fake) writing(r *request, w *builder, run func(u *unit, w *builder) err
 	return nil
 }
 
+// abandon gives up what a unit has written. Nobody waits for the rows of a
+// command: it never lets go of f.mu while it holds them.
 func (f *Fake) abandon(r *request, u *unit) {
 	u.release()
 	if u.multi {
 		f.session(docOf(r.field("lsid"))).open = nil
+		f.signal()
 	}
-	f.signal()
 }
 
 // statements runs each statement of a command and writes the refusals.
