@@ -127,7 +127,7 @@ func (c *capture) sync() {
 	c.must(err)
 	for {
 		c.must(c.next())
-		if n := len(c.changes); n > 0 && c.changes[n-1].Table.Name == "fence" && string(c.changes[n-1].After[0].Bytes) == id && c.token != "" {
+		if n := len(c.changes); n > 0 && c.changes[n-1].Table.Name == "fence" && len(c.changes[n-1].After) > 0 && string(c.changes[n-1].After[0].Bytes) == id && c.token != "" {
 			return
 		}
 	}

@@ -15,6 +15,9 @@ import (
 	"millrace/schemas"
 )
 
+// documentsAtOnce is how many one answer of the server holds, of at most 16 MB.
+const documentsAtOnce = 1000
+
 // emitRows and emitBytes bound what is handed to emit at once. sampleRows is how
 // many documents are looked at before the first version of a table.
 const (
@@ -41,7 +44,7 @@ func (s *source) ReadChunk(ctx context.Context, t *schemas.Table, after []schema
 		find = append(find, bson.E{Key: "min", Value: id.under(idColumn)})
 	}
 	chunk, err := r.read(ctx, find)
-	chunk.End = r.seen <= limit
+	chunk.End = err == nil && r.seen <= limit
 	return chunk, err
 }
 
@@ -161,7 +164,8 @@ func (s *source) query(ctx context.Context, db string, find bson.D, take func(at
 	defer session.EndSession(context.WithoutCancel(ctx))
 	ctx = mongo.NewSessionContext(ctx, session)
 	at := s.client.Database(db)
-	reply, err := run(ctx, at, append(slices.Clone(find), bson.E{Key: "readConcern", Value: bson.D{{Key: "level", Value: "snapshot"}}}))
+	reply, err := run(ctx, at, append(slices.Clone(find),
+		bson.E{Key: "batchSize", Value: documentsAtOnce}, bson.E{Key: "readConcern", Value: bson.D{{Key: "level", Value: "snapshot"}}}))
 	if err != nil {
 		return err
 	}
@@ -187,7 +191,7 @@ func (s *source) query(ctx context.Context, db string, find bson.D, take func(at
 		if id == 0 {
 			return nil
 		}
-		if reply, err = run(ctx, at, bson.D{{Key: "getMore", Value: id}, {Key: "collection", Value: find[0].Value}}); err != nil {
+		if reply, err = run(ctx, at, bson.D{{Key: "getMore", Value: id}, {Key: "collection", Value: find[0].Value}, {Key: "batchSize", Value: documentsAtOnce}}); err != nil {
 			return err
 		}
 	}

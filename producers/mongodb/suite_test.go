@@ -116,21 +116,30 @@ var databases atomic.Int64
 
 func newDB(t testing.TB, uri string, images bool) *database {
 	t.Helper()
-	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetServerSelectionTimeout(20 * time.Second))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &database{uri: uri, name: fmt.Sprintf("st%d_%d", os.Getpid(), databases.Add(1)), images: images, client: client}
-	d.Database = client.Database(d.name)
+	d := &database{uri: uri, name: fmt.Sprintf("st%d_%d", os.Getpid(), databases.Add(1)), images: images}
+	d.connect(t)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if os.Getenv("MONGODB_URI") != "" {
 			_ = d.Drop(ctx)
 		}
-		_ = client.Disconnect(ctx)
+		_ = d.client.Disconnect(ctx)
 	})
 	return d
+}
+
+// connect forgets every connection to a server that was started again.
+func (d *database) connect(t testing.TB) {
+	t.Helper()
+	if d.client != nil {
+		_ = d.client.Disconnect(context.Background())
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(d.uri).SetServerSelectionTimeout(20 * time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.client, d.Database = client, client.Database(d.name)
 }
 
 func (d *database) harness(lacks map[string]string) *sourcetest.Harness {
