@@ -253,7 +253,7 @@ func (s *source) Close() error {
 		s.stream.close()
 		s.stream = nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = s.client.Disconnect(ctx) // what does not end in time is cut
 	return nil
