@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ func newRoot(out, errs io.Writer) *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		newUp(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),
+		newUp(), newInit(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),
 	)
 	return root
 }
@@ -53,6 +54,12 @@ func configFlag(cmd *cobra.Command) *string {
 }
 
 func loadConfig(path string) (*config.Config, error) { return config.Load(path, os.LookupEnv) }
+
+// loadOpening is loadConfig for a process that opens these sources alone, and so
+// needs the DSNs of no others.
+func loadOpening(path string, sources ...string) (*config.Config, error) {
+	return config.LoadFor(path, os.LookupEnv, func(source string) bool { return slices.Contains(sources, source) })
+}
 
 // logFlag adds --log.
 func logFlag(cmd *cobra.Command) *string {

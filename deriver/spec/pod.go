@@ -33,7 +33,9 @@ func (p *parser) pod(n *yaml.Node) {
 			p.spec.Pod.Memory = p.quantity(v, field, memoryQuantity, "write it as 512Mi or 2Gi")
 		case "node_selector":
 			p.spec.Pod.NodeSelector = make(map[string]string)
-			p.entries(v, field, nil, func(label string, _ int, v *yaml.Node) { p.spec.Pod.NodeSelector[label] = p.label(v, join(field, label)) })
+			p.entries(v, field, nil, func(label string, _ int, v *yaml.Node) {
+				p.spec.Pod.NodeSelector[label] = p.label(v, join(field, label))
+			})
 		case "replicas":
 			p.fault(line, field, "is not to be chosen: a derived table has one writer, and so one pod", "leave it out")
 		default:
