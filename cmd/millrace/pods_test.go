@@ -278,6 +278,21 @@ func TestPods(t *testing.T) {
 		t.Errorf("the revision that was fenced ends with %d: %s", code, days.out.String())
 	}
 	equal()
+	for want, args := range map[string][]string{
+		"core.orders":                           {"status", "--address", nextRest.addr()},
+		"analytics.noted":                       {"status", "--address", more.addr()},
+		"41":                                    {"sql", "SELECT 41 AS n", "--address", more.addr()},
+		"AS `notes` GROUP BY 1":                 {"show", "analytics.noted", "--window", "2026-02-01", "--address", more.addr()},
+		"core.orders is as it should be":        {"verify", "core.orders", "--address", nextRest.addr()},
+		"core.notes_history is as it should be": {"verify", "core.notes_history", "--address", nextBig.addr()},
+		"analytics.noted is as it should be":    {"verify", "analytics.noted", "--address", more.addr()},
+	} {
+		cmd := i.command(args...)
+		cmd.Env = append(cmd.Env, "ORDERS_DSN="+pgDSN, "NOTES_DSN="+otherDSN, "PAYMENTS_DSN="+myDSN)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%v: %v: %s", args, err, out)
+		}
+	}
 	for _, p := range append(slices.Clone(producers), rest, big, nextRest, nextBig, later, more) {
 		p.end(syscall.SIGTERM)
 		if code := p.ProcessState.ExitCode(); code != 0 || !strings.Contains(p.out.String(), "msg=stopped") {

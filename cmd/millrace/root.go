@@ -74,8 +74,17 @@ func newLog(errs io.Writer, level string) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: l})), nil
 }
 
-// running finds the process that runs on the configuration's data folder.
-func running(path string) (*page.Client, error) {
+// addressFlag adds --address.
+func addressFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("address", "", "host:port of the process to ask; default: the one that runs on the configuration's data folder")
+}
+
+// running finds the process at the address, or that runs on the configuration's
+// data folder.
+func running(path, address string) (*page.Client, error) {
+	if address != "" {
+		return &page.Client{Addr: address}, nil
+	}
 	data, err := config.DataFolder(path, os.LookupEnv)
 	if err != nil {
 		return nil, err

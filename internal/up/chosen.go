@@ -28,13 +28,14 @@ func (d *derivers) choose(g *graph.Graph, faults invalid.Faults) error {
 			known = append(known, s.Name)
 		}
 	}
+	inFolder := func() invalid.Faults { return inFolder(d.Config.Derived, slices.Clone(faults)) }
 	if len(d.chosen) == len(d.specs) {
-		return faults.Err()
+		return inFolder().Err()
 	}
 	slices.Sort(known)
 	if err := checkNames("derived table", d.Only, slices.Compact(known)); err != nil {
 		if len(faults) > 0 { // one of them may hide the name
-			return fmt.Errorf("%w; and the specs have faults:\n%s", err, faults)
+			return fmt.Errorf("%w; and the specs have faults:\n%s", err, inFolder())
 		}
 		return err
 	}
@@ -46,19 +47,27 @@ func (d *derivers) choose(g *graph.Graph, faults invalid.Faults) error {
 	}
 	for _, s := range d.chosen {
 		sound := slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Spec == s })
-		if !sound || slices.ContainsFunc(faults, func(f invalid.Fault) bool { return d.concerns(f, s) }) {
-			return faults.Err()
+		if !sound || slices.ContainsFunc(faults, func(f invalid.Fault) bool { return concerns(f, s) }) {
+			return inFolder().Err()
 		}
 	}
 	if len(faults) > 0 {
-		d.Log.Warn("specs of other tables have faults", "faults", strings.ReplaceAll(faults.Error(), "\n", "; "))
+		d.Log.Warn("specs of other tables have faults", "faults", strings.ReplaceAll(inFolder().Error(), "\n", "; "))
 	}
 	return nil
 }
 
 // concerns reports whether a fault is in a file of the spec.
-func (d *derivers) concerns(f invalid.Fault, s *spec.Spec) bool {
-	return slices.ContainsFunc(inFolder(d.Config.Derived, invalid.Faults{{File: s.File}, {File: s.QueryFile}}), func(of invalid.Fault) bool { return of.File == f.File })
+func concerns(f invalid.Fault, s *spec.Spec) bool { return f.File == s.File || f.File == s.QueryFile }
+
+// ours are the faults of the specs that run here.
+func (d *derivers) ours(faults invalid.Faults) (out invalid.Faults) {
+	for _, f := range faults {
+		if slices.ContainsFunc(d.chosen, func(s *spec.Spec) bool { return concerns(f, s) }) {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // revision is what the derivers take tables over with.

@@ -76,7 +76,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the specs: %w", err)
 	}
-	if err := d.choose(g, inFolder(p.Config.Derived, append(faults, more...))); err != nil {
+	if err := d.choose(g, append(faults, more...)); err != nil {
 		return nil, err
 	}
 	for _, n := range g.Nodes {
@@ -251,7 +251,7 @@ func (d *derivers) waitFor(ctx context.Context, what string, err error) {
 
 // leaveOut remembers why specs are not among the graph's nodes.
 func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
-	if err := faults.Err(); err != nil {
+	if err := d.ours(faults).Err(); err != nil {
 		d.Log.Error("derived tables left out", "err", err)
 	}
 	d.mu.Lock()

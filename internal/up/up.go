@@ -28,6 +28,12 @@ import (
 	"millrace/schemas/registry"
 )
 
+// StopsWithin is how long a process may take to end that was asked to: a producer
+// has ten seconds to commit what it has read, requests have three, and what a
+// consumer or a deriver had not committed is the next one's. Whoever kills it
+// waits for longer.
+const StopsWithin = 30 * time.Second
+
 // Parts says which parts of Millrace the process runs.
 type Parts struct {
 	Produce bool
