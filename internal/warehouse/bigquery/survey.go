@@ -65,7 +65,7 @@ func (w *Warehouse) survey(ctx context.Context, out *Surveyed) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{sqlgen.Schema, "core", "core__base", sqlgen.Scratch} {
+	for _, name := range platformDatasets() {
 		var found *api.Dataset
 		err := w.call(ctx, func(ctx context.Context) (err error) {
 			found, err = w.jobs.Datasets.Get(w.opts.Project, name).Context(ctx).Do()
