@@ -1,7 +1,8 @@
 // Package mongofake is a MongoDB that tests and the demonstration run: a server
 // over the real wire protocol, which go.mongodb.org/mongo-driver takes for a
 // replica set of one member. A folder holds its data: what it acknowledged is
-// there again after a kill, and it can be started again at the same port.
+// there again after a kill, and it can be started again at the same port; no second
+// fake takes the folder meanwhile.
 //
 // It is there to show what a reader of change streams must bear. Its tokens are
 // opaque, its oplog can be forgotten, its cursors lost, its connections cut before

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -41,10 +43,23 @@ const recordHead = 8
 
 // openJournal reads the records of a folder's log and drops a torn tail.
 func openJournal(dir string, read func(*record) error) (*journal, error) {
-	path := filepath.Join(dir, "oplog")
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read the log: %w", err)
+	file, err := os.OpenFile(filepath.Join(dir, "oplog"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the log: %w", err)
+	}
+	if err := readJournal(file, read); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &journal{file: file}, nil
+}
+
+func readJournal(file *os.File, read func(*record) error) error {
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("lock the log, which another fake may have: %w", err)
+	}
+	data, err := io.ReadAll(file)
+	if err != nil {
+		return fmt.Errorf("read the log: %w", err)
 	}
 	good := 0
 	for {
@@ -53,21 +68,17 @@ func openJournal(dir string, read func(*record) error) (*journal, error) {
 			break
 		}
 		if err := read(decodeRecord(doc)); err != nil {
-			return nil, err
+			return err
 		}
 		good += recordHead + len(doc)
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the log: %w", err)
-	}
 	if err := file.Truncate(int64(good)); err != nil {
-		return nil, errors.Join(fmt.Errorf("drop the log's torn tail: %w", err), file.Close())
+		return fmt.Errorf("drop the log's torn tail: %w", err)
 	}
-	if _, err := file.Seek(int64(good), 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("find the log's end: %w", err), file.Close())
+	if _, err := file.Seek(int64(good), io.SeekStart); err != nil {
+		return fmt.Errorf("find the log's end: %w", err)
 	}
-	return &journal{file: file}, nil
+	return nil
 }
 
 // nextRecord is the document at the front; nil if it is not whole.

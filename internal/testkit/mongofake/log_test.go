@@ -31,3 +31,24 @@ func TestFailedLogStaysFailed(t *testing.T) {
 		t.Error("it is written on behind a failure")
 	}
 }
+
+func TestOneFakePerFolder(t *testing.T) {
+	dir := t.TempDir()
+	one, err := openJournal(dir, func(*record) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openJournal(dir, func(*record) error { return nil }); err == nil {
+		t.Error("two fakes write one log")
+	}
+	if err := one.close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openJournal(dir, func(*record) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.close(); err != nil {
+		t.Fatal(err)
+	}
+}

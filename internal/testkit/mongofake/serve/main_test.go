@@ -95,13 +95,14 @@ func TestAcknowledgedWritesSurviveKills(t *testing.T) {
 		}
 		token = s.ResumeToken()
 		kill := time.AfterFunc(time.Duration(20+random.IntN(100))*time.Millisecond, func() { _ = cmd.Process.Kill() })
+		running, stop := context.WithCancel(ctx) // or the driver would look for the server for long
 		var mu sync.Mutex
 		var writers sync.WaitGroup
 		for range 4 {
 			writers.Go(func() {
 				for {
 					i := next.Add(1)
-					if _, err := c.InsertOne(ctx, bson.D{{Key: "_id", Value: i}}); err != nil {
+					if _, err := c.InsertOne(running, bson.D{{Key: "_id", Value: i}}); err != nil {
 						return // killed; whether it is there, nobody knows
 					}
 					mu.Lock()
@@ -110,9 +111,8 @@ func TestAcknowledgedWritesSurviveKills(t *testing.T) {
 				}
 			})
 		}
-		reading, stop := context.WithCancel(ctx)
 		writers.Go(func() {
-			for s.TryNext(reading) || s.Err() == nil {
+			for s.TryNext(running) || s.Err() == nil {
 				if s.Current != nil {
 					seen[s.Current.Lookup("documentKey", "_id").Int64()]++
 					s.Current = nil
