@@ -46,6 +46,9 @@ beside it, and of nothing else, so that another spec's change restarts nothing h
 {{- fail (printf "derived.specs: %s is not YAML: %s" $path $spec.Error) -}}
 {{- end -}}
 {{- $name := $spec.name | default "" | toString -}}
+{{- if and $spec.dataset (not (contains "." $name)) -}}
+{{- $name = printf "%s.%s" $spec.dataset $name -}}
+{{- end -}}
 {{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*\\.[A-Za-z_][A-Za-z0-9_]*$" $name) -}}
 {{- fail (printf "derived.specs: %s: name %q is not dataset.table" $path $name) -}}
 {{- end -}}
