@@ -41,7 +41,10 @@
 {{- fail (printf "consume.groups.%s.tables is empty: list patterns of core tables, such as core.events*" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if and .registry.image (not .registry.path) (not .registry.url) -}}
+{{- if and .registry.image .registry.url -}}
+{{- fail "registry has url and image: keep url for a registry that is there, or image for one that the chart runs" -}}
+{{- end -}}
+{{- if and .registry.image (not .registry.path) -}}
 {{- fail "registry.path is empty: write the path of the Confluent API that registry.image serves, such as /apis/ccompat/v7 for Apicurio" -}}
 {{- end -}}
 {{- if and .registry.image (regexMatch "^[^@]*(:latest|/[^:@/]*)$" (printf "/%s" .registry.image)) -}}

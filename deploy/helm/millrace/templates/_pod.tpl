@@ -104,7 +104,7 @@ as needed
 {{- define "millrace.pod" -}}
 {{- $root := .root -}}
 {{- $full := include "millrace.fullname" $root -}}
-{{- $files := include "millrace.dsnFiles" (dict "root" $root "sources" (.sources | default list)) -}}
+{{- $files := include "millrace.dsnFiles" (dict "root" $root "sources" (.sources | default list)) | trim -}}
 {{- $credentials := dict -}}
 {{- if and .warehouse (eq (include "millrace.warehouseKind" $root) "bigquery") -}}
 {{- $credentials = $root.Values.warehouse.credentialsSecret -}}
@@ -134,7 +134,9 @@ spec:
         {{- if $credentials }}
         - {name: GOOGLE_APPLICATION_CREDENTIALS, value: /etc/millrace-google/key.json}
         {{- end }}
-        {{- include "millrace.dsnEnv" (dict "root" $root "sources" (.sources | default list)) | nindent 8 }}
+        {{- with include "millrace.dsnEnv" (dict "root" $root "sources" (.sources | default list)) | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with $root.Values.pod.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -190,7 +192,7 @@ spec:
     {{- if $files }}
     - name: dsn
       projected:
-        defaultMode: 0440
+        defaultMode: 288 # 0440, which some readers of YAML take for decimal
         sources:
           {{- $files | nindent 10 }}
     {{- end }}
@@ -198,7 +200,7 @@ spec:
     - name: google
       secret:
         secretName: {{ $credentials.name }}
-        defaultMode: 0440
+        defaultMode: 288 # 0440, which some readers of YAML take for decimal
         items: [{key: {{ $credentials.key | default "key.json" }}, path: key.json}]
     {{- end }}
 {{- end -}}
