@@ -71,6 +71,8 @@ type topic struct {
 	put     []deadletter.Letter // to be acknowledged before the next load
 
 	queue
+	lag       lag
+	collected int64        // records that left the queue and may wait for their load
 	held      atomic.Int64 // bytes of it that count as memory
 	taken     int64        // of them, those that left the queue
 	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: it is not
@@ -138,6 +140,7 @@ func (t *topic) run(ctx context.Context) error {
 				}
 			}
 			t.taken += size(records)
+			t.collected += int64(len(records))
 			t.settle()
 		}
 		due := t.batch.Due()
@@ -162,7 +165,9 @@ func hasHeader(r *kgo.Record, key string) bool {
 func (t *topic) settle() {
 	if t.batch.Size() == 0 {
 		t.free(t.taken)
-		t.taken = 0
+		t.lag.loaded(t.collected)
+		t.taken, t.collected = 0, 0
+		t.showLag()
 	}
 }
 
