@@ -35,7 +35,7 @@ func (d *derivers) choose(g *graph.Graph, faults invalid.Faults) error {
 	slices.Sort(known)
 	if err := checkNames("derived table", d.Only, slices.Compact(known)); err != nil {
 		if len(faults) > 0 { // one of them may hide the name
-			return fmt.Errorf("%w; and the specs have faults:\n%s", err, inFolder())
+			return fmt.Errorf("%w; and the specs have faults:\n%s", err, inFolder().Error())
 		}
 		return err
 	}

@@ -48,6 +48,11 @@ func Init(ctx context.Context, c *config.Config, log *slog.Logger, tell func(Thi
 	p := &process{
 		Options: Options{Config: c, Log: log}, names: kafka.Names{Prefix: c.Prefix}, cluster: kafka.Cluster{Brokers: c.Kafka.Brokers},
 	}
+	if c.Warehouse.Kind == config.KindDuckDB {
+		if err := os.MkdirAll(c.Data, 0o755); err != nil {
+			return fmt.Errorf("make the data folder: %w", err)
+		}
+	}
 	// Before anything is made: a project of another prefix is refused.
 	if p.warehouse, err = openWarehouse(ctx, c, log, prometheus.NewRegistry()); err != nil {
 		return err

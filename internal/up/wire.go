@@ -106,8 +106,17 @@ func kafkaGroup(prefix, group string) string {
 	return prefix + ".consumers." + group
 }
 
-// consumerMemory bounds the records that all consumers of a process hold (G13).
-const consumerMemory = 64 << 20
+// limits are those of a load, and what all topics may hold of memory (G13). BigQuery
+// takes seconds for a load of any size, so what waits behind one is loaded in
+// large pieces; DuckDB takes them as they come, and shares the memory.
+func (p *process) limits() (one batch.Limits, memory int) {
+	one = batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: p.Config.Warehouse.LoadEvery, Quiet: time.Hour}
+	if p.Config.Warehouse.Kind == config.KindBigQuery {
+		one.Rows, one.Bytes = 200_000, 64<<20
+		return one, 192 << 20
+	}
+	return one, 64 << 20
+}
 
 // makeConsumers makes a member of each chosen group that has tables. On the
 // embedded broker it makes the topics that it reads, so that it finds them at
@@ -126,14 +135,14 @@ func (p *process) makeConsumers(ctx context.Context) error {
 			groups[group] = tables
 		}
 	}
-	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: p.Config.Warehouse.LoadEvery, Quiet: time.Hour}
+	limits, memory := p.limits()
 	for _, group := range p.Config.GroupNames() {
 		if groups[group] == nil {
 			continue
 		}
 		consumer, err := consumers.New(consumers.Options{
 			Cluster: p.cluster, Names: p.names, Group: kafkaGroup(p.Config.Prefix, group), Tables: groups[group], Loader: p.warehouse,
-			Registry: p.registry, Limits: limits, Memory: consumerMemory / len(groups), Log: p.Log, Metrics: p.metrics,
+			Registry: p.registry, Limits: limits, Memory: memory / len(groups), Log: p.Log, Metrics: p.metrics,
 		})
 		if err != nil {
 			return err
