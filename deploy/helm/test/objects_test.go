@@ -28,8 +28,9 @@ type scaledObject struct {
 		MaxReplicaCount *int32 `json:"maxReplicaCount"`
 		CooldownPeriod  *int32 `json:"cooldownPeriod"`
 		Triggers        []struct {
-			Type     string            `json:"type"`
-			Metadata map[string]string `json:"metadata"`
+			Type       string            `json:"type"`
+			MetricType string            `json:"metricType"`
+			Metadata   map[string]string `json:"metadata"`
 		} `json:"triggers"`
 	} `json:"spec"`
 }

@@ -35,6 +35,7 @@ func TestRefusals(t *testing.T) {
 		{"tables for the default group", "mode: parts", "consume: {groups: {default: {tables: [core.a]}}}", "default has the tables that no other group takes"},
 		{"a group without tables", "mode: parts", "consume: {groups: {big: {replicas: 2}}}", "consume.groups.big.tables is empty"},
 		{"too few at most", "mode: parts", "consume: {scaling: {kind: keda, minReplicas: 5}}", "scaling.minReplicas 5 is above maxReplicas 4"},
+		{"no Prometheus", "mode: parts", "consume: {scaling: {kind: keda}}", "scaling.prometheus is empty"},
 		{"a registry without a path", "mode: parts", "registry: {image: \"a/b:1\"}", "registry.path is empty"},
 		{"a registry without a version", "mode: parts", "registry: {image: \"localhost:5000/a/b\", path: /api}", "registry.image has no version"},
 		{"the latest registry", "mode: parts", "registry: {image: \"a/b:latest\", path: /api}", "registry.image has no version"},
