@@ -70,11 +70,11 @@ var kinds = map[string]func() metav1.Object{
 // typed decodes an object strictly: a field that its type does not know, one that
 // stands twice, or a value of another type is an error.
 func typed(o object) (metav1.Object, error) {
-	make, known := kinds[o.apiVersion+" "+o.kind]
+	empty, known := kinds[o.apiVersion+" "+o.kind]
 	if !known {
 		return nil, fmt.Errorf("%s %s is a kind that no test knows", o.apiVersion, o.kind)
 	}
-	into := make()
+	into := empty()
 	text, err := yaml.YAMLToJSONStrict(o.text)
 	if err != nil {
 		return nil, fmt.Errorf("read %s %s: %w", o.kind, o.name, err)
