@@ -7,45 +7,63 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"millrace/deriver/spec"
 	"millrace/internal/config"
 )
 
-// load reads the rendered millrace.yaml with the product's own loader. Of the pod's
-// files, the specs are there, and the Secrets of DSNs that are mounted as files.
-func load(t *testing.T, r rendered, fullname string, env map[string]string) (*config.Config, error) {
+// secrets are what the Secrets of the values' DSNs hold.
+var secrets = map[string]string{
+	"orders-db":   "postgres://reader@orders/shop\n",
+	"payments-db": "mysql://reader@payments/shop\n",
+	"stock-db":    "postgres://reader@stock/shop",
+	"mill-dsn":    "mysql://reader:pa$$word@payments:3306/shop",
+}
+
+// load reads the rendered millrace.yaml with the product's own loader, as a pod does
+// that opens these sources: its specs are there, and of Secrets those that it has.
+func load(t *testing.T, r rendered, fullname string, pod corev1.PodSpec, opens func(source string) bool) (*config.Config, error) {
 	t.Helper()
 	dir := t.TempDir()
-	text := as[*corev1.ConfigMap](t, r, "ConfigMap", fullname).Data["millrace.yaml"]
-	for path, here := range map[string]string{"/etc/millrace-derived": writeSpecs(t, r), "/etc/millrace-dsn": filepath.Join(dir, "dsn")} {
-		text = strings.ReplaceAll(text, path, here)
+	env := map[string]string{}
+	for _, e := range pod.Containers[0].Env {
+		if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+			env[e.Name] = secrets[e.ValueFrom.SecretKeyRef.Name]
+		}
 	}
-	for name, dsn := range map[string]string{"orders_db": "postgres://reader@orders/shop\n", "payments_db": "mysql://reader@payments/shop\n"} {
-		if err := os.MkdirAll(filepath.Join(dir, "dsn"), 0o755); err != nil {
-			t.Fatal(err)
+	for _, v := range pod.Volumes {
+		if v.Name != "dsn" {
+			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, "dsn", name), []byte(dsn), 0o600); err != nil {
-			t.Fatal(err)
+		for _, s := range v.Projected.Sources {
+			if err := os.WriteFile(filepath.Join(dir, s.Secret.Items[0].Path), []byte(secrets[s.Secret.Name]), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
+	}
+	text := as[*corev1.ConfigMap](t, r, "ConfigMap", fullname).Data["millrace.yaml"]
+	for path, here := range map[string]string{"/etc/millrace-derived": writeSpecs(t, r), "/etc/millrace-dsn": dir} {
+		text = strings.ReplaceAll(text, path, here)
 	}
 	file := filepath.Join(dir, "millrace.yaml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return config.Load(file, func(name string) (string, bool) {
+	return config.LoadFor(file, func(name string) (string, bool) {
 		v, ok := env[name]
 		return v, ok
-	})
+	}, opens)
 }
+
+func all(string) bool { return true }
 
 // The configuration that the chart writes is one that Millrace takes, and says what
 // the values say.
 func TestMillraceTakesTheConfiguration(t *testing.T) {
-	everything, err := load(t, mustRender(t, values(t, "everything"), options{}), "mill", map[string]string{
-		"DSN_PAYMENTS_DB": "mysql://reader:pa$$word@payments:3306/shop", "DSN_STOCK_DB": "postgres://reader@stock/shop",
-	})
+	r := mustRender(t, values(t, "everything"), options{})
+	everything, err := load(t, r, "mill", as[*corev1.Pod](t, r, "Pod", "mill-check").Spec, all)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,12 +86,40 @@ func TestMillraceTakesTheConfiguration(t *testing.T) {
 	}
 
 	for name, want := range map[string]string{"minimal": config.KindBigQuery, "single": config.KindDuckDB, "single-bigquery": config.KindBigQuery} {
-		c, err := load(t, mustRender(t, values(t, name), options{}), "shop-millrace", map[string]string{"DSN_ORDERS_DB": "postgres://reader@orders/shop"})
+		r := mustRender(t, values(t, name), options{})
+		c, err := load(t, r, "shop-millrace", as[*corev1.Pod](t, r, "Pod", "shop-millrace-check").Spec, all)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if c.Warehouse.Kind != want || (len(c.Kafka.Brokers) == 0) != (name == "single") || (c.Registry.URL == "") != (name == "single") {
 			t.Errorf("%s: the configuration is %+v", name, c)
 		}
+	}
+}
+
+// Every pod has the DSNs of what it opens: a source's pod its own, the others none.
+func TestPodsHaveTheDSNsTheyNeed(t *testing.T) {
+	r := mustRender(t, values(t, "everything"), options{})
+	for _, name := range r.names("Deployment") {
+		d := as[*appsv1.Deployment](t, r, "Deployment", name)
+		pod := d.Spec.Template.Spec
+		if name == "mill-registry" { // not Millrace's
+			continue
+		}
+		source := d.Annotations["millrace/source"]
+		c, err := load(t, r, "mill", pod, func(s string) bool { return s == source })
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for s := range c.Sources {
+			if (c.Sources[s].DSN != "") != (s == source) {
+				t.Errorf("%s has the DSN %q of %s", name, c.Sources[s].DSN, s)
+			}
+		}
+	}
+	single := mustRender(t, values(t, "single"), options{})
+	if _, err := load(t, single, "shop-millrace", as[*appsv1.StatefulSet](t, single, "StatefulSet", "shop-millrace-up").Spec.Template.Spec, all); err != nil {
+		t.Errorf("single: %v", err)
 	}
 }
 

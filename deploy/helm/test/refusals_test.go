@@ -34,6 +34,7 @@ func TestRefusals(t *testing.T) {
 		{"a DSN in settings", "dsnSecret: {name: a}", "dsnSecret: {name: a}, settings: {dsn: x}", "sources.orders_db.settings.dsn is not for settings"},
 		{"tables for the default group", "mode: parts", "consume: {groups: {default: {tables: [core.a]}}}", "default has the tables that no other group takes"},
 		{"a group without tables", "mode: parts", "consume: {groups: {big: {replicas: 2}}}", "consume.groups.big.tables is empty"},
+		{"an empty group", "mode: parts", "consume: {groups: {big: {}}}", "consume.groups.big.tables is empty"},
 		{"too few at most", "mode: parts", "consume: {scaling: {kind: keda, minReplicas: 5}}", "scaling.minReplicas 5 is above maxReplicas 4"},
 		{"no Prometheus", "mode: parts", "consume: {scaling: {kind: keda}}", "scaling.prometheus is empty"},
 		{"a registry without a path", "mode: parts", "registry: {image: \"a/b:1\"}", "registry.path is empty"},

@@ -37,7 +37,7 @@
 {{- if and (eq $name "default") $tables -}}
 {{- fail "consume.groups.default.tables: default has the tables that no other group takes: name another group for these" -}}
 {{- end -}}
-{{- if and $group (ne $name "default") (not $tables) -}}
+{{- if and (not (kindIs "invalid" $group)) (ne $name "default") (not $tables) -}}
 {{- fail (printf "consume.groups.%s.tables is empty: list patterns of core tables, such as core.events*" $name) -}}
 {{- end -}}
 {{- end -}}
