@@ -73,7 +73,7 @@ func (r *reader) dsn(source value, f map[string]value, kind string, opened bool)
 	case (hasDirect || hasFile) && !opened:
 		return ""
 	case hasDirect:
-		dsn := r.text(direct)
+		dsn := strings.TrimSpace(r.text(direct)) // a Secret made of a file ends in a newline
 		r.checkDSN(direct, dsn, kind)
 		return dsn
 	case hasFile:
