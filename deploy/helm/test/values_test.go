@@ -5,7 +5,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -102,6 +104,29 @@ func TestDefaultsShowEveryValue(t *testing.T) {
 		}
 	}
 	walk("", top, shown)
+}
+
+// What the documents show can be installed.
+func TestDocumentsShowGoodValues(t *testing.T) {
+	blocks := func(path string) (out []string) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("(?ms)^ *```yaml\n(.*?)^ *```$").FindAllStringSubmatch(string(text), -1) {
+			out = append(out, m[1])
+		}
+		return out
+	}
+	readme, kubernetes := blocks(filepath.Join(chartFolder, "README.md")), blocks("../../../docs/kubernetes.md")
+	if len(readme) != 2 || len(kubernetes) != 2 {
+		t.Fatalf("the documents have %d and %d examples", len(readme), len(kubernetes))
+	}
+	mustRender(t, readme[0], options{})
+	indented := strings.ReplaceAll("\n"+readme[1], "\n  ", "\n") // it stands in a list
+	mustRender(t, values(t, "minimal")+indented, options{}).find(t, "Deployment", "shop-millrace-derive-analytics--revenue")
+	mustRender(t, values(t, "minimal")+kubernetes[0], options{}).find(t, "ScaledObject", "shop-millrace-consume-events")
+	mustRender(t, values(t, "minimal")+"\nderived: {specs: {a.yaml: "+strconv.Quote("name: a.b\nquery: SELECT 1\n"+kubernetes[1])+"}}", options{})
 }
 
 // The values of the matrix leave none out: everything.yaml sets what can be set.
