@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"millrace/internal/testkit"
 	"millrace/internal/testkit/mongofake"
 	"millrace/producers"
 	"millrace/producers/sourcetest"
@@ -63,6 +64,20 @@ func TestSourceOnServer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSourceOnSecantus is a second opinion on streams and resuming. It has no
+// snapshots at a cluster time, and its images are not those of the change.
+func TestSourceOnSecantus(t *testing.T) {
+	uri := testkit.Secantus(t)
+	reasons := lacks()
+	for _, name := range []string{"SnapshotsStartSurvivesACrash", "ChunksCoverTheTable", "ChunksBesideWritesConverge", "ReadKeys", "IdleProgress"} {
+		reasons[name] = "it reads the latest, not a snapshot at a cluster time"
+	}
+	reasons["KilledServer"] = "a kill loses what it acknowledged"
+	sourcetest.Run(t, func(t *testing.T) *sourcetest.Harness {
+		return newDB(t, uri, false).harness(reasons)
+	})
 }
 
 // fake is a stand-in that can be killed.
