@@ -24,7 +24,7 @@ func TestTypes(t *testing.T) {
 	}
 	table.Columns = append(table.Columns, Column{Name: "money", Path: "v", Type: money})
 	c := newCapture(t, startFake(t, mongofake.Options{}).URI(), false, table).open()
-	var docs []any
+	docs := []any{bson.D{{Key: "_id", Value: int64(1)}, {Key: "v", Value: bson.DateTime(86400000)}}} // a midnight is rare
 	for i := range 300 {
 		docs = append(docs, bson.D{{Key: "_id", Value: int64(i + 1000)}, {Key: "v", Value: anyValue(rng, 3)}})
 	}
