@@ -253,6 +253,7 @@ func TestDeployment(t *testing.T) {
 
 // Whatever ends a stream, Next says so, and the checkpoint leads on.
 func TestFaultsOfTheStream(t *testing.T) {
+	long(t)
 	for name, fault := range map[string]mongofake.Fault{
 		"cut": mongofake.Cut(), "reply lost": mongofake.LoseReply(), "cursor lost": mongofake.LoseCursor(), "stepped down": mongofake.NotPrimary(),
 	} {
@@ -285,6 +286,7 @@ func TestFaultsOfTheStream(t *testing.T) {
 
 // A chunk whose connection breaks, or whose time is over, is an error and no end.
 func TestFaultsOfAChunk(t *testing.T) {
+	long(t)
 	f := startFake(t, mongofake.Options{})
 	c := newCapture(t, f.URI(), false, Table{Name: "t"})
 	var docs []any
