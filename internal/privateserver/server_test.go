@@ -43,7 +43,7 @@ func owner(kind privateserver.Kind) {
 	select {}
 }
 
-var kinds = []privateserver.Kind{privateserver.Postgres, privateserver.MariaDB}
+var kinds = []privateserver.Kind{privateserver.Postgres, privateserver.MariaDB, privateserver.MySQL}
 
 func eachKind(t *testing.T, test func(t *testing.T, h *privateserver.Home, kind privateserver.Kind, s *privateserver.Server)) {
 	for _, kind := range kinds {
@@ -100,12 +100,21 @@ func count(t *testing.T, db *sql.DB, query string) int {
 	return n
 }
 
+func text(t *testing.T, s *privateserver.Server, query string) string {
+	t.Helper()
+	var out string
+	if err := testkit.Open(t, s.DSN("")).QueryRowContext(t.Context(), query).Scan(&out); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return out
+}
+
 func TestKillKeepsWhatWasCommitted(t *testing.T) {
 	eachKind(t, func(t *testing.T, _ *privateserver.Home, kind privateserver.Kind, s *privateserver.Server) {
-		if kind == privateserver.MariaDB {
-			exec1(t, testkit.Open(t, s.DSN("")), "CREATE DATABASE d")
-		} else {
+		if kind == privateserver.Postgres {
 			exec1(t, testkit.Open(t, s.DSN("")), "CREATE DATABASE d TEMPLATE template0")
+		} else {
+			exec1(t, testkit.Open(t, s.DSN("")), "CREATE DATABASE d")
 		}
 		addr := s.Addr()
 		for round := 1; round <= 3; round++ {
@@ -153,6 +162,9 @@ func TestTwoServersShareNothing(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *privateserver.Home, kind privateserver.Kind, one *privateserver.Server) {
 		two := start(t, h, kind)
 		exec1(t, testkit.Open(t, one.DSN("")), "CREATE TABLE only_in_one (id int)")
+		if kind == privateserver.MySQL && text(t, one, "SELECT @@server_uuid") == text(t, two, "SELECT @@server_uuid") {
+			t.Error("the servers have one identity")
+		}
 		if _, err := testkit.Open(t, two.DSN("")).ExecContext(t.Context(), "SELECT * FROM only_in_one"); err == nil {
 			t.Error("the second server has the first one's table")
 		}
@@ -174,6 +186,13 @@ func TestServersCanBeCaptured(t *testing.T) {
 			"SELECT @@binlog_row_image":    "FULL",
 			"SELECT @@binlog_row_metadata": "FULL",
 			"SELECT @@gtid_strict_mode":    "1",
+		},
+		privateserver.MySQL: {
+			"SELECT @@log_bin":             "1",
+			"SELECT @@binlog_format":       "ROW",
+			"SELECT @@binlog_row_image":    "FULL",
+			"SELECT @@binlog_row_metadata": "FULL",
+			"SELECT @@gtid_mode":           "ON",
 		},
 	}
 	eachKind(t, func(t *testing.T, _ *privateserver.Home, kind privateserver.Kind, s *privateserver.Server) {

@@ -10,8 +10,9 @@ import (
 	"millrace/producers"
 )
 
-// group is the transaction that the stream stands in: MariaDB's event group,
-// from its GTID to XID, COMMIT or, if it stands alone, its one statement.
+// group is the transaction that the stream stands in: an event group, from its
+// GTID to XID, COMMIT or, if it stands alone, its one statement. MariaDB says in
+// the GTID whether it does; in MySQL it does unless BEGIN comes first.
 type group struct {
 	open       bool
 	standalone bool
@@ -49,7 +50,12 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 	}
 	switch event := e.Event.(type) {
 	case *replication.MariadbGTIDEvent:
-		s.begin(e, event)
+		s.begin(gtid{domain: event.GTID.DomainID, server: event.GTID.ServerID, seq: event.GTID.SequenceNumber}, int64(e.Header.Timestamp)*1e6)
+		s.group.standalone, s.group.prepared = event.IsStandalone(), event.Flags&flagPreparedXA != 0
+	case *replication.GTIDEvent:
+		s.beginMySQL(e, event)
+	case *replication.GtidTaggedLogEvent:
+		s.beginMySQL(e, &event.GTIDEvent)
 	case *replication.TableMapEvent:
 		hold, err = s.mapTable(ctx, e, event)
 	case *replication.RowsEvent:
@@ -58,7 +64,7 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 		hold, err = s.query(ctx, event)
 	case *replication.XIDEvent:
 		s.end()
-	case *replication.MariadbGTIDListEvent:
+	case *replication.MariadbGTIDListEvent, *replication.PreviousGTIDsEvent:
 		s.log.listed = true
 	case *replication.BeginLoadQueryEvent, *replication.ExecuteLoadQueryEvent:
 		err = s.opaque("LOAD DATA")
@@ -121,18 +127,26 @@ func (s *source) abandon() {
 	}
 }
 
-func (s *source) begin(e *replication.BinlogEvent, event *replication.MariadbGTIDEvent) {
-	g := gtid{domain: event.GTID.DomainID, server: event.GTID.ServerID, seq: event.GTID.SequenceNumber}
-	s.group = group{
-		open: true, standalone: event.IsStandalone(), prepared: event.Flags&flagPreparedXA != 0,
-		gtid: g, id: g.String(), tsUs: int64(e.Header.Timestamp) * 1e6, first: len(s.out.Changes),
+func (s *source) begin(g gtid, tsUs int64) {
+	s.group = group{open: true, gtid: g, id: g.String(), tsUs: tsUs, first: len(s.out.Changes)}
+	if s.group.id == "" {
+		s.group.id = s.log.at.String()
 	}
 	clear(s.maps)
 }
 
+func (s *source) beginMySQL(e *replication.BinlogEvent, event *replication.GTIDEvent) {
+	at := int64(event.OriginalCommitTimestamp)
+	if at == 0 {
+		at = int64(e.Header.Timestamp) * 1e6
+	}
+	s.begin(gtid{origin: originOf(event.SID, event.Tag.String()), seq: uint64(event.GNO)}, at)
+	s.group.standalone = true
+}
+
 func (s *source) end() {
 	if s.group.open {
-		s.log.gtids[s.group.gtid.domain] = s.group.gtid
+		s.log.gtids.add(s.group.gtid)
 	}
 	s.bound()
 	s.group = group{first: len(s.out.Changes)}
@@ -191,6 +205,9 @@ func (s *source) query(ctx context.Context, e *replication.QueryEvent) (hold boo
 		if err := s.apply(ctx, step.t, step.effect, s.log.at); err != nil {
 			return false, err
 		}
+	}
+	if what.begin {
+		s.group.standalone, s.group.prepared = false, s.group.prepared || what.prepares
 	}
 	switch {
 	case what.rollback:
