@@ -212,10 +212,14 @@ func firstFile(ctx context.Context, q querier) (place, error) {
 		return place{}, fmt.Errorf("list the binlog's files: %w", err)
 	}
 	defer rows.Close()
+	columns, err := rows.Columns() // MySQL's are three
+	if err != nil {
+		return place{}, fmt.Errorf("list the binlog's files: %w", err)
+	}
 	var file string
-	var size uint64
+	into := []any{&file, new(any), new(any)}
 	if rows.Next() {
-		if err := rows.Scan(&file, &size); err != nil {
+		if err := rows.Scan(into[:len(columns)]...); err != nil {
 			return place{}, fmt.Errorf("list the binlog's files: %w", err)
 		}
 	}

@@ -241,6 +241,11 @@ func (s *source) rows(e *replication.BinlogEvent, event *replication.RowsEvent) 
 		return halt(fmt.Errorf("an XA transaction prepared changes of %s at %s; whether and where they are committed, the rows do not say", t.id(), s.log.at),
 			"XA transactions are not captured: write to captured tables without them; "+snapshotAgain)
 	}
+	if e.Header.EventType == replication.PARTIAL_UPDATE_ROWS_EVENT {
+		s.haltTable(t, t.haltError(fmt.Errorf("an update at %s carries only the parts of its JSON that changed", s.log.at),
+			"a session or the server writes with binlog_row_value_options PARTIAL_JSON: set it to '', then restart millrace: the table is then snapshotted again"))
+		return nil
+	}
 	r, err := s.openRows(e, t.layout)
 	if err != nil {
 		return fmt.Errorf("read the rows of %s at %s: %w", t.id(), s.log.at, err)
