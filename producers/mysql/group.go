@@ -57,6 +57,9 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 	case *replication.GtidTaggedLogEvent:
 		s.beginMySQL(e, &event.GTIDEvent)
 	case *replication.TableMapEvent:
+		if !s.group.open {
+			return false, halt(fmt.Errorf("the stream began in the middle of a transaction, at %s: the log was replaced", before), snapshotAgain)
+		}
 		hold, err = s.mapTable(ctx, e, event)
 	case *replication.RowsEvent:
 		err = s.rows(e, event)

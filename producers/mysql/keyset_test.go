@@ -23,7 +23,7 @@ func TestChunksFollowTheOrderOfAnyKey(t *testing.T) {
 			"double":           {"k", "k DOUBLE", "(0.1),(0.3),(0.30000000000000004),(-1e300),(5e-324)"},
 			"float":            {"k", "k FLOAT", "(0.1),(0.2),(-3.4e38),(1e-45)"},
 			"datetime":         {"k", "k DATETIME(6)", "('2026-01-01'),('2026-01-01 00:00:00.000001'),('1000-01-01')"},
-			"timestamp":        {"k", "k TIMESTAMP(3) DEFAULT 0", "(FROM_UNIXTIME(1)),(FROM_UNIXTIME(1.5)),(FROM_UNIXTIME(2000000000))"},
+			"timestamp":        {"k", "k TIMESTAMP(3) DEFAULT '2026-01-01'", "(FROM_UNIXTIME(1)),(FROM_UNIXTIME(1.5)),(FROM_UNIXTIME(2000000000))"},
 			"date":             {"k", "k DATE", "('2026-01-01'),('0001-01-01'),('9999-12-31')"},
 			"time":             {"k", "k TIME(2)", "('-838:59:59'),('-00:00:00.01'),('0'),('00:00:00.01'),('100:00:00')"},
 			"year":             {"k", "k YEAR", "(1901),(2000),(2155),(0)"},
@@ -35,6 +35,9 @@ func TestChunksFollowTheOrderOfAnyKey(t *testing.T) {
 			"three":            {"a, `b c`, k", "k INT, `b c` VARCHAR(9), a INT", "(1,'x',1),(2,'x',1),(1,'y',1),(3,'Y2',1),(1,'',2),(1,'x',2),(9,'x',2)"},
 		} {
 			t.Run(name, func(t *testing.T) {
+				if f.name == "mysql" && (name == "uuid" || name == "inet6") {
+					t.Skip("MySQL has no such type")
+				}
 				c1 := captureT(t, f, mysql.Table{}, fmt.Sprintf("CREATE TABLE t (%s, PRIMARY KEY (%s))", c.columns, c.key), "INSERT INTO t VALUES "+c.rows)
 				table := c1.versionsOf("t")[0].Table
 				n := strings.Count(c.rows, "),(") + 1
@@ -98,21 +101,29 @@ func readAllKeys(t *testing.T, c *capture, table *schemas.Table, n int) {
 // The condition of a chunk reads a range of the key, not the table.
 func TestChunksUseTheKey(t *testing.T) {
 	onBoth(t, func(t *testing.T, f family) {
+		var rows strings.Builder
+		for i := range 20000 {
+			fmt.Fprintf(&rows, "(%d, %d, 1.5, REPEAT('x', 100)),", i/100, i%100)
+		}
 		c := captureT(t, f, mysql.Table{}, "CREATE TABLE t (a INT, b VARCHAR(20) CHARACTER SET latin1, c DECIMAL(9,2), v TEXT, PRIMARY KEY (a, b, c))",
-			"INSERT INTO t SELECT seq DIV 100, seq MOD 100, 1.5, REPEAT('x', 100) FROM seq_1_to_20000", "ANALYZE TABLE t")
+			"INSERT INTO t VALUES "+strings.TrimSuffix(rows.String(), ","), "ANALYZE TABLE t")
 		table := c.versionsOf("t")[0].Table
 		read := func() (n int) {
 			c.t.Helper()
-			if err := c.db.QueryRow("SELECT CAST(SUM(VARIABLE_VALUE) AS SIGNED) FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN ('HANDLER_READ_NEXT', 'HANDLER_READ_RND_NEXT')").Scan(&n); err != nil {
-				t.Fatal(err)
+			for _, name := range []string{"Handler_read_next", "Handler_read_rnd_next"} {
+				var count int
+				if err := c.db.QueryRow("SHOW GLOBAL STATUS LIKE '"+name+"'").Scan(new(string), &count); err != nil {
+					t.Fatal(err)
+				}
+				n += count
 			}
 			return n
 		}
 		before := read()
 		after := []schemas.Cell{schemas.IntCell(150), schemas.BytesCell([]byte("5")), schemas.BytesCell(schemas.AppendTwos(nil, 150))}
-		rows, _, err := c.chunk(table, after, 10)
-		if err != nil || len(rows) != 10 {
-			t.Fatalf("%d rows, %v", len(rows), err)
+		got, _, err := c.chunk(table, after, 10)
+		if err != nil || len(got) != 10 {
+			t.Fatalf("%d rows, %v", len(got), err)
 		}
 		if n := read() - before; n > 5000 {
 			t.Errorf("a chunk of 10 rows read %d of 20000", n)

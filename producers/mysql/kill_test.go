@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -88,10 +89,11 @@ func TestRandomValuesAgree(t *testing.T) {
 		seed := rand.Uint64()
 		t.Logf("seed=%d", seed)
 		rng := rand.New(rand.NewPCG(seed, 1))
-		types := []struct {
+		type kindOfValue struct {
 			sql   string
 			value func() string
-		}{
+		}
+		types := []kindOfValue{
 			{"DECIMAL(20,5)", func() string { return fmt.Sprintf("%d.%05d", rng.Int64N(1e15)-5e14, rng.IntN(1e5)) }},
 			{"DECIMAL(38,37)", func() string { return fmt.Sprintf("0.%018d%018d", rng.Int64N(1e18), rng.Int64N(1e18)) }},
 			{"DECIMAL(9,0)", func() string { return fmt.Sprint(rng.IntN(2e9-1) - 1e9 + 1) }},
@@ -114,8 +116,19 @@ func TestRandomValuesAgree(t *testing.T) {
 			{"VARCHAR(40) CHARACTER SET latin1", func() string { return fmt.Sprintf("CAST(x'%016x' AS CHAR CHARACTER SET latin1)", rng.Uint64()) }},
 			{"VARCHAR(40)", func() string { return fmt.Sprintf("CHAR(%d USING utf32)", 0x20+rng.IntN(0xd000)) }},
 			{"SET('a','b','c','d','e','f','g','h','i')", func() string { return fmt.Sprint(rng.IntN(512)) }},
+		}
+		mariadbTypes := []kindOfValue{
 			{"UUID", func() string { return "UUID()" }},
 			{"INET6", func() string { return fmt.Sprintf("'%x:%x::%x'", rng.IntN(65536), rng.IntN(65536), rng.IntN(65536)) }},
+		}
+		if f.name == "mariadb" {
+			types = append(types, mariadbTypes...)
+		} else {
+			types = append(types, kindOfValue{"JSON", func() string {
+				return fmt.Sprintf("JSON_ARRAY(%g, %g, %d, CAST(%d.%05d AS DECIMAL(20,5)), '2000-01-01' + INTERVAL %d MICROSECOND, CHAR(%d USING utf8mb4))",
+					math.Float64frombits(rng.Uint64()&^(1<<62)), math.Round(rng.NormFloat64()*1e6)*math.Pow10(rng.IntN(30)-15), rng.Int64()>>rng.IntN(64),
+					rng.Int64N(1e15)-5e14, rng.IntN(1e5), rng.Int64N(1e17), rng.IntN(128))
+			}})
 		}
 		columns, names := []string{"id INT PRIMARY KEY"}, []string{"id"}
 		for i, ty := range types {

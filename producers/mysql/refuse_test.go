@@ -4,12 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"millrace/internal/testkit"
 	"millrace/producers"
 	"millrace/producers/mysql"
 )
@@ -62,7 +62,7 @@ func TestServersThatDoNotLogEnoughAreRefused(t *testing.T) {
 		for _, v := range []struct{ name, bad, good string }{
 			{"binlog_format", "MIXED", "ROW"},
 			{"binlog_row_image", "MINIMAL", "FULL"},
-			{"binlog_row_metadata", "NO_LOG", "FULL"},
+			{"binlog_row_metadata", f.metadata, "FULL"},
 		} {
 			c.exec("SET GLOBAL " + v.name + " = '" + v.bad + "'")
 			wantHalt(t, c.tryOpen(), "", v.name+"="+v.bad, "SET GLOBAL "+v.name+" = '"+v.good+"'")
@@ -143,7 +143,7 @@ func TestPortOfAnotherServer(t *testing.T) {
 		cancel()
 		_ = listener.Close()
 		serves.Wait()
-		if err == nil || !strings.Contains(err.Error(), "does not speak MariaDB's protocol") || !strings.Contains(err.Error(), "check host and port") {
+		if err == nil || !strings.Contains(err.Error(), "does not speak MariaDB's or MySQL's protocol") || !strings.Contains(err.Error(), "check host and port") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -154,10 +154,14 @@ func TestMissingPrivilegesNameTheirGrant(t *testing.T) {
 		srv := f.server(t)
 		c := newCapture(t, f, srv.CreateDatabase("priv"), nil, "CREATE USER cdc@'%' IDENTIFIED BY 'x'")
 		c.cfg.DSN = "mysql://cdc:x@" + srv.Addr() + "/"
-		for _, step := range []struct{ missing, grant string }{
-			{"GRANT BINLOG MONITOR ON *.* TO `cdc`@`%`", "GRANT BINLOG MONITOR ON *.* TO cdc@'%'"},
+		steps := []struct{ missing, grant string }{
+			{"GRANT " + f.monitor + " ON *.* TO `cdc`@`%`", "GRANT " + f.monitor + " ON *.* TO cdc@'%'"},
 			{"GRANT REPLICATION SLAVE ON *.* TO `cdc`@`%`", "GRANT REPLICATION SLAVE ON *.* TO cdc@'%'"},
-		} {
+		}
+		if f.name == "mysql" {
+			steps = slices.Insert(steps, 1, struct{ missing, grant string }{"GRANT XA_RECOVER_ADMIN ON *.* TO `cdc`@`%`", "GRANT XA_RECOVER_ADMIN ON *.* TO cdc@'%'"})
+		}
+		for _, step := range steps {
 			wantHalt(t, c.tryOpen(), "", step.missing)
 			c.exec(step.grant)
 		}
@@ -183,25 +187,30 @@ func TestMissingPrivilegesNameTheirGrant(t *testing.T) {
 // on.
 func TestTablesThatCannotBeCaptured(t *testing.T) {
 	onBoth(t, func(t *testing.T, f family) {
-		cases := []struct {
+		type refusal struct {
 			table mysql.Table
 			sql   []string
 			words []string
-		}{
+		}
+		cases := []refusal{
 			{mysql.Table{Name: "absent"}, nil, []string{"doesn't exist", "create it"}},
 			{mysql.Table{Name: "nokey"}, []string{"CREATE TABLE nokey (a INT)"}, []string{"no primary key", "ADD PRIMARY KEY"}},
 			{mysql.Table{Name: "nullkey", Key: []string{"a"}}, []string{"CREATE TABLE nullkey (a INT UNIQUE)"}, []string{"no unique key of NOT NULL columns", "ADD UNIQUE KEY (`a`)"}},
 			{mysql.Table{Name: "prefix"}, []string{"CREATE TABLE prefix (a VARCHAR(50), PRIMARY KEY (a(10)))"}, []string{"no primary key"}},
 			{mysql.Table{Name: "seen"}, []string{"CREATE VIEW seen AS SELECT 1 AS a"}, []string{"it is a view"}},
-			{mysql.Table{Name: "counter"}, []string{"CREATE SEQUENCE counter"}, []string{"it is a sequence"}},
-			{mysql.Table{Name: "aria"}, []string{"CREATE TABLE aria (a INT PRIMARY KEY) ENGINE=Aria"}, []string{"no transactions", "ENGINE=InnoDB"}},
-			{mysql.Table{Name: "history"}, []string{"CREATE TABLE history (a INT PRIMARY KEY) WITH SYSTEM VERSIONING"}, []string{"system-versioned", "DROP SYSTEM VERSIONING"}},
-			{
-				mysql.Table{Name: "child"},
-				[]string{"CREATE TABLE parent (a INT PRIMARY KEY)", "CREATE TABLE child (a INT PRIMARY KEY, p INT, CONSTRAINT fk FOREIGN KEY (p) REFERENCES parent (a) ON DELETE CASCADE)"},
-				[]string{"foreign key fk", "DROP FOREIGN KEY `fk`", "ignore_cascades"},
-			},
-			{mysql.Table{Name: "packed"}, []string{"CREATE TABLE packed (a INT PRIMARY KEY, b TEXT COMPRESSED)"}, []string{`column "b"`, "COMPRESSED"}},
+			{mysql.Table{Name: "isam"}, []string{"CREATE TABLE isam (a INT PRIMARY KEY) ENGINE=MyISAM"}, []string{"no transactions", "ENGINE=InnoDB"}},
+		}
+		if f.name == "mariadb" {
+			cases = append(cases, []refusal{
+				{mysql.Table{Name: "counter"}, []string{"CREATE SEQUENCE counter"}, []string{"it is a sequence"}},
+				{mysql.Table{Name: "history"}, []string{"CREATE TABLE history (a INT PRIMARY KEY) WITH SYSTEM VERSIONING"}, []string{"system-versioned", "DROP SYSTEM VERSIONING"}},
+				{mysql.Table{Name: "packed"}, []string{"CREATE TABLE packed (a INT PRIMARY KEY, b TEXT COMPRESSED)"}, []string{`column "b"`, "COMPRESSED"}},
+				{
+					mysql.Table{Name: "child"},
+					[]string{"CREATE TABLE parent (a INT PRIMARY KEY)", "CREATE TABLE child (a INT PRIMARY KEY, p INT, CONSTRAINT fk FOREIGN KEY (p) REFERENCES parent (a) ON DELETE CASCADE)"},
+					[]string{"foreign key fk", "DROP FOREIGN KEY `fk`", "ignore_cascades"},
+				},
+			}...)
 		}
 		var tables []mysql.Table
 		var stmts []string
@@ -267,7 +276,7 @@ func TestMetadataSwitchedOffHaltsTheTable(t *testing.T) {
 		c := newCapture(t, f, srv.CreateDatabase("meta"), []mysql.Table{{Name: "t"}}, "CREATE TABLE t (id INT PRIMARY KEY)")
 		c.open()
 		c.ready()
-		c.exec("SET GLOBAL binlog_row_metadata = 'NO_LOG'", "INSERT INTO t VALUES (1)")
+		c.exec("SET GLOBAL binlog_row_metadata = '"+f.metadata+"'", "INSERT INTO t VALUES (1)")
 		c.halted("t", "does not name the columns", "SET GLOBAL binlog_row_metadata = 'FULL'")
 		if got := c.text("t"); got != "" {
 			t.Errorf("changes %s", got)

@@ -1,10 +1,10 @@
 package mysql_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
-	"millrace/internal/testkit"
 	"millrace/producers/mysql"
 	"millrace/schemas"
 )
@@ -110,11 +110,12 @@ func TestChangedKeyIsANewGeneration(t *testing.T) {
 // start takes the table up again with a new snapshot, because it missed changes.
 func TestWhatHaltsATable(t *testing.T) {
 	onBoth(t, func(t *testing.T, f family) {
-		for name, w := range map[string]struct {
+		type fault struct {
 			stmts []string
 			cure  []string
 			words []string
-		}{
+		}
+		faults := map[string]fault{
 			"statement": {
 				[]string{"SET SESSION binlog_format = STATEMENT", "INSERT INTO t (id) VALUES (2)", "SET SESSION binlog_format = ROW"},
 				nil,
@@ -140,6 +141,8 @@ func TestWhatHaltsATable(t *testing.T) {
 				[]string{"UPDATE t SET c = NULL"},
 				[]string{"id=2", `column "c"`, "81", "cp1250"},
 			},
+		}
+		own := map[string]fault{
 			"JSON": {
 				[]string{"SET SESSION check_constraint_checks = 0", "INSERT INTO t (id, j) VALUES (2, '{')"},
 				[]string{"UPDATE t SET j = NULL"},
@@ -150,7 +153,16 @@ func TestWhatHaltsATable(t *testing.T) {
 				[]string{"ALTER TABLE t DROP SYSTEM VERSIONING"},
 				[]string{"system-versioned"},
 			},
-		} {
+		}
+		if f.name == "mysql" {
+			own = map[string]fault{"partial JSON": {
+				[]string{"UPDATE t SET j = JSON_OBJECT('a', REPEAT('x', 100), 'b', 1)", "SET SESSION binlog_row_value_options = PARTIAL_JSON", "UPDATE t SET j = JSON_SET(j, '$.b', 2)", "SET SESSION binlog_row_value_options = ''"},
+				nil,
+				[]string{"only the parts of its JSON", "binlog_row_value_options"},
+			}}
+		}
+		maps.Copy(faults, own)
+		for name, w := range faults {
 			t.Run(name, func(t *testing.T) {
 				c := captureT(t, f, mysql.Table{}, "CREATE TABLE t (id INT PRIMARY KEY, v INT, d DATETIME, c VARCHAR(9) CHARACTER SET cp1250, j JSON)", "INSERT INTO t (id) VALUES (1)")
 				c.exec(w.stmts...)

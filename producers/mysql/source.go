@@ -169,11 +169,8 @@ func (s *source) takeTables(ctx context.Context, from producers.Start) error {
 		return nil
 	}
 	n, err := preparedXA(ctx, s.db)
-	if codeOf(err) == gomysql.ER_XAER_RMERR {
-		return halt(err, "GRANT XA_RECOVER_ADMIN ON *.* TO "+quoteAccount(s.server.account))
-	}
 	if err != nil {
-		return err
+		return s.xaError(err)
 	}
 	if n > 0 {
 		return halt(fmt.Errorf("%d prepared XA transactions are open: a snapshot would not hold their rows, and the binlog does not repeat them", n),
@@ -266,6 +263,13 @@ func (s *source) Close() error {
 	}
 	_ = s.db.Close() // its only errors are of connections that the server has closed before
 	return nil
+}
+
+func (s *source) xaError(err error) error {
+	if codeOf(err) == gomysql.ER_XAER_RMERR {
+		return halt(err, "GRANT XA_RECOVER_ADMIN ON *.* TO "+quoteAccount(s.server.account))
+	}
+	return err
 }
 
 // preparedXA counts the XA transactions that are prepared and not yet decided.

@@ -22,6 +22,8 @@ type family struct {
 	types    func() []sourcetest.TypeCase
 	status   string // the statement that tells where the binlog ends
 	reset    string
+	monitor  string // the privilege to read the binlog's status
+	metadata string // binlog_row_metadata that does not name the columns
 }
 
 var (
@@ -29,11 +31,13 @@ var (
 		name: "mariadb", server: testkit.MariaDB, database: testkit.MariaDBDatabase,
 		compress: []string{"--log-bin-compress=ON", "--log-bin-compress-min-len=10"},
 		types:    mariadbTypes, status: "SHOW MASTER STATUS", reset: "RESET MASTER",
+		monitor: "BINLOG MONITOR", metadata: "NO_LOG",
 	}
 	mysql97 = family{
 		name: "mysql", server: testkit.MySQL, database: testkit.MySQLDatabase,
 		compress: []string{"--binlog-transaction-compression=ON"},
 		types:    mysqlTypes, status: "SHOW BINARY LOG STATUS", reset: "RESET BINARY LOGS AND GTIDS",
+		monitor: "REPLICATION CLIENT", metadata: "MINIMAL",
 	}
 )
 

@@ -35,6 +35,9 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 		faults = append(faults, halt(fmt.Errorf("%s may not read the binlog", s.server.account),
 			"GRANT REPLICATION SLAVE ON *.* TO "+quoteAccount(s.server.account)))
 	}
+	if _, err := preparedXA(ctx, s.db); err != nil {
+		faults = append(faults, s.xaError(err))
+	}
 	for _, fault := range faults {
 		if err := out.Add("", fault); err != nil {
 			return nil, err

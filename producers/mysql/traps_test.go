@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"millrace/internal/testkit"
 	"millrace/producers"
 	"millrace/producers/mysql"
 	"millrace/schemas"
@@ -104,6 +103,9 @@ func TestTrap10RewrittenTableFailsItsChunk(t *testing.T) {
 				c.ready()
 				mysql.AfterReadPoint(c.src, func() { c.exec(name) })
 				rows, _, err := c.chunk(c.versionsOf("t")[0].Table, nil, 10)
+				if f.name == "mysql" && want == nil { // it reads no row across any ALTER
+					want = producers.ErrRewritten
+				}
 				if !errors.Is(err, want) {
 					t.Fatalf("%d rows, %v, want %v", len(rows), err, want)
 				}
@@ -135,6 +137,7 @@ func TestTrap12ResetLogIsRefused(t *testing.T) {
 		c.close()
 		c.start = at
 
+		c.exec("DO SLEEP(1.1)") // MySQL's proof is the file's time, in seconds
 		c.exec(f.reset)
 		wantHalt(t, c.tryOpen(), "", "the binlog ends at", "snapshotted again")
 		for i := range 40 { // other GTIDs at that place, or none
@@ -158,8 +161,14 @@ func TestAnotherServerIsRefused(t *testing.T) {
 		c.sync()
 		at := c.checkpoint()
 		c.close()
-		c.exec("SET GLOBAL server_id = 77")
 		c.start = at
+		if f.name == "mysql" {
+			other := f.server(t)
+			c.cfg.DSN = other.CreateDatabase("moved")
+			wantHalt(t, c.tryOpen(), "", "the log belongs to the server")
+			return
+		}
+		c.exec("SET GLOBAL server_id = 77")
 		wantHalt(t, c.tryOpen(), "", "server_id 1", "77")
 	})
 }
