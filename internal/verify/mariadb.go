@@ -143,7 +143,7 @@ func mariadbText(name, typ, held string, scale int) string {
 	case held == "DOUBLE": // the text of a float has six digits, that of a double(10,2) two behind the point
 		return text("CAST(" + name + " AS DOUBLE)")
 	case typ == "time": // held as microseconds: it reaches beyond a day
-		return text("CAST(TIME_TO_SEC(CAST(" + name + " AS TIME(6))) * 1000000 AS SIGNED)")
+		return text("CAST(IF(" + name + " < TIME'0:0', -1, 1) * ((HOUR(" + name + ") * 3600 + MINUTE(" + name + ") * 60 + SECOND(" + name + ")) * 1000000 + MICROSECOND(" + name + ")) AS SIGNED)")
 	case typ == "decimal" && held == "VARCHAR" && scale > 0: // too wide a number is held as its digits
 		return "TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM " + text(name) + "))"
 	}

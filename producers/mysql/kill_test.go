@@ -95,7 +95,7 @@ func TestRandomValuesAgree(t *testing.T) {
 		}
 		types := []kindOfValue{
 			{"DECIMAL(20,5)", func() string { return fmt.Sprintf("%d.%05d", rng.Int64N(1e15)-5e14, rng.IntN(1e5)) }},
-			{"DECIMAL(38,37)", func() string { return fmt.Sprintf("0.%018d%018d", rng.Int64N(1e18), rng.Int64N(1e18)) }},
+			{"DECIMAL(38,30)", func() string { return fmt.Sprintf("0.%015d%015d", rng.Int64N(1e15), rng.Int64N(1e15)) }},
 			{"DECIMAL(9,0)", func() string { return fmt.Sprint(rng.IntN(2e9-1) - 1e9 + 1) }},
 			{"DOUBLE", func() string { return fmt.Sprintf("%e", rng.NormFloat64()*1e10) }},
 			{"FLOAT", func() string { return fmt.Sprintf("%e", rng.NormFloat64()*1e10) }},
