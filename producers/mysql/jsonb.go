@@ -40,18 +40,24 @@ func appendJSON(dst, doc []byte) ([]byte, error) {
 	if len(doc) == 0 { // what the server keeps where a column without a default was added
 		return append(dst, "null"...), nil
 	}
-	return appendJSONValue(dst, doc[0], doc[1:], 0)
+	r := jsonReader{values: len(doc)}
+	return r.value(dst, doc[0], doc[1:], 0)
 }
 
-func appendJSONValue(dst []byte, kind byte, data []byte, depth int) ([]byte, error) {
+// jsonReader ends a document whose values are one another: each of a true one
+// has bytes of its own.
+type jsonReader struct{ values int }
+
+func (r *jsonReader) value(dst []byte, kind byte, data []byte, depth int) ([]byte, error) {
+	r.values--
 	size := map[byte]int{jsonLiteral: 1, jsonInt16: 2, jsonUint16: 2, jsonInt32: 4, jsonUint32: 4, jsonInt64: 8, jsonUint64: 8, jsonDouble: 8}[kind]
-	if len(data) < size || depth > jsonDepth {
+	if len(data) < size || depth > jsonDepth || r.values < 0 {
 		return dst, errJSON
 	}
 	n := littleEndian(data[:size])
 	switch kind {
 	case jsonSmallObject, jsonLargeObject, jsonSmallArray, jsonLargeArray:
-		return appendJSONContainer(dst, kind, data, depth)
+		return r.container(dst, kind, data, depth)
 	case jsonLiteral:
 		if n > 2 {
 			return dst, fmt.Errorf("JSON literal %d is not known", n)
@@ -83,10 +89,10 @@ func appendJSONValue(dst []byte, kind byte, data []byte, depth int) ([]byte, err
 	return dst, fmt.Errorf("JSON value of kind %d is not known", kind)
 }
 
-// appendJSONContainer writes an object or array: its count and its size, the
+// container writes an object or array: its count and its size, the
 // entries of its keys, those of its values, and then what they point to. Small
 // values stand in their entries.
-func appendJSONContainer(dst []byte, kind byte, data []byte, depth int) ([]byte, error) {
+func (r *jsonReader) container(dst []byte, kind byte, data []byte, depth int) ([]byte, error) {
 	width, keyEntry := 2, 0
 	if kind == jsonLargeObject || kind == jsonLargeArray {
 		width = 4
@@ -135,7 +141,7 @@ func appendJSONContainer(dst []byte, kind byte, data []byte, depth int) ([]byte,
 			value = data[from:]
 		}
 		var err error
-		if dst, err = appendJSONValue(dst, entry[0], value, depth+1); err != nil {
+		if dst, err = r.value(dst, entry[0], value, depth+1); err != nil {
 			return dst, err
 		}
 	}
@@ -170,7 +176,7 @@ func appendJSONDouble(dst []byte, f float64) []byte {
 		return strconv.AppendInt(append(dst, 'e'), int64(exponent), 10)
 	}
 	dst = strconv.AppendFloat(dst, math.Abs(f), 'f', -1, 64)
-	if e-1 <= point { // one digit, or a point behind the first: e-1 digits
+	if max(1, e-1) <= point { // e counts the digits, and the point behind the first of several
 		dst = append(dst, ".0"...)
 	}
 	return dst
@@ -208,7 +214,7 @@ func appendJSONString(dst, text []byte) []byte {
 func appendJSONOpaque(dst []byte, kind byte, value []byte) ([]byte, error) {
 	switch kind {
 	case gomysql.MYSQL_TYPE_NEWDECIMAL:
-		if len(value) < 2 || len(value)-2 < decimalSize(int(value[0]), int(value[1])) || value[1] > value[0] {
+		if len(value) < 2 || value[1] > value[0] || len(value)-2 < decimalSize(int(value[0]), int(value[1])) {
 			return dst, errJSON
 		}
 		digits := appendPackedDecimal(nil, value[2:], int(value[0]), int(value[1]))

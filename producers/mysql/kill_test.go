@@ -125,8 +125,8 @@ func TestRandomValuesAgree(t *testing.T) {
 			types = append(types, mariadbTypes...)
 		} else {
 			types = append(types, kindOfValue{"JSON", func() string {
-				return fmt.Sprintf("JSON_ARRAY(%g, %g, %d, CAST(%d.%05d AS DECIMAL(20,5)), '2000-01-01' + INTERVAL %d MICROSECOND, CHAR(%d USING utf8mb4))",
-					math.Float64frombits(rng.Uint64()&^(1<<62)), math.Round(rng.NormFloat64()*1e6)*math.Pow10(rng.IntN(30)-15), rng.Int64()>>rng.IntN(64),
+				return fmt.Sprintf("JSON_ARRAY(%g, %g, %de%d, %d, CAST(%d.%05d AS DECIMAL(20,5)), '2000-01-01' + INTERVAL %d MICROSECOND, CHAR(%d USING utf8mb4))",
+					math.Float64frombits(rng.Uint64()&^(1<<62)), math.Round(rng.NormFloat64()*1e6)*math.Pow10(rng.IntN(30)-15), rng.IntN(100), rng.IntN(40)-20, rng.Int64()>>rng.IntN(64),
 					rng.Int64N(1e15)-5e14, rng.IntN(1e5), rng.Int64N(1e17), rng.IntN(128))
 			}})
 		}
