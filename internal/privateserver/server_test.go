@@ -27,8 +27,21 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv("PRIVATESERVER_OWNER"); kind != "" {
 		owner(privateserver.Kind(kind))
 	}
-	os.Exit(m.Run())
+	h, err := privateserver.NewHome()
+	if err != nil {
+		panic(err)
+	}
+	shared = h
+	code := m.Run()
+	if err := h.Close(); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
 }
+
+// shared is the home of every test that does not end one: the data folder of a
+// kind is made once in a home, which takes MySQL seconds.
+var shared *privateserver.Home
 
 func owner(kind privateserver.Kind) {
 	h, err := privateserver.NewHome()
@@ -48,8 +61,13 @@ var kinds = []privateserver.Kind{privateserver.Postgres, privateserver.MariaDB, 
 func eachKind(t *testing.T, test func(t *testing.T, h *privateserver.Home, kind privateserver.Kind, s *privateserver.Server)) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
-			h := newHome(t)
-			test(t, h, kind, start(t, h, kind))
+			s := start(t, shared, kind)
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			test(t, shared, kind, s)
 		})
 	}
 }
@@ -207,15 +225,17 @@ func TestServersCanBeCaptured(t *testing.T) {
 }
 
 func TestHomeCloseLeavesNothing(t *testing.T) {
-	eachKind(t, func(t *testing.T, h *privateserver.Home, _ privateserver.Kind, s *privateserver.Server) {
-		home := filepath.Dir(filepath.Dir(s.SocketDir()))
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-		if _, err := os.Stat(home); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("the folder is left: %v", err)
-		}
-	})
+	h := newHome(t)
+	home := ""
+	for _, kind := range kinds {
+		home = filepath.Dir(filepath.Dir(start(t, h, kind).SocketDir()))
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(home); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is left: %v", err)
+	}
 }
 
 // A process that is killed cannot clean up; its servers and their folder must
