@@ -48,15 +48,15 @@ fetch() {
 # The mirrors are those that this machine already uses.
 mirrors() {
 	# shellcheck disable=SC2016 # apt fills it in
-	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | sort -u
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed /security/d | sort -u
 }
 
 list() {
 	local mirror
-	while read -r mirror; do
+	for mirror in $(mirrors); do
 		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$apt/sources.list"
 		fetch update >&2 && return
-	done < <(mirrors)
+	done
 	return 1
 }
 
