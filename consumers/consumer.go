@@ -58,7 +58,8 @@ type Consumer struct {
 
 // New checks the options.
 func New(o Options) (*Consumer, error) {
-	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics), status: newBoard(o.Tables), setAside: time.Minute}
+	b := newBoard(o.Tables)
+	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics, b), status: b, setAside: time.Minute}
 	var errs []error
 	for _, t := range o.Tables {
 		if _, ok := c.tables[t.Topic]; ok {

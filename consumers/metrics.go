@@ -8,12 +8,13 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	letters  *prometheus.CounterVec
 	retries  *prometheus.CounterVec
-	lag      *prometheus.GaugeVec
+	bytes    *prometheus.CounterVec
 	buffered prometheus.Gauge
 	sessions prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the metrics of one consumer; reg may be nil.
+func newMetrics(reg prometheus.Registerer, b *board) *metrics {
 	m := &metrics{
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_loads_total", Help: "Committed loads of a core table.",
@@ -31,8 +32,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_load_retries_total", Help: "Loads that were tried again after an error.",
 		}, []string{"table"}),
-		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet.",
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_load_read_bytes_total", Help: "Bytes of keys and values that were polled from the table's topic.",
 		}, []string{"table"}),
 		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "millrace_load_buffered_bytes", Help: "Bytes of records that were polled and not loaded yet.",
@@ -42,7 +43,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.buffered, m.sessions)
+		reg.MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.bytes, m.buffered, m.sessions, newCollector(b))
 	}
 	return m
 }

@@ -123,11 +123,14 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 		if r == nil || len(p.Records) == 0 {
 			return
 		}
-		r.topic.hold(size(p.Records))
+		held := size(p.Records)
+		r.topic.hold(held)
+		s.metrics.bytes.WithLabelValues(r.topic.conf.Core).Add(float64(held - recordOverhead*int64(len(p.Records))))
 		last := p.Records[len(p.Records)-1]
 		lag := max(p.HighWatermark-last.Offset-2, 0) // a transaction ends with a marker, which is no record
-		s.metrics.lag.WithLabelValues(r.topic.conf.Core).Set(float64(lag))
-		s.status.update(r.topic.conf.Core, func(st *TableStatus) { st.Lag = lag })
+		for _, table := range []string{r.topic.conf.Core, r.topic.conf.History} {
+			s.status.update(table, func(st *TableStatus) { st.Lag = lag })
+		}
 		r.topic.push(p.Records)
 		s.throttle(r.topic)
 	})
@@ -135,9 +138,12 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 	return nil
 }
 
+// recordOverhead is about what a record takes in memory beside its key and value.
+const recordOverhead = 200
+
 func size(records []*kgo.Record) (n int64) {
 	for _, r := range records {
-		n += int64(len(r.Key) + len(r.Value) + 200)
+		n += int64(len(r.Key)+len(r.Value)) + recordOverhead
 	}
 	return n
 }
@@ -270,6 +276,11 @@ func (s *session) dropped(gone map[string][]int32) {
 		if r != nil {
 			r.cancel()
 			<-r.done
+		}
+		// What it is tried for is the next owner's to say.
+		conf, _ := s.conf(name)
+		for _, table := range []string{conf.Core, conf.History} {
+			s.status.update(table, func(st *TableStatus) { st.Trouble = "" })
 		}
 	}
 }
