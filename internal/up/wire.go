@@ -88,6 +88,18 @@ func (p *process) tables() ([]consumers.Table, error) {
 	return out, nil
 }
 
+// limits are those of a load, and what all topics may hold of memory. BigQuery
+// takes seconds for a load of any size, so what waits behind one is loaded in
+// large pieces; DuckDB takes them as they come, and shares the memory.
+func (p *process) limits() (one batch.Limits, memory int) {
+	one = batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: p.Config.Warehouse.LoadEvery, Quiet: time.Hour}
+	if p.Config.Warehouse.Kind == config.KindBigQuery {
+		one.Rows, one.Bytes = 200_000, 64<<20
+		return one, 192 << 20
+	}
+	return one, 64 << 20
+}
+
 // makeConsumer makes the topics that it reads, so that it finds them at once,
 // and on the embedded broker sets offsets back to the ends of a torn log.
 func (p *process) makeConsumer(ctx context.Context) error {
@@ -98,10 +110,10 @@ func (p *process) makeConsumer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: p.Config.Warehouse.LoadEvery, Quiet: time.Hour}
+	limits, memory := p.limits()
 	p.consumer, err = consumers.New(consumers.Options{
 		Cluster: p.cluster, Names: p.names, Group: p.Config.Prefix + ".consumers", Tables: tables, Loader: p.warehouse,
-		Registry: p.registry, Limits: limits, Memory: 64 << 20, Log: p.Log, Metrics: p.metrics,
+		Registry: p.registry, Limits: limits, Memory: memory, Log: p.Log, Metrics: p.metrics,
 	})
 	if err != nil || !p.cluster.Embedded {
 		return err
