@@ -10,8 +10,8 @@ import (
 // Of a table that another member of the group owns it says nothing: that one
 // does, and two accounts of one table would contradict each other.
 type collector struct {
-	board                                                                 *board
-	lag, through, loaded, halted, retrying, letters, snapshots, completed *prometheus.Desc
+	board                                                 *board
+	through, loaded, halted, retrying, letters, snapshots *prometheus.Desc
 }
 
 func newCollector(b *board) *collector {
@@ -20,7 +20,6 @@ func newCollector(b *board) *collector {
 	}
 	return &collector{
 		board:     b,
-		lag:       desc("load_lag_records", "Records of the topic that are not loaded yet."),
 		through:   desc("load_complete_through_seconds", "Time up to which the core table is complete, in seconds since 1970. It stands still while a snapshot runs, and while a dead letter is unresolved. Absent until it is known."),
 		loaded:    desc("load_last_seconds", "When the last load was committed, in seconds since 1970. Absent before the first."),
 		halted:    desc("load_halted", "1 if the core table waits for a person, else 0."),
@@ -32,7 +31,7 @@ func newCollector(b *board) *collector {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.lag, c.through, c.loaded, c.halted, c.retrying, c.letters, c.snapshots} {
+	for _, d := range []*prometheus.Desc{c.through, c.loaded, c.halted, c.retrying, c.letters, c.snapshots} {
 		out <- d
 	}
 }
@@ -57,7 +56,6 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		if !s.Owned && s.Halted == "" {
 			continue
 		}
-		gauge(c.lag, float64(s.Lag))
 		gauge(c.letters, float64(s.Letters))
 		gauge(c.snapshots, truth(s.Snapshot.Running))
 		at(c.through, s.Complete.Time)

@@ -35,19 +35,19 @@ func gathered(t *testing.T, reg prometheus.Gatherer) []string {
 func TestStatusAsMetrics(t *testing.T) {
 	b := newBoard([]Table{{Topic: "a", Core: "core.a"}, {Topic: "b", Core: "core.b", History: "core.b_history"}, {Topic: "c", Core: "core.c"}})
 	b.update("core.a", func(s *TableStatus) {
-		s.Owned, s.Lag, s.Letters, s.Trouble = true, 7, 2, "load core.a: no answer"
+		s.Owned, s.Letters, s.Trouble = true, 2, "load core.a: no answer"
 		s.Complete, s.LoadedAt = schemas.Progress{Time: time.UnixMilli(1500)}, time.Unix(2, 0)
 		s.Snapshot.Running = true
 	})
 	b.update("core.b", func(s *TableStatus) { s.Halted = "the topic was made again" })
-	b.update("core.b_history", func(s *TableStatus) { s.Lag, s.LoadedAt = 3, time.Unix(2, 0) }) // another's, by now
+	b.update("core.b_history", func(s *TableStatus) { s.Letters, s.LoadedAt = 3, time.Unix(2, 0) }) // another's, by now
 	b.update("core.c", func(s *TableStatus) { s.Trouble = "acquire core.c: no answer" })
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(newCollector(b))
 	want := []string{
-		"core.a/load_complete_through_seconds=1.5", "core.a/load_halted=0", "core.a/load_lag_records=7", "core.a/load_last_seconds=2",
+		"core.a/load_complete_through_seconds=1.5", "core.a/load_halted=0", "core.a/load_last_seconds=2",
 		"core.a/load_retrying=1", "core.a/load_snapshot_running=1", "core.a/unresolved_dead_letters=2",
-		"core.b/load_halted=1", "core.b/load_lag_records=0", "core.b/load_snapshot_running=0", "core.b/unresolved_dead_letters=0",
+		"core.b/load_halted=1", "core.b/load_snapshot_running=0", "core.b/unresolved_dead_letters=0",
 		"core.c/load_retrying=1",
 	}
 	if got := gathered(t, reg); !slices.Equal(got, want) {

@@ -8,6 +8,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	letters  *prometheus.CounterVec
 	retries  *prometheus.CounterVec
+	lag      *prometheus.GaugeVec
 	bytes    *prometheus.CounterVec
 	buffered prometheus.Gauge
 	sessions prometheus.Counter
@@ -32,6 +33,9 @@ func newMetrics(reg prometheus.Registerer, b *board) *metrics {
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_load_retries_total", Help: "Loads that were tried again after an error.",
 		}, []string{"table"}),
+		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet.",
+		}, []string{"table"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_load_read_bytes_total", Help: "Bytes of keys and values that were polled from the table's topic.",
 		}, []string{"table"}),
@@ -43,7 +47,7 @@ func newMetrics(reg prometheus.Registerer, b *board) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.bytes, m.buffered, m.sessions, newCollector(b))
+		reg.MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.bytes, m.buffered, m.sessions, newCollector(b))
 	}
 	return m
 }

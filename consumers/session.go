@@ -128,9 +128,8 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 		s.metrics.bytes.WithLabelValues(r.topic.conf.Core).Add(float64(held - recordOverhead*int64(len(p.Records))))
 		last := p.Records[len(p.Records)-1]
 		lag := max(p.HighWatermark-last.Offset-2, 0) // a transaction ends with a marker, which is no record
-		for _, table := range []string{r.topic.conf.Core, r.topic.conf.History} {
-			s.status.update(table, func(st *TableStatus) { st.Lag = lag })
-		}
+		s.metrics.lag.WithLabelValues(r.topic.conf.Core).Set(float64(lag))
+		s.status.update(r.topic.conf.Core, func(st *TableStatus) { st.Lag = lag })
 		r.topic.push(p.Records)
 		s.throttle(r.topic)
 	})
