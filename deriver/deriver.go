@@ -143,6 +143,10 @@ func (d *Deriver) poke() {
 func (d *Deriver) Run(ctx context.Context) error {
 	d.opts.Metrics.run(d.table.Name, true)
 	defer d.opts.Metrics.run(d.table.Name, false)
+	return d.loop(ctx)
+}
+
+func (d *Deriver) loop(ctx context.Context) error {
 	failures := 0
 	for {
 		again, err := d.cycle(ctx)

@@ -75,12 +75,21 @@ var scenes = []scene{
 	{"tables halt on both sides", quiet(
 		`millrace_producer_halted_tables{job="m", source="s"} 0x5 2x15`, `millrace_load_halted{job="m", table="core.t"} 0x5 1x15`,
 	), 15 * time.Minute, []string{`MillraceCoreTableHalted ticket job="m" table="core.t"`, `MillraceSourceTablesHalted ticket job="m" source="s"`}},
-	{"log is kept", quiet(`millrace_producer_retained_log_bytes{job="m", source="s"} 20e9x30`),
-		30 * time.Minute, []string{`MillraceRetainedLog ticket job="m" source="s"`}},
-	{"much log is kept", quiet(`millrace_producer_retained_log_bytes{job="m", source="s"} 60e9x30`),
-		30 * time.Minute, []string{`MillraceRetainedLog page job="m" source="s"`, `MillraceRetainedLog ticket job="m" source="s"`}},
-	{"chunks repeat", quiet(`millrace_producer_chunk_retries_total{job="m", source="s"} 0+1x90`),
-		90 * time.Minute, []string{`MillraceSnapshotChunksRepeat ticket job="m" source="s"`}},
+	{
+		"log is kept", quiet(`millrace_producer_retained_log_bytes{job="m", source="s"} 20e9x30`),
+		30 * time.Minute,
+		[]string{`MillraceRetainedLog ticket job="m" source="s"`},
+	},
+	{
+		"much log is kept", quiet(`millrace_producer_retained_log_bytes{job="m", source="s"} 60e9x30`),
+		30 * time.Minute,
+		[]string{`MillraceRetainedLog page job="m" source="s"`, `MillraceRetainedLog ticket job="m" source="s"`},
+	},
+	{
+		"chunks repeat", quiet(`millrace_producer_chunk_retries_total{job="m", source="s"} 0+1x90`),
+		90 * time.Minute,
+		[]string{`MillraceSnapshotChunksRepeat ticket job="m" source="s"`},
+	},
 	{"a core table is stale", quiet(
 		`millrace_load_complete_through_seconds{job="m", table="core.t"} 0x60`, `millrace_load_snapshot_running{job="m", table="core.t"} 0x60`,
 		`millrace_unresolved_dead_letters{job="m", table="core.t"} 0x60`, `millrace_load_halted{job="m", table="core.t"} 0x60`,
@@ -95,11 +104,17 @@ var scenes = []scene{
 		`millrace_load_complete_through_seconds{job="m", instance="b", table="core.t"} _x10 600+60x50`,
 	), 55 * time.Minute, nil},
 	{"loads fail", quiet(`millrace_load_retrying{job="m", table="core.t"} 1x30`), 20 * time.Minute, []string{`MillraceLoadRetrying ticket job="m" table="core.t"`}},
-	{"a snapshot takes long", quiet(`millrace_load_snapshot_running{job="m", table="core.t"} 1x800`),
-		13 * time.Hour, []string{`MillraceSnapshotLong ticket job="m" table="core.t"`}},
+	{
+		"a snapshot takes long", quiet(`millrace_load_snapshot_running{job="m", table="core.t"} 1x800`),
+		13 * time.Hour,
+		[]string{`MillraceSnapshotLong ticket job="m" table="core.t"`},
+	},
 	{"consumers rejoin", quiet(`millrace_consumer_rejoins_total{job="m", instance="a"} 0+1x60`), time.Hour, []string{`MillraceConsumerRejoins ticket job="m"`}},
-	{"DuckDB's log grows", quiet(`millrace_duckdb_wal_bytes{job="m", instance="a"} 5e9x60`),
-		time.Hour, []string{`MillraceDuckDBLog ticket instance="a" job="m"`}},
+	{
+		"DuckDB's log grows", quiet(`millrace_duckdb_wal_bytes{job="m", instance="a"} 5e9x60`),
+		time.Hour,
+		[]string{`MillraceDuckDBLog ticket instance="a" job="m"`},
+	},
 	{"windows are held", quiet(`millrace_deriver_held{job="m", table="a.t"} 2x60`), time.Hour, []string{`MillraceDerivedTableHeld ticket job="m" table="a.t"`}},
 	{"a deriver is out, another left out, a third interrupted", quiet(
 		`millrace_deriver_running{job="m", table="a.t"} 1x10 0x50`, `millrace_deriver_left_out_tables{job="m", instance="a"} 1x60`,
@@ -108,13 +123,19 @@ var scenes = []scene{
 		`MillraceDerivedTableOut ticket job="m" table="a.t"`, `MillraceDerivedTablesLeftOut ticket job="m"`, `MillraceDeriverRetries ticket job="m" table="a.u"`,
 	}},
 	{"a derived table is a day old", quiet(`millrace_deriver_complete_through_seconds{job="m", table="a.t"} 0x1500`), 25 * time.Hour, nil},
-	{"a derived table is older than a day", quiet(`millrace_deriver_complete_through_seconds{job="m", table="a.t"} 0x1700`),
-		27 * time.Hour, []string{`MillraceDerivedTableStale ticket job="m" table="a.t"`}},
+	{
+		"a derived table is older than a day", quiet(`millrace_deriver_complete_through_seconds{job="m", table="a.t"} 0x1700`),
+		27 * time.Hour,
+		[]string{`MillraceDerivedTableStale ticket job="m" table="a.t"`},
+	},
 	{"a quota is spent, a clock is wrong", quiet(
 		`millrace_bigquery_waiting{job="m", instance="a", why="quota"} 2x30`, `millrace_bigquery_clock_skew_seconds{job="m", instance="a"} -200x30`,
 	), 30 * time.Minute, []string{`MillraceBigQueryWaiting ticket job="m" why="quota"`, `MillraceClockSkew ticket instance="a" job="m"`}},
-	{"BigQuery costs", quiet(`millrace_bigquery_billed_bytes_total{job="m", instance="a", kind="run"} 0+10e9x1500`),
-		25 * time.Hour, []string{`MillraceBigQueryBytes ticket job="m"`}},
+	{
+		"BigQuery costs", quiet(`millrace_bigquery_billed_bytes_total{job="m", instance="a", kind="run"} 0+10e9x1500`),
+		25 * time.Hour,
+		[]string{`MillraceBigQueryBytes ticket job="m"`},
+	},
 }
 
 // quiet has someone there, so that the absence of all is not what fires.
@@ -141,9 +162,7 @@ func TestScenes(t *testing.T) {
 			engine := promqltest.NewTestEngine(t, false, 0, 1_000_000)
 			var got []string
 			for _, r := range all {
-				for _, a := range evaluate(t, r, rules.EngineQueryFunc(engine, store), s.after) {
-					got = append(got, a)
-				}
+				got = append(got, evaluate(t, r, rules.EngineQueryFunc(engine, store), s.after)...)
 			}
 			slices.Sort(got)
 			if !slices.Equal(got, s.fires) {
@@ -197,4 +216,3 @@ func evaluate(t *testing.T, r rulefmt.Rule, query rules.QueryFunc, after time.Du
 	}
 	return out
 }
-

@@ -165,13 +165,13 @@ func resultLabels(text string, known map[string]metric) []string {
 func TestFaultsOfQueries(t *testing.T) {
 	known := map[string]metric{"c_total": {"counter", []string{"table"}}, "g": {"gauge", nil}, "h_seconds": {"histogram", []string{"table"}}}
 	for text, want := range map[string]string{
-		`sum by (table) (rate(c_total[5m]))`:                                           "",
-		`sum by (job, table) (g)`:                                                      "there is no label table",
-		`rate(d_total[5m])`:                                                            "there is no series d_total",
-		`rate(c_total{tabel="x"}[5m])`:                                                 "there is no label tabel",
-		`c_total > 0`:                                                                  "a counter means nothing",
-		`topk(3, rate(g[5m]))`:                                                         "rate of what is no counter",
-		`rate(h_seconds[5m])`:                                                          "there is no series h_seconds",
+		`sum by (table) (rate(c_total[5m]))`: "",
+		`sum by (job, table) (g)`:            "there is no label table",
+		`rate(d_total[5m])`:                  "there is no series d_total",
+		`rate(c_total{tabel="x"}[5m])`:       "there is no label tabel",
+		`c_total > 0`:                        "a counter means nothing",
+		`topk(3, rate(g[5m]))`:               "rate of what is no counter",
+		`rate(h_seconds[5m])`:                "there is no series h_seconds",
 		`histogram_quantile(0.5, sum by (table, le) (rate(h_seconds_bucket[5m])))`:     "",
 		`histogram_quantile(0.5, sum by (table) (rate(h_seconds_bucket[5m])))`:         "summed by le",
 		`sum by (table, table) (rate(c_total[5m]))`:                                    "stands twice",
