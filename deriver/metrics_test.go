@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"millrace/schemas"
 )
 
 // A deriver counts its runs, what waits, and what failed; one that another has
@@ -66,4 +68,21 @@ func valuesOf(t *testing.T, reg prometheus.Gatherer, name string) string {
 	}
 	slices.Sort(out)
 	return strings.Join(out, " ")
+}
+
+// A table whose inputs say that nothing has come is complete up to there, although
+// nothing was run for it.
+func TestQuietTableIsComplete(t *testing.T) {
+	p := shop(t)
+	p.derive(revenue)
+	p.quiet()
+	through := at("2024-03-05T23:00:00Z")
+	for _, table := range []string{"core.orders", "core.payments"} {
+		p.derived["analytics.revenue"].Notify(schemas.LoadComplete{Table: table, CompleteThrough: schemas.Progress{Time: through}})
+	}
+	load := p.status("analytics.revenue").Load
+	p.quiet()
+	if s := p.status("analytics.revenue"); !s.Complete.Equal(through) || s.Load != load {
+		t.Errorf("complete through %s at run %d, not %s at run %d", s.Complete, s.Load, through, load)
+	}
 }
