@@ -16,6 +16,7 @@ import (
 type flight struct {
 	batch   *batch.Batch
 	held    int64 // bytes to be counted off when it has landed
+	records int64 // likewise
 	started time.Time
 	loads   []*attempt    // one a table, in their order
 	done    chan struct{} // closed when the attempts were made
@@ -57,11 +58,11 @@ func (t *topic) flush(ctx context.Context) error {
 		t.settle()
 		return t.progress(ctx)
 	}
-	f := &flight{batch: t.batch, held: t.taken, started: time.Now(), done: make(chan struct{})}
+	f := &flight{batch: t.batch, held: t.taken, records: t.collected, started: time.Now(), done: make(chan struct{})}
 	if t.batch = t.spare; t.batch == nil {
 		t.batch = batch.New(t.opts.Limits)
 	}
-	t.flight, t.spare, t.taken = f, nil, 0
+	t.flight, t.spare, t.taken, t.collected = f, nil, 0, 0
 	if err := t.ready(ctx, f); err != nil {
 		t.flight = nil
 		return err
@@ -137,7 +138,7 @@ func (t *topic) land(ctx context.Context) error {
 	}
 	f.batch.Reset()
 	t.flight, t.spare = nil, f.batch
-	t.free(f.held)
+	t.release(f.held, f.records)
 	t.settle()
 	if err := t.commitOffsets(ctx); err != nil {
 		return err

@@ -14,8 +14,9 @@ type metrics struct {
 	sessions prometheus.Counter
 }
 
-// newMetrics registers the metrics of one consumer; reg may be nil.
-func newMetrics(reg prometheus.Registerer, b *board) *metrics {
+// newMetrics registers the metrics of one member of a group; reg may be nil. A
+// process may have members of several groups.
+func newMetrics(reg prometheus.Registerer, group string, b *board) *metrics {
 	m := &metrics{
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_loads_total", Help: "Committed loads of a core table.",
@@ -34,7 +35,7 @@ func newMetrics(reg prometheus.Registerer, b *board) *metrics {
 			Name: "millrace_load_retries_total", Help: "Loads that were tried again after an error.",
 		}, []string{"table"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet.",
+			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet. Only the table's owner says it.",
 		}, []string{"table"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_load_read_bytes_total", Help: "Bytes of keys and values that were polled from the table's topic.",
@@ -47,7 +48,8 @@ func newMetrics(reg prometheus.Registerer, b *board) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.bytes, m.buffered, m.sessions, newCollector(b))
+		prometheus.WrapRegistererWith(prometheus.Labels{"group": group}, reg).MustRegister(
+			m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.bytes, m.buffered, m.sessions, newCollector(b))
 	}
 	return m
 }

@@ -73,6 +73,8 @@ type topic struct {
 	put     []deadletter.Letter // to be acknowledged before the next load
 
 	queue
+	lag       lag
+	collected int64        // records that left the queue and are not in flight
 	held      atomic.Int64 // bytes of it that count as memory
 	taken     int64        // of them, those that left the queue and are not in flight
 	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: it is not
@@ -178,6 +180,7 @@ func (t *topic) collectAll(ctx context.Context, records []*kgo.Record) error {
 		}
 	}
 	t.taken += size(records)
+	t.collected += int64(len(records))
 	t.settle()
 	return nil
 }
@@ -198,10 +201,18 @@ func (t *topic) settle() {
 	}
 	if t.flight != nil {
 		t.flight.held += t.taken // a part of the last poll may be in it
+		t.flight.records += t.collected
 	} else {
-		t.free(t.taken)
+		t.release(t.taken, t.collected)
 	}
-	t.taken = 0
+	t.taken, t.collected = 0, 0
+}
+
+// release counts off what nothing refers to any more.
+func (t *topic) release(held, records int64) {
+	t.free(held)
+	t.lag.loaded(records)
+	t.showLag()
 }
 
 // collect takes one record up.
