@@ -174,7 +174,7 @@ func TestComposeOfMonitoring(t *testing.T) {
 	}
 	job := conf.ScrapeConfigs[0]
 	for _, r := range alerts(t) {
-		if m := regexp.MustCompile(`^up\{job=~"(.*)"\} == 0$`).FindStringSubmatch(r.Expr); m != nil && !regexp.MustCompile("^(?:"+m[1]+")$").MatchString(job.JobName) {
+		if m := regexp.MustCompile(`\bup\{job=~"(.*?)"\}`).FindStringSubmatch(r.Expr); m != nil && !regexp.MustCompile("^(?:"+m[1]+")$").MatchString(job.JobName) {
 			t.Errorf("%s does not see the job %s", r.Alert, job.JobName)
 		}
 	}

@@ -57,6 +57,10 @@ var scenes = []scene{
 		`up{job="millrace", instance="a"} 1x30 0x30`, `up{job="team/millrace-derive", instance="b"} 1x30 0x30`, `up{job="other", instance="c"} 0x60`,
 		`millrace_build_info{job="millrace", instance="z"} 1x60`,
 	}, 40 * time.Minute, []string{`MillraceDown page instance="a" job="millrace"`, `MillraceDown page instance="b" job="team/millrace-derive"`}},
+	{"a process ends as soon as it has started", []string{ // for a source that has halted
+		`up{job="millrace", instance="a"} 1x20 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0`,
+		`millrace_build_info{job="millrace", instance="z"} 1x60`,
+	}, 38 * time.Minute, []string{`MillraceDown page instance="a" job="millrace"`}},
 	{"nothing is scraped", nil, 20 * time.Minute, []string{`MillraceAbsent page`}},
 	{"a source halts", quiet(
 		`millrace_producer_running{job="m", source="s"} 1x10 0x20`, `millrace_producer_halted{job="m", source="s"} 0x10 1x20`,
