@@ -28,8 +28,8 @@ test-short: ## the tests that need no server
 analyze: ## read every statement for BigQuery by GoogleSQL's analyzer; its first build takes minutes
 	cd internal/warehouse/bigquery/analyze && go vet . && go test -count=1 -timeout 5m . # a cached result does not know of changed statements
 
-manifests: ## check what deploy/ holds: image, compose, dashboards and alerts; its first build takes a minute
-	cd deploy/test && go vet . && go test -count=1 -timeout 5m . # a cached result does not know of changed files
+manifests: ## check what deploy/ holds: image, compose, dashboards and alerts; its first build takes minutes
+	cd deploy/test && go vet . && go test -count=1 -timeout 8m . # a cached result does not know of changed files
 
 lint: $(LINT) ## check the style
 	$(LINT) run --allow-parallel-runners ./...
