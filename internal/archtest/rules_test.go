@@ -45,6 +45,9 @@ var testTrees = []string{testkit, "producers/sourcetest", "internal/warehouse/wa
 // fakeBigQuery runs the statements that it is given on a DuckDB of its own.
 const fakeBigQuery = testkit + "/bigqueryfake"
 
+// fakeMongoDB speaks the wire protocol.
+const fakeMongoDB = testkit + "/mongofake"
+
 // A library that lies inside another stands before it.
 var clients = []client{
 	// The fake speaks the protocol's messages, not the clients; its tests do.
@@ -69,7 +72,10 @@ var clients = []client{
 		library: "github.com/go-sql-driver/mysql", tests: true,
 		homes: []string{"producers/mysql", "internal/demo", "internal/verify", testkit},
 	},
-	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb"}},
+	// The stand-in reads and writes documents; its tests connect to it.
+	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", fakeMongoDB}},
+	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb"}, testHomes: []string{fakeMongoDB}},
+	{library: "github.com/xdg-go/scram", homes: []string{fakeMongoDB}},
 	{
 		library: "github.com/twmb/franz-go/pkg/kfake", tests: true,
 		homes: []string{"internal/kafka/embedded", testkit},
