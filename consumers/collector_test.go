@@ -1,6 +1,8 @@
 package consumers
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
 
@@ -52,5 +55,29 @@ func TestStatusAsMetrics(t *testing.T) {
 	}
 	if got := gathered(t, reg); !slices.Equal(got, want) {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+	}
+}
+
+// refusing is a warehouse that takes no load.
+type refusing struct{ *memory }
+
+func (refusing) Load(context.Context, *warehouse.Batch) (schemas.LoadComplete, error) {
+	return schemas.LoadComplete{}, errors.New("no answer")
+}
+
+// A member that has left its group says no more that a load is tried again: that
+// is for the next owner to say.
+func TestTroubleIsLeftWithTheTable(t *testing.T) {
+	r := newRig(t)
+	s := r.table("orders", 1)
+	r.loader = refusing{r.mem}
+	r.produce(r.put(s, 1, "v"))
+	c, stop := r.start()
+	r.await("the load is tried again", func() bool { return strings.Contains(status(c, "core.orders").Trouble, "no answer") })
+	stop()
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(newCollector(c.status))
+	if got := gathered(t, reg); len(got) > 0 {
+		t.Errorf("it still says %v", got)
 	}
 }
