@@ -129,6 +129,7 @@ main() {
 		;;
 	esac
 	install_secantus
+	[[ $(uname -s) == Darwin ]] || "$(dirname "$0")/mysql.sh"
 	go mod download
 }
 
