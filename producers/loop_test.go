@@ -220,6 +220,72 @@ func TestRereadsOfDeltas(t *testing.T) {
 	}
 }
 
+// TestSnapshotsBesideRereads: rows that are called for without end keep neither
+// a table's snapshot from its end, nor another's.
+func TestSnapshotsBesideRereads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves more rows than a short run has time for")
+	}
+	w := newWorld(t, rand.Uint64(), false, "a", "b")
+	const n = 300
+	w.db.transact(func(x *memWriter) {
+		for i := range int64(n) {
+			x.put("a", i)
+			x.put("b", i)
+		}
+	})
+	patch := func() {
+		w.db.transact(func(x *memWriter) { x.patch("a", rand.Int64N(n)) })
+	}
+	// Every read finds that another row is called for.
+	r := w.start(func(_ *run, effect string) error {
+		if effect == "chunk" {
+			patch()
+		}
+		return nil
+	}, func(o *Options) { o.ChunkRows = 10 })
+	done := func() (n int) {
+		for _, table := range r.p.Status().Tables {
+			if table.Snapshot.Done {
+				n++
+			}
+		}
+		return n
+	}
+	for end := time.Now().Add(time.Minute); done() < 2; patch() {
+		if time.Now().After(end) {
+			t.Fatalf("no snapshot ends: %+v", r.p.Status().Tables)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	r.finish()
+	w.check()
+}
+
+// TestOverflowKeepsWhatFollows: after too many rows were called for, an update
+// calls for its row alone, and does not start over the snapshot that reads them.
+func TestOverflowKeepsWhatFollows(t *testing.T) {
+	key := schemas.Table{Schema: "public", Name: "a", Key: []int{0}, Columns: []schemas.Column{{Name: "id", Type: schemas.Type{Kind: schemas.Int}}}}
+	s := &session{waiters: map[*table]bool{}}
+	a := &table{tableState: tableState{Table: &key}, keys: map[string]int{}, keyTypes: []schemas.Type{key.Columns[0].Type}}
+	call := func(n int, reread bool) {
+		s.callFor(a, &schemas.Change{Table: &key, Reread: reread, Position: schemas.Position{Epoch: 1, Major: uint64(n)}, After: schemas.Row{schemas.IntCell(int64(n))}})
+	}
+	for n := range maxRereads + 1 {
+		call(n, true)
+	}
+	above := a.Snapshot.Above
+	if call(maxRereads+1, true); !a.Snapshot.Overflow || a.Snapshot.Above != above || len(a.Rereads) != 1 {
+		t.Errorf("an update moved the snapshot from %v to %v, and %d keys are kept", above, a.Snapshot.Above, len(a.Rereads))
+	}
+	for n := range maxRereads + 1 {
+		call(2*maxRereads+n, true)
+	}
+	if !above.Less(a.Snapshot.Above) || len(a.Rereads) > maxRereads {
+		t.Errorf("too many once more: the snapshot is above %v, and %d keys are kept", a.Snapshot.Above, len(a.Rereads))
+	}
+}
+
 func TestTableWithoutKey(t *testing.T) {
 	w := newWorld(t, 1, false, "a")
 	w.db.tables["a"].keyless = true

@@ -23,9 +23,15 @@ const (
 
 // callFor notes that the row of a new key lacks values, and must be read.
 func (s *session) callFor(t *table, c *schemas.Change) {
-	if t.Snapshot.Running && t.Snapshot.Overflow {
+	overflow := t.Snapshot.Running && t.Snapshot.Overflow
+	raise := func() {
 		t.Snapshot.Above = schemas.MaxPosition(t.Snapshot.Above, c.Position)
 		t.dirty = true
+	}
+	// A snapshot that is raised starts over, so it would not end if every update
+	// raised it.
+	if overflow && !c.Reread {
+		raise()
 		return
 	}
 	canonical, err := schemas.AppendKey(nil, t.Table, c.After)
@@ -42,7 +48,10 @@ func (s *session) callFor(t *table, c *schemas.Change) {
 		size += len(key)
 	}
 	s.waiters[t] = true
-	if len(t.Rereads) == maxRereads || size > maxRereadBytes {
+	if full := len(t.Rereads) == maxRereads || size > maxRereadBytes; full && overflow {
+		raise()
+		return
+	} else if full {
 		t.attempt++
 		t.Rereads, t.keys = nil, make(map[string]int)
 		t.Snapshot.restart(c.Position, true)
@@ -73,32 +82,37 @@ func cloneCell(c schemas.Cell) schemas.Cell {
 	return c
 }
 
-// schedule gives the worker something to read, keys before chunks.
+// schedule gives the worker something to read: keys before chunks, but not for
+// ever, because a log that carries only what changed calls for more at any time;
+// and of keys another table's each time.
 func (s *session) schedule() {
 	if s.worker.busy {
 		return
 	}
-	var next *table
+	var keys, chunk *table
 	for _, t := range s.sorted() {
 		if t.halted != nil || t.Dropped || t.held {
 			continue
 		}
-		if len(t.Rereads) > 0 {
-			next = t
-			break
+		if len(t.Rereads) > 0 && (keys == nil || keys.id <= s.worker.keysOf && s.worker.keysOf < t.id) {
+			keys = t
 		}
-		if t.Snapshot.Running && next == nil {
-			next = t
+		if t.Snapshot.Running && chunk == nil {
+			chunk = t
 		}
 	}
-	if next == nil {
-		return
+	switch {
+	case keys != nil && (chunk == nil || !s.worker.keys):
+		j := &job{t: keys, version: keys.Table, attempt: keys.attempt}
+		for i := range min(len(keys.Rereads), rereadsAtOnce) {
+			j.keys = append(j.keys, keys.Rereads[i].Key)
+		}
+		s.worker.keys, s.worker.keysOf = true, keys.id
+		s.give(j)
+	case chunk != nil:
+		s.worker.keys = false
+		s.give(&job{t: chunk, version: chunk.Table, attempt: chunk.attempt, after: chunk.Snapshot.After, limit: s.o.ChunkRows})
 	}
-	j := &job{t: next, version: next.Table, attempt: next.attempt, after: next.Snapshot.After, limit: s.o.ChunkRows}
-	for i := range min(len(next.Rereads), rereadsAtOnce) {
-		j.keys = append(j.keys, next.Rereads[i].Key)
-	}
-	s.give(j)
 }
 
 func (s *session) give(j *job) {

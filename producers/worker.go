@@ -46,7 +46,10 @@ type worker struct {
 	jobs    chan *job
 	rows    chan rows
 	results chan result
-	busy    bool // belongs to the loop
+	// These belong to the loop.
+	busy   bool
+	keys   bool   // the last job was one of keys
+	keysOf string // whose the last such one was
 }
 
 func newWorker(src Snapshots) worker {

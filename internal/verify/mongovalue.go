@@ -32,11 +32,47 @@ func idText(v bson.RawValue) (string, error) {
 			return `{"$uuid":"` + uuidText(data) + `"}`, nil
 		}
 	}
-	text, err := bson.MarshalExtJSON(bson.D{{Key: "v", Value: v}}, true, false)
+	even, err := evenNumbers(v)
+	if err != nil {
+		return "", fmt.Errorf("read an _id: %w", err)
+	}
+	text, err := bson.MarshalExtJSON(bson.D{{Key: "v", Value: even}}, true, false)
 	if err != nil {
 		return "", fmt.Errorf("read an _id: %w", err)
 	}
 	return strings.TrimSuffix(strings.TrimPrefix(string(text), `{"v":`), "}"), nil
+}
+
+// evenNumbers is a value in which equal numbers are of one type: whole ones long,
+// if they are that small, and all others Decimal128.
+func evenNumbers(v bson.RawValue) (any, error) {
+	switch {
+	case number(v):
+		text := numberText(v)
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return n, nil
+		}
+		d, err := bson.ParseDecimal128(text)
+		return d, err //nolint:wrapcheck // by the caller
+	case v.Type != bson.TypeEmbeddedDocument && v.Type != bson.TypeArray:
+		return v, nil
+	}
+	elements, err := bson.Raw(v.Value).Elements()
+	if err != nil {
+		return nil, err //nolint:wrapcheck // by the caller
+	}
+	doc, array := bson.D{}, bson.A{}
+	for _, e := range elements {
+		even, err := evenNumbers(e.Value())
+		if err != nil {
+			return nil, err
+		}
+		doc, array = append(doc, bson.E{Key: e.Key(), Value: even}), append(array, even)
+	}
+	if v.Type == bson.TypeArray {
+		return array, nil
+	}
+	return doc, nil
 }
 
 func uuidText(data []byte) string {

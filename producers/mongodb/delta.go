@@ -17,19 +17,13 @@ func (m *rowMaker) delta(id value, description []byte) (schemas.Row, error) {
 		return row, err
 	}
 	m.conflicts = m.conflicts[:0]
-	odd := map[string]bool{} // paths whose dots or digits are in a field's own name
-	if v := lookup(description, "disambiguatedPaths"); v.isDoc() {
-		for e := fields(v.data); e.next(); {
-			odd[string(e.key)] = true
-		}
-	}
 	if v := lookup(description, "updatedFields"); v.isDoc() {
 		e := fields(v.data)
 		for e.next() {
 			if !strings.Contains(string(e.key), ".") && m.plan.root.children[string(e.key)] == nil {
 				m.look(e.key, e.val)
 			}
-			m.touch(row, string(e.key), e.val, odd[string(e.key)])
+			m.touch(row, string(e.key), e.val, false)
 		}
 		if e.err != nil {
 			return row, e.err
@@ -37,8 +31,7 @@ func (m *rowMaker) delta(id value, description []byte) (schemas.Row, error) {
 	}
 	if v := lookup(description, "removedFields"); v.kind == bson.TypeArray {
 		for e := fields(v.data); e.next(); {
-			name := string(e.val.text())
-			m.touch(row, name, value{kind: bson.TypeNull}, odd[name])
+			m.touch(row, string(e.val.text()), value{kind: bson.TypeNull}, false)
 		}
 	}
 	if v := lookup(description, "truncatedArrays"); v.kind == bson.TypeArray {
@@ -51,9 +44,11 @@ func (m *rowMaker) delta(id value, description []byte) (schemas.Row, error) {
 	return row, nil
 }
 
-// touch sets the columns at or below a path to what v says of them, and unsets
-// those that it changes in part. With unknown, nothing is known of any of them.
+// touch sets the columns at or below a field to what v says of them. With unknown,
+// nothing is known of any of them, nor if there is a dot in the path: the server
+// does not say whether it stands between two names or in one (G10).
 func (m *rowMaker) touch(row schemas.Row, at string, v value, unknown bool) {
+	unknown = unknown || strings.Contains(at, ".")
 	for i := range m.plan.paths {
 		c := &m.plan.paths[i]
 		switch {
@@ -63,8 +58,6 @@ func (m *rowMaker) touch(row schemas.Row, at string, v value, unknown bool) {
 			m.set(row, c, v)
 		case below(c.text, at):
 			m.set(row, c, within(v, c.text[len(at)+1:]))
-		case below(at, c.text):
-			row[c.ord] = schemas.Cell{}
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 // event is a change event, taken apart. All of it is borrowed.
 type event struct {
+	size     int
 	op       string
 	token    []byte
 	time     uint64
@@ -31,7 +32,7 @@ type event struct {
 }
 
 func parse(raw []byte) (event, error) {
-	var ev event
+	ev := event{size: len(raw)}
 	e := fields(raw)
 	for e.next() {
 		switch v := e.val; string(e.key) {
@@ -135,7 +136,9 @@ func (s *source) process(raw []byte) (hold bool, err error) {
 		if ev.time < s.at.time {
 			return false, halt(fmt.Errorf("a change of %s came after %s", place{ev.time, 0}, s.at), snapshotAgain)
 		}
-		s.at = place{time: ev.time}
+		if s.at = (place{time: ev.time}); ev.time == s.ahead.time {
+			s.at = s.ahead
+		}
 	}
 	switch ev.op {
 	case "insert", "update", "replace", "delete":
@@ -188,13 +191,11 @@ func transactionID(ev *event) string {
 	return hex.EncodeToString(id) + ":" + strconv.FormatInt(n, 10)
 }
 
-// named is the captured table of that name, or nil.
+// named is the captured table of that name, or nil. Also the changes of a halted
+// one are numbered: it may not halt when they come again (G3).
 func (s *source) named(db, collection []byte) *tracked {
 	s.name = append(append(append(s.name[:0], db...), '.'), collection...)
-	if t := s.tables[string(s.name)]; t != nil && !t.halted {
-		return t
-	}
-	return nil
+	return s.tables[string(s.name)]
 }
 
 // row takes a change of one document.
@@ -204,7 +205,7 @@ func (s *source) row(ev *event) (hold bool) {
 		return false
 	}
 	s.at.seq++
-	if !s.skip.less(s.at) {
+	if t.halted || !s.skip.less(s.at) {
 		return false
 	}
 	c := schemas.Change{Table: t.table, Op: schemas.Update}
@@ -226,6 +227,7 @@ func (s *source) row(ev *event) (hold bool) {
 	if c.Reread {
 		s.calls++
 	}
+	s.lent += ev.size
 	s.emit(ev, c)
 	return false
 }
@@ -291,7 +293,7 @@ func (s *source) emptied(t *tracked, ev *event) {
 		return
 	}
 	s.at.seq++
-	if !s.skip.less(s.at) {
+	if t.halted || !s.skip.less(s.at) {
 		return
 	}
 	s.env.Log.Warn("collection is gone at the source", "source", s.env.Source, "table", t.id(), "event", ev.op)
@@ -306,7 +308,7 @@ func (s *source) renamed(ev *event) (hold bool) {
 			return true
 		}
 		s.at.seq++
-		if s.skip.less(s.at) {
+		if !to.halted && s.skip.less(s.at) {
 			s.env.Log.Warn("another collection takes the name of a captured one, and is read whole",
 				"source", s.env.Source, "table", to.id(), "from", string(slices.Concat(ev.db, []byte("."), ev.coll)))
 			v := to.version()

@@ -24,6 +24,7 @@ var errNotText = errors.New("a string is not UTF-8")
 // 9999 a text; canonical, every value says its type.
 type jsonWriter struct {
 	canonical bool
+	key       bool // equal numbers have one text, whatever their types
 	depth     int
 }
 
@@ -90,6 +91,9 @@ func (w *jsonWriter) value(dst []byte, v value) ([]byte, error) {
 }
 
 func (w *jsonWriter) number(dst []byte, v value) []byte {
+	if w.key {
+		return appendKeyNumber(dst, v)
+	}
 	tag := ""
 	switch {
 	case v.kind == bson.TypeDecimal128:
@@ -115,6 +119,18 @@ func (w *jsonWriter) number(dst []byte, v value) []byte {
 	}
 	if tag != "" {
 		dst = append(dst, `"}`...)
+	}
+	return dst
+}
+
+// appendKeyNumber appends a number within a key. A double is written as a
+// Decimal128, which MongoDB holds for equal to it.
+func appendKeyNumber(dst []byte, v value) []byte {
+	start := len(dst)
+	dst = append(appendNumber(append(dst, `{"$numberDecimal":"`...), v), `"}`...)
+	text := dst[start+len(`{"$numberDecimal":"`) : len(dst)-len(`"}`)]
+	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		return append(strconv.AppendInt(append(dst[:start], `{"$numberLong":"`...), n, 10), `"}`...)
 	}
 	return dst
 }

@@ -16,7 +16,8 @@ import (
 // An ObjectId is its 24 digits, a number its decimal text, a string itself,
 // unless it reads like one of the others: then it is a JSON string. A UUID is
 // {"$uuid":"…"}, because its digits alone are a string's. All else is canonical
-// Extended JSON.
+// Extended JSON, in which the numbers of a document too have one text for each
+// value.
 func appendID(dst []byte, v value) ([]byte, error) {
 	switch v.kind {
 	case bson.TypeObjectID:
@@ -36,7 +37,7 @@ func appendID(dst []byte, v value) ([]byte, error) {
 	case 0:
 		return dst, errors.New("a document has no _id")
 	}
-	return (&jsonWriter{canonical: true}).value(dst, v)
+	return (&jsonWriter{canonical: true, key: true}).value(dst, v)
 }
 
 func appendUUID(dst, raw []byte) []byte {

@@ -32,7 +32,7 @@ func (s *source) Next(ctx context.Context) (producers.Batch, error) {
 	if s.returned {
 		s.out = producers.Batch{Changes: s.out.Changes[:0]}
 		s.mem.reset()
-		s.group.first, s.calls, s.returned = 0, 0, false
+		s.group.first, s.calls, s.lent, s.returned = 0, 0, 0, false
 	}
 	b, err := s.read(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -73,15 +73,16 @@ func (s *source) read(ctx context.Context) (producers.Batch, error) {
 
 // due reports whether the batch is to be handed over.
 func (s *source) due(began time.Time) bool {
-	rows := len(s.out.Changes)
+	// A delta has no text of the document, but its values keep the answer alive.
+	rows, bytes := len(s.out.Changes), max(len(s.mem.bytes), s.lent)
 	switch {
 	case time.Since(began) >= tick:
 		return true
 	case rows > 0 && s.reported():
 		return true
 	case s.group.open:
-		return rows >= hugeRows || len(s.mem.bytes) >= hugeBytes
-	case rows >= batchRows || len(s.mem.bytes) >= batchBytes || s.calls >= batchCalls:
+		return rows >= hugeRows || bytes >= hugeBytes
+	case rows >= batchRows || bytes >= batchBytes || s.calls >= batchCalls:
 		return true
 	}
 	return (rows > 0 || len(s.out.Tables) > 0) && s.held == nil && s.event == len(s.answer.events) && len(s.stream.answers) == 0

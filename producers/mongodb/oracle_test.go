@@ -1,6 +1,7 @@
 package mongodb
 
 import (
+	"bytes"
 	"math/big"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -23,4 +24,21 @@ func exact(v value) *big.Rat {
 	}
 	n, _ := v.integer()
 	return new(big.Rat).SetInt64(n)
+}
+
+// sameKey reports whether MongoDB holds two values for one key.
+func sameKey(a, b value) bool {
+	if number(a.kind) && number(b.kind) {
+		return exact(a).Cmp(exact(b)) == 0
+	}
+	if a.kind != b.kind || a.kind != bson.TypeEmbeddedDocument {
+		return a.kind == b.kind && bytes.Equal(a.data, b.data)
+	}
+	x, y := fields(a.data), fields(b.data)
+	for x.next() {
+		if !y.next() || !bytes.Equal(x.key, y.key) || !sameKey(x.val, y.val) {
+			return false
+		}
+	}
+	return !y.next()
 }

@@ -27,6 +27,7 @@ const (
 	codeInvalidResumeToken   = 260
 	codeChangeStreamFatal    = 280
 	codeHistoryLost          = 286
+	codeTooLarge             = 10334
 )
 
 func halt(err error, hint string) error { return &producers.HaltError{Err: err, Hint: hint} }
@@ -39,7 +40,7 @@ func codeOf(err error) int {
 	}
 	for _, code := range []int{
 		codeUnauthorized, codeAuthenticationFailed, codeNamespaceNotFound, codeCappedPositionLost,
-		codeInvalidResumeToken, codeChangeStreamFatal, codeHistoryLost,
+		codeInvalidResumeToken, codeChangeStreamFatal, codeHistoryLost, codeTooLarge,
 	} {
 		if e.HasErrorCode(code) {
 			return code
@@ -152,6 +153,8 @@ func streamError(err error, db string) error {
 	switch codeOf(err) {
 	case codeHistoryLost, codeCappedPositionLost:
 		return halt(err, snapshotAgain+"; a larger oplog, or storage.oplogMinRetentionHours, keeps changes longer")
+	case codeTooLarge:
+		return halt(err, "an event is larger than 16 MB, and only MongoDB 7.0 or newer splits it: upgrade, or turn images off for the collection; "+snapshotAgain)
 	case codeChangeStreamFatal, codeInvalidResumeToken:
 		return halt(err, snapshotAgain)
 	}

@@ -44,10 +44,14 @@ type source struct {
 		place
 		token []byte
 	}
-	skip  place // what lies at or below it was sent
+	skip place // what lies at or below it was sent
+	// The last change that was sent, if it lies in a transaction beyond the
+	// checkpoint and the tables were others: they number its changes otherwise.
+	ahead place
 	group group
 
 	mem      arena
+	lent     int    // bytes of the events that the batch's changes borrow from
 	name     []byte // scratch
 	calls    int    // rows of the batch that are to be read again
 	out      producers.Batch
@@ -118,8 +122,9 @@ func newSource(cfg *Config, env producers.Env, client *mongo.Client) *source {
 }
 
 // locate finds the place to begin at: where the token says, or now. A token of a
-// stream of another scope may mean nothing to this one, so that begins at the
-// token's time, and what was sent is skipped.
+// stream of other tables may mean nothing to this one, so that begins at the
+// token's time, and what was sent is skipped. A transaction that was sent in part
+// is sent whole, above that part (G2).
 func (s *source) locate(ctx context.Context, start producers.Start) (from, error) {
 	_, applied, err := s.clock(ctx)
 	if err != nil {
@@ -144,9 +149,13 @@ func (s *source) locate(ctx context.Context, start producers.Start) (from, error
 	if applied < t.Time {
 		return from{}, halt(fmt.Errorf("resume at %s: the log ends at %s, before it: the deployment was restored or made anew", at, through(applied)), snapshotAgain)
 	}
-	s.at, s.skip, s.token = at, at, t.Resume
-	if t.Scope == s.cfg.scope() {
+	s.at, s.skip = at, at
+	if t.Resume != nil && t.Tables == s.cfg.identity() {
+		s.token = t.Resume
 		return from{token: t.Resume}, nil
+	}
+	if last := start.Last; t.Tables != s.cfg.identity() && last.Epoch == s.epoch && last.Major > t.Time {
+		s.ahead = place{last.Major, last.Seq}
 	}
 	s.at = place{time: t.Time}
 	return from{time: t.Time}, nil
@@ -192,6 +201,8 @@ func (s *source) takeNew(ctx context.Context, t *tracked) error {
 	var h *producers.HaltError
 	if errors.As(err, &h) {
 		h.Table = t.id()
+		t.halted = true
+		s.tables[t.id()] = t // its changes have numbers all the same
 		s.env.Halt(h)
 		return nil
 	}
@@ -265,11 +276,8 @@ func sameName(a, b string) bool { return strings.EqualFold(a, b) }
 
 func lower(name string) string { return strings.ToLower(name) }
 
-// resume is the token of a place.
+// resume is the token of a place. While nothing has come there is no raw one,
+// and the next start begins at the time.
 func (s *source) resume(at place, raw []byte) schemas.Token {
-	scope := s.cfg.scope()
-	if raw == nil { // nothing has come yet: the next start begins at the time
-		scope = ""
-	}
-	return token{Set: s.server.set, Scope: scope, Resume: raw, Time: at.time, Seq: at.seq}.encode()
+	return token{Set: s.server.set, Tables: s.cfg.identity(), Resume: raw, Time: at.time, Seq: at.seq}.encode()
 }

@@ -2,6 +2,8 @@ package mongodb
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,6 +63,17 @@ func (c *Config) scope() string {
 		}
 	}
 	return scope
+}
+
+// identity tells sets of tables apart.
+func (c *Config) identity() string {
+	var names []string
+	for _, t := range c.Tables {
+		names = append(names, t.Name)
+	}
+	slices.Sort(names)
+	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
+	return hex.EncodeToString(sum[:8])
 }
 
 // pipeline is the aggregation that makes the stream.

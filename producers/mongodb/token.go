@@ -12,7 +12,7 @@ import (
 // nobody reads, and the place in the order of changes that belongs to it.
 type token struct {
 	Set    string `json:"set"`    // the replica set
-	Scope  string `json:"scope"`  // of the stream that gave the token
+	Tables string `json:"tables"` // of the stream that gave the token
 	Resume []byte `json:"resume"` // BSON
 	// Everything up to the Seq-th change of Time was sent.
 	Time uint64 `json:"time"`
