@@ -234,17 +234,21 @@ func TestSnapshotsBesideRereads(t *testing.T) {
 			x.put("b", i)
 		}
 	})
-	patch := func() {
-		w.db.transact(func(x *memWriter) { x.patch("a", rand.Int64N(n)) })
-	}
-	// Every read finds that another row is called for.
+	// While one is read, one more row is called for.
 	var quiet atomic.Bool
-	r := w.start(func(_ *run, effect string) error {
-		if effect == "chunk" && !quiet.Load() {
-			patch()
+	row := int64(0)
+	r := w.start(func(r *run, effect string) error {
+		if effect != "chunk" || quiet.Load() {
+			return nil
+		}
+		rereads := r.p.Status().Tables[0].Rereads
+		row++
+		w.db.transact(func(x *memWriter) { x.patch("a", row%n) })
+		for end := time.Now().Add(time.Second); r.p.Status().Tables[0].Rereads == rereads && !r.killed.Load() && time.Now().Before(end); {
+			time.Sleep(100 * time.Microsecond)
 		}
 		return nil
-	}, func(o *Options) { o.ChunkRows = 10 })
+	}, func(o *Options) { o.ChunkRows = 50 })
 	done := func() (n int) {
 		for _, table := range r.p.Status().Tables {
 			if table.Snapshot.Done {
@@ -253,11 +257,11 @@ func TestSnapshotsBesideRereads(t *testing.T) {
 		}
 		return n
 	}
-	for end := time.Now().Add(time.Minute); done() < 2; patch() {
+	for end := time.Now().Add(20 * time.Second); done() < 2; {
 		if time.Now().After(end) {
 			t.Fatalf("no snapshot ends: %+v", r.p.Status().Tables)
 		}
-		time.Sleep(100 * time.Microsecond)
+		time.Sleep(time.Millisecond)
 	}
 	quiet.Store(true)
 	r.settle()

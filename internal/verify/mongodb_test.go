@@ -70,3 +70,27 @@ func TestCoreOfDocuments(t *testing.T) {
 		}
 	}
 }
+
+// Numbers within an _id have one text for each value, as those that are one.
+func TestIDsOfDocuments(t *testing.T) {
+	small, _ := bson.ParseDecimal128("1.50E-9")
+	for _, c := range []struct {
+		id   any
+		want string
+	}{
+		{1.0, `{"a":[{"$numberLong":"1"}]}`},
+		{int32(1), `{"a":[{"$numberLong":"1"}]}`},
+		{1.5, `{"a":[{"$numberDecimal":"1.5"}]}`},
+		{small, `{"a":[{"$numberDecimal":"0.0000000015"}]}`},
+		{1e30, `{"a":[{"$numberDecimal":"1.000000000000000019884624838656E30"}]}`},
+		{"1", `{"a":["1"]}`},
+	} {
+		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: bson.D{{Key: "a", Value: bson.A{c.id}}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := idText(bson.Raw(raw).Lookup("_id")); err != nil || got != c.want {
+			t.Errorf("%v: got %s, %v, want %s", c.id, got, err, c.want)
+		}
+	}
+}

@@ -44,7 +44,7 @@ func idText(v bson.RawValue) (string, error) {
 }
 
 // evenNumbers is a value in which equal numbers are of one type: whole ones long,
-// if they are that small, and all others Decimal128.
+// if they are that small, and all others the text of a Decimal128.
 func evenNumbers(v bson.RawValue) (any, error) {
 	switch {
 	case number(v):
@@ -52,8 +52,7 @@ func evenNumbers(v bson.RawValue) (any, error) {
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 			return n, nil
 		}
-		d, err := bson.ParseDecimal128(text)
-		return d, err //nolint:wrapcheck // by the caller
+		return bson.D{{Key: "$numberDecimal", Value: text}}, nil
 	case v.Type != bson.TypeEmbeddedDocument && v.Type != bson.TypeArray:
 		return v, nil
 	}

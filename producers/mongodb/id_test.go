@@ -92,6 +92,8 @@ func TestIDText(t *testing.T) {
 		{bson.D{{Key: "a", Value: 1.0}, {Key: "b", Value: "x"}}, `{"a":{"$numberLong":"1"},"b":"x"}`},
 		{bson.D{{Key: "a", Value: bson.D{{Key: "b", Value: dec(t, "1.0")}}}}, `{"a":{"b":{"$numberLong":"1"}}}`},
 		{bson.D{{Key: "a", Value: math.Copysign(0, -1)}}, `{"a":{"$numberLong":"0"}}`},
+		{bson.D{{Key: "a", Value: bson.A{1e30}}}, `{"a":[{"$numberDecimal":"1.000000000000000019884624838656E30"}]}`},
+		{bson.D{{Key: "a", Value: bson.A{dec(t, "1.50E-9")}}}, `{"a":[{"$numberDecimal":"0.0000000015"}]}`},
 		{bson.D{{Key: "a", Value: 1.5}}, `{"a":{"$numberDecimal":"1.5"}}`},
 		{bson.D{{Key: "a", Value: dec(t, "1.50")}}, `{"a":{"$numberDecimal":"1.5"}}`},
 		{bson.D{{Key: "a", Value: math.NaN()}}, `{"a":{"$numberDecimal":"NaN"}}`},

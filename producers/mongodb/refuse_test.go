@@ -161,3 +161,19 @@ func TestValidate(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// An event that the server cannot send would end every stream again: it halts
+// the source, and says what helps (G12).
+func TestAnEventTooLargeHalts(t *testing.T) {
+	f := startFake(t, mongofake.Options{})
+	c := newCapture(t, f.URI(), true, Table{Name: "t"}).open()
+	f.On("watch.getMore", 1, mongofake.Refuse(10334, "BSONObjectTooLarge", "BSONObj size: 18653234 (0x11CA032) is invalid"))
+	var err error
+	for err == nil {
+		err = c.next()
+	}
+	var h *producers.HaltError
+	if !errors.As(err, &h) || !strings.Contains(h.Hint, "7.0 or newer") {
+		t.Fatalf("got %v", err)
+	}
+}
