@@ -261,6 +261,10 @@ func (d *database) do(ctx context.Context, s sourcetest.Statement) error {
 	case sourcetest.Update:
 		set := bson.D{}
 		for _, f := range s.Set {
+			if f.Name == "amount" { // whole, so that a delta names it
+				set = append(set, bson.E{Key: "total", Value: bson.D{{Key: "amount", Value: valueFor(f.Name, f.Value)}, {Key: "of", Value: "x"}}})
+				continue
+			}
 			set = append(set, bson.E{Key: fieldOf(f.Name), Value: valueFor(f.Name, f.Value)})
 		}
 		_, err := c.UpdateOne(ctx, bson.D{{Key: "_id", Value: s.ID}}, bson.D{{Key: "$set", Value: set}})
