@@ -4,7 +4,7 @@
 // client that polls the same topic and throws everything away.
 //
 // What is measured stands in docs/benchmarks.
-package loadtest
+package main
 
 import (
 	"context"
