@@ -63,7 +63,8 @@ func (r *rig) endToEnd(ctx context.Context) error {
 }
 
 // startAll starts a source with rows in it and the whole product beside it, and
-// returns when all rows are loaded.
+// returns when all rows are loaded. Specs of derived tables are written into the
+// folder derived, if it has a name.
 func (r *rig) startAll(ctx context.Context, derived string) (p *product, loads *tailer, g *workload.Generator, err error) {
 	ownKafka := r.Kafka == RealKafka || r.Config != nil && len(r.Config.Kafka.Brokers) > 0
 	if ownKafka {
@@ -81,6 +82,11 @@ func (r *rig) startAll(ctx context.Context, derived string) (p *product, loads *
 	warehouse, err := r.warehouse(ctx)
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if derived != "" {
+		if err := r.writeSpecs(derived); err != nil {
+			return nil, nil, nil, err
+		}
 	}
 	config, err := r.configure(ownKafka, warehouse, derived)
 	if err != nil {

@@ -16,11 +16,7 @@ import (
 // fanout measures how long it takes from a load until the runs that it causes
 // are submitted, with many derived tables.
 func (r *rig) fanout(ctx context.Context) error {
-	folder := filepath.Join(r.dir, "derived")
-	if err := r.writeSpecs(folder); err != nil {
-		return err
-	}
-	p, loads, g, err := r.startAll(ctx, folder)
+	p, loads, g, err := r.startAll(ctx, filepath.Join(r.dir, "derived"))
 	if err != nil {
 		return err
 	}
@@ -76,7 +72,6 @@ func (r *rig) writeSpecs(folder string) error {
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
-	r.place.Kind = r.file.Source // names of tables need it
 	for n := range r.file.Derived {
 		name, core := r.derivedTable(n)
 		text := fmt.Sprintf("name: %s\nunique_key: bucket\nquery: |\n  SELECT MOD(id, 10) AS bucket, COUNT(*) AS n, SUM(intended_us) AS total\n  FROM %s\n  GROUP BY 1\n", name, core)
@@ -87,28 +82,42 @@ func (r *rig) writeSpecs(folder string) error {
 	return nil
 }
 
-// awaitDerived returns when every derived table holds the last load of its input.
+// quietFor is how long no run is committed before there is nothing left to do.
+const quietFor = 3 * time.Second
+
+// awaitDerived returns when every derived table was computed, and holds the last
+// load of its input or has nothing more to say: a run may see a load before it is
+// told of it, and what then follows changes nothing and leaves no event.
 func (r *rig) awaitDerived(ctx context.Context, p *product, loads *tailer) error {
 	deadline := time.Now().Add(r.Patience)
+	known, since := 0, time.Now()
 	for {
 		core, caused := map[string]int64{}, map[string]int64{}
-		for _, e := range loads.all() {
-			if len(e.Cause) == 0 {
+		all := loads.all()
+		for _, e := range all {
+			if len(e.Cause) == 0 && e.Rows.Applied > 0 {
 				core[e.Table] = max(core[e.Table], e.Load)
 			}
 			for _, c := range e.Cause {
 				caused[e.Table] = max(caused[e.Table], c.Load)
 			}
 		}
-		behind := 0
+		if len(all) > known {
+			known, since = len(all), time.Now()
+		}
+		behind, none := 0, 0
 		for n := range r.file.Derived {
-			if name, from := r.derivedTable(n); caused[name] < core[from] {
+			name, from := r.derivedTable(n)
+			if caused[name] < core[from] {
 				behind++
+			}
+			if caused[name] == 0 && core[from] > 0 {
+				none++
 			}
 		}
 		r.tell("derive", int64(r.file.Derived-behind), int64(r.file.Derived))
 		switch {
-		case behind == 0:
+		case behind == 0 || none == 0 && time.Since(since) > quietFor:
 			return nil
 		case time.Now().After(deadline):
 			return fmt.Errorf("derive: %d of %d tables are behind after %s\n%s", behind, r.file.Derived, r.Patience, p.Log())

@@ -51,7 +51,7 @@ type Drain struct {
 	Place Place
 	// Mark is where the drain of the log begins, and Changes how many rows were
 	// changed since. Without a mark, the rows of the tables are drained.
-	Mark    json.RawMessage
+	Mark    json.RawMessage `json:",omitempty"`
 	Changes int64
 }
 
