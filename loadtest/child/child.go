@@ -107,7 +107,7 @@ type Child struct {
 	stdin  io.Closer
 	lines  *bufio.Reader
 	log    string
-	result chan message // its last line; closed when the process has ended
+	result chan message // its last line, when the process has ended; nil when that was taken
 	err    error        // how it ended
 }
 
@@ -147,10 +147,8 @@ func Start(ctx context.Context, dir, name, role string, args, hello any, env ...
 	}
 	c.PID, c.stdin, c.lines = c.cmd.Process.Pid, stdin, bufio.NewReader(stdout)
 	first := make(chan message, 1)
-	go c.read(first)
-	if _, err := stdin.Write(append(text, '\n')); err != nil {
-		return nil, errors.Join(fmt.Errorf("tell %s its arguments: %w", name, err), c.kill())
-	}
+	go c.read(first, c.result)
+	_, _ = stdin.Write(append(text, '\n')) // one that has ended says why below
 	select {
 	case m, ok := <-first:
 		if !ok || m.Hello == nil {
@@ -167,7 +165,7 @@ func Start(ctx context.Context, dir, name, role string, args, hello any, env ...
 }
 
 // read owns the process until it has ended.
-func (c *Child) read(first chan<- message) {
+func (c *Child) read(first, result chan<- message) {
 	var last message
 	for n := 0; ; n++ {
 		line, err := c.lines.ReadBytes('\n')
@@ -186,8 +184,7 @@ func (c *Child) read(first chan<- message) {
 	}
 	c.err = c.cmd.Wait()
 	close(first)
-	c.result <- last
-	close(c.result)
+	result <- last
 }
 
 // Ended reports whether the process is gone.

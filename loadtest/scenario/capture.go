@@ -271,11 +271,14 @@ func (r *rig) follow(ctx context.Context, p *product, events int64) (*followed, 
 	return f, err
 }
 
-func (f *followed) note(s *page.Status) {
+// note remembers when a position was seen first, and reports whether it is new.
+func (f *followed) note(s *page.Status) bool {
 	pos := s.Sources[0].Position
-	if n := len(f.positions); n == 0 || f.positions[n-1].pos != pos {
-		f.positions = append(f.positions, reachedAt{time.Since(f.began), pos})
+	if n := len(f.positions); n > 0 && f.positions[n-1].pos == pos {
+		return false
 	}
+	f.positions = append(f.positions, reachedAt{time.Since(f.began), pos})
+	return true
 }
 
 // settle returns when the last change was committed, which is a little later
@@ -285,14 +288,15 @@ func (r *rig) settle(ctx context.Context, p *product, f *followed) (time.Duratio
 	if err != nil {
 		return 0, err
 	}
-	end := time.Now().Add(1500 * time.Millisecond)
-	for time.Now().Before(end) {
+	// A transaction takes far less than that.
+	for still := time.Now(); time.Since(still) < 300*time.Millisecond; time.Sleep(5 * time.Millisecond) {
 		s, err := p.Status(ctx)
 		if err != nil {
 			return 0, err
 		}
-		f.note(s)
-		time.Sleep(5 * time.Millisecond)
+		if f.note(s) {
+			still = time.Now()
+		}
 	}
 	var last schemas.Position
 	err = r.read(ctx, r.at, topics, func(_ int, e *event) error {

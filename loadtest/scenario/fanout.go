@@ -92,12 +92,13 @@ func (r *rig) awaitDerived(ctx context.Context, p *product, loads *tailer) error
 	deadline := time.Now().Add(r.Patience)
 	known, since := 0, time.Now()
 	for {
-		core, caused := map[string]int64{}, map[string]int64{}
+		core, caused, ran := map[string]int64{}, map[string]int64{}, map[string]bool{}
 		all := loads.all()
 		for _, e := range all {
-			if len(e.Cause) == 0 && e.Rows.Applied > 0 {
+			if isCore(e) && e.Rows.Applied > 0 {
 				core[e.Table] = max(core[e.Table], e.Load)
 			}
+			ran[e.Table] = true // the first run has no cause
 			for _, c := range e.Cause {
 				caused[e.Table] = max(caused[e.Table], c.Load)
 			}
@@ -111,7 +112,7 @@ func (r *rig) awaitDerived(ctx context.Context, p *product, loads *tailer) error
 			if caused[name] < core[from] {
 				behind++
 			}
-			if caused[name] == 0 && core[from] > 0 {
+			if !ran[name] && core[from] > 0 {
 				none++
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -80,10 +81,13 @@ func (t *tailer) add(e schemas.LoadComplete) {
 	}
 	t.seen[e.Table][e.Load] = true
 	t.loads = append(t.loads, e)
-	if len(e.Cause) == 0 {
+	if isCore(e) {
 		t.loaded += e.Rows.Read
 	}
 }
+
+// isCore tells a load from a run of a derived table.
+func isCore(e schemas.LoadComplete) bool { return strings.HasPrefix(e.Table, "core.") }
 
 // events is how many data events core tables have read.
 func (t *tailer) events() int64 {
@@ -108,7 +112,7 @@ func (t *tailer) all() []schemas.LoadComplete {
 // last is when the last load was committed that read anything.
 func (t *tailer) last() (at time.Time) {
 	for _, e := range t.all() {
-		if e.Rows.Read > 0 && e.CommittedAt.After(at) {
+		if isCore(e) && e.Rows.Read > 0 && e.CommittedAt.After(at) {
 			at = e.CommittedAt
 		}
 	}
@@ -123,7 +127,7 @@ func (t *tailer) timeline(began time.Time) []measure.Sample {
 	var sum int64
 	every := 1 + len(loads)/300
 	for i, e := range loads {
-		if len(e.Cause) > 0 {
+		if !isCore(e) {
 			continue
 		}
 		sum += e.Rows.Read
