@@ -12,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/consumers/batch"
 	"millrace/internal/kafka"
@@ -53,12 +55,14 @@ type Consumer struct {
 	metrics *metrics
 	status  *board
 	// setAside is for how long a table is set aside that could not be taken over.
-	setAside time.Duration
+	setAside     time.Duration
+	measureEvery time.Duration
+	client       atomic.Pointer[kgo.Client] // of the session; nil: none runs
 }
 
 // New checks the options.
 func New(o Options) (*Consumer, error) {
-	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics), status: newBoard(o.Tables), setAside: time.Minute}
+	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics, o.Group), status: newBoard(o.Tables), setAside: time.Minute, measureEvery: measureEvery}
 	var errs []error
 	for _, t := range o.Tables {
 		if _, ok := c.tables[t.Topic]; ok {
@@ -104,6 +108,19 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Member reports whether the group counts the consumer as one of its members.
+func (c *Consumer) Member() bool {
+	client := c.client.Load()
+	if client == nil {
+		return false
+	}
+	_, generation := client.GroupMetadata()
+	return generation >= 0
+}
+
+// Group is the name of the group.
+func (c *Consumer) Group() string { return c.opts.Group }
 
 // Status returns what is known of every table, in the order of the options.
 func (c *Consumer) Status() []TableStatus { return c.status.snapshot() }

@@ -13,48 +13,21 @@ import (
 	"millrace/schemas"
 )
 
-// flush makes what was collected one load of every table that the topic feeds.
-// The order is the design: dead letters acknowledged, rows and progress in one
-// transaction, announced, offsets committed. A crash between any two only
-// repeats work.
-//
-// Watermarks alone make a load now and then: a head that never moves is one day
-// overtaken by the topic's retention, and reads more at every start.
-func (t *topic) flush(ctx context.Context) error {
-	if t.batch.ProgressOnly() && len(t.put) == 0 && !t.batch.Waited(time.Now()) {
-		t.batch.Wait() // its marks and ranges ride with the next load
-		t.settle()
-		return t.progress(ctx)
-	}
-	started := time.Now()
-	if err := t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, t.put) }); err != nil {
-		return err
-	}
-	t.put = t.put[:0]
-	for _, g := range t.targets {
-		if err := t.load(ctx, g, started); err != nil {
-			return err
-		}
-	}
-	t.batch.Reset()
-	t.settle()
-	if err := t.commitOffsets(ctx); err != nil {
-		return err
-	}
-	return t.step(ctx)
-}
-
-// load commits the batch to one table and announces it.
-func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
+// load commits the batch in flight to one table and announces it; the first
+// attempt may have been made.
+func (t *topic) load(ctx context.Context, a *attempt) error {
+	g := a.target
 	for refused := 0; ; refused++ {
-		b, err := t.prepare(ctx, g, started)
-		if err != nil {
-			return err
+		if !a.made {
+			var err error
+			if a.batch, err = t.prepare(ctx, g); err != nil {
+				return err
+			}
 		}
-		if b == nil {
+		if a.batch == nil {
 			return nil
 		}
-		event, err := t.commit(ctx, g, b, refused >= exactRefusals)
+		event, err := t.commit(ctx, a, refused >= exactRefusals)
 		var r *refusal
 		if errors.As(err, &r) {
 			if err := t.quarantineDropped(ctx, r.dropped); err != nil {
@@ -65,7 +38,7 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 		if err != nil {
 			return err
 		}
-		t.loaded(g, b, &event, started)
+		t.loaded(g, a.batch, &event)
 		if g.staged {
 			return nil // nobody reads it yet
 		}
@@ -73,14 +46,14 @@ func (t *topic) load(ctx context.Context, g *target, started time.Time) error {
 	}
 }
 
-// prepare makes the batch that the warehouse gets, or nil if the table has all
-// of it already.
-func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*warehouse.Batch, error) {
+// prepare makes of the batch in flight what the warehouse gets, or nil if the
+// table has all of it already.
+func (t *topic) prepare(ctx context.Context, g *target) (*warehouse.Batch, error) {
 	if err := t.learnKey(ctx); err != nil {
 		return nil, err
 	}
 	if g.renew {
-		if err := t.renew(ctx, g, started); err != nil {
+		if err := t.renew(ctx, g, t.flight.started); err != nil {
 			return nil, err
 		}
 	}
@@ -98,7 +71,7 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 			return nil, err
 		}
 	}
-	l, err := t.batch.Load(t.conf.Topic, g.table, g.head.Offsets)
+	l, err := t.flight.batch.Load(t.conf.Topic, g.table, g.head.Offsets)
 	if err != nil {
 		return nil, halt(err, "load the topic into another table with as:")
 	}
@@ -112,7 +85,7 @@ func (t *topic) prepare(ctx context.Context, g *target, started time.Time) (*war
 	return &warehouse.Batch{
 		Table: g.table, Epoch: g.head.Epoch, Load: g.head.Load + 1, Ranges: l.Ranges, Marks: l.Marks, Partitions: t.log.partitions,
 		Rows: l.Rows, Counts: l.Counts, PosMin: l.PosMin, PosMax: l.PosMax, Truncate: l.Truncate, Snapshotting: l.Snapshotting,
-		Blocked: t.lettersOf(g) > 0, SchemaVersion: t.schemaVersion(), StartedAt: started,
+		Blocked: t.lettersOf(g) > 0, SchemaVersion: t.schemaVersion(), StartedAt: t.flight.started,
 	}, nil
 }
 
@@ -143,8 +116,8 @@ func (t *topic) schemaVersion() (newest int) {
 // is by right only while the group still counts us in (G5).
 //
 // whole is described at exactRefusals.
-func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch, whole bool) (event schemas.LoadComplete, err error) {
-	again := false
+func (t *topic) commit(ctx context.Context, a *attempt, whole bool) (event schemas.LoadComplete, err error) {
+	g, b, again := a.target, a.batch, false
 	err = t.retry(ctx, "load "+g.table.Name, func() error {
 		if again {
 			done, err := t.reacquire(ctx, g, b, &event)
@@ -153,8 +126,7 @@ func (t *topic) commit(ctx context.Context, g *target, b *warehouse.Batch, whole
 			}
 		}
 		again = true
-		b.Rows.Reset()
-		event, err = t.opts.Loader.Load(ctx, b)
+		event, err = a.load(ctx, t.opts.Loader)
 		if dropped := t.drop(g, err, whole); len(dropped) > 0 {
 			return permanent(&refusal{err, dropped})
 		}
@@ -227,17 +199,26 @@ func (t *topic) drop(g *target, err error, whole bool) []batch.Dropped {
 	var rows *warehouse.RowsError
 	switch {
 	case errors.As(err, &poison):
-		return t.batch.Drop(poison.Partition, poison.Offset, poison.Err.Error())
+		return t.flight.batch.Drop(poison.Partition, poison.Offset, poison.Err.Error())
 	case errors.As(err, &rows):
-		return t.batch.Refuse(g.table, g.head.Offsets, rows.Rows, whole)
+		return t.flight.batch.Refuse(g.table, g.head.Offsets, rows.Rows, whole)
 	}
 	return nil
 }
 
 // quarantineDropped returns when the changes that were taken out of the batch
-// are dead letters: a load without them may commit then.
+// are dead letters: a load without them may commit then. What was collected
+// meanwhile and waits behind them becomes letters with the next load.
 func (t *topic) quarantineDropped(ctx context.Context, dropped []batch.Dropped) error {
-	var letters []deadletter.Letter
+	letters := t.lettersFor(dropped)
+	if err := t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, letters) }); err != nil {
+		return err
+	}
+	t.put = append(t.put, t.lettersFor(t.batch.DropBehind(t.letters.Blocks))...)
+	return nil
+}
+
+func (t *topic) lettersFor(dropped []batch.Dropped) (letters []deadletter.Letter) {
 	for _, d := range dropped {
 		if d.Reason == "" {
 			d.Reason = errBehind.Error()
@@ -246,11 +227,11 @@ func (t *topic) quarantineDropped(ctx context.Context, dropped []batch.Dropped) 
 		t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", d.Partition, "offset", d.Offset, "err", d.Reason)
 		t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
 	}
-	return t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, letters) })
+	return letters
 }
 
 // loaded takes the committed load into the head that we hold.
-func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, started time.Time) {
+func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete) {
 	g.head.Load = b.Load
 	offsets := maps.Clone(g.head.Offsets)
 	for _, r := range b.Ranges {
@@ -277,7 +258,7 @@ func (t *topic) loaded(g *target, b *warehouse.Batch, e *schemas.LoadComplete, s
 	})
 	m := t.metrics
 	m.loads.WithLabelValues(g.of).Inc()
-	m.duration.WithLabelValues(g.of).Observe(time.Since(started).Seconds())
+	m.duration.WithLabelValues(g.of).Observe(time.Since(b.StartedAt).Seconds())
 	m.rows.WithLabelValues(g.of, "applied").Add(float64(e.Rows.Applied))
 	m.rows.WithLabelValues(g.of, "folded").Add(float64(e.Rows.Folded))
 	m.rows.WithLabelValues(g.of, "stale").Add(float64(e.Rows.Stale))

@@ -13,7 +13,9 @@ type metrics struct {
 	sessions prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the metrics of one member of a group; reg may be nil. A
+// process may have members of several groups.
+func newMetrics(reg prometheus.Registerer, group string) *metrics {
 	m := &metrics{
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_loads_total", Help: "Committed loads of a core table.",
@@ -32,7 +34,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "millrace_load_retries_total", Help: "Loads that were tried again after an error.",
 		}, []string{"table"}),
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet.",
+			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet. Only the table's owner says it.",
 		}, []string{"table"}),
 		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "millrace_load_buffered_bytes", Help: "Bytes of records that were polled and not loaded yet.",
@@ -42,7 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.buffered, m.sessions)
+		prometheus.WrapRegistererWith(prometheus.Labels{"group": group}, reg).MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.buffered, m.sessions)
 	}
 	return m
 }

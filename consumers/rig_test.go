@@ -48,6 +48,8 @@ type rig struct {
 	memory   int
 	loader   warehouse.Loader // of the members to be started
 	setAside time.Duration
+	measure  time.Duration
+	group    string
 }
 
 // sourceTable writes one topic as a producer does, and knows what its core
@@ -67,7 +69,7 @@ func newRig(t *testing.T) *rig {
 	broker := testkit.KafkaCluster(t, kfake.GroupMinSessionTimeout(500*time.Millisecond))
 	r := &rig{
 		t: t, broker: broker, cluster: kafka.Cluster{Brokers: broker.ListenAddrs(), Embedded: true},
-		mem: newMemory(), sources: map[string]*sourceTable{}, limits: batch.Limits{Rows: 50, Bytes: 1 << 20, Age: 5 * time.Millisecond}, memory: 1 << 20,
+		group: "g", mem: newMemory(), sources: map[string]*sourceTable{}, limits: batch.Limits{Rows: 50, Bytes: 1 << 20, Age: 5 * time.Millisecond}, memory: 1 << 20,
 	}
 	r.loader = r.mem
 	r.registry = testRegistry(t, r.cluster)
@@ -211,7 +213,7 @@ func (r *rig) control(s *sourceTable, op schemas.Op, pos schemas.Position, us in
 func (r *rig) start() (c *Consumer, stop func()) {
 	r.t.Helper()
 	c, err := New(Options{
-		Cluster: r.cluster, Names: kafka.Names{Prefix: "p"}, Group: "g", Tables: r.tables, Loader: r.loader, Registry: r.registry,
+		Cluster: r.cluster, Names: kafka.Names{Prefix: "p"}, Group: r.group, Tables: r.tables, Loader: r.loader, Registry: r.registry,
 		Limits: r.limits, Memory: r.memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -219,6 +221,9 @@ func (r *rig) start() (c *Consumer, stop func()) {
 	}
 	if r.setAside > 0 {
 		c.setAside = r.setAside
+	}
+	if r.measure > 0 {
+		c.measureEvery = r.measure
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -69,8 +69,11 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	}
 	s.admin = kadm.NewClient(s.client)
 	close(joined)
+	c.client.Store(s.client)
+	defer c.client.Store(nil)
 	s.group.Go(func() error { return s.poll(inner) })
 	s.group.Go(func() error { return s.watch(inner) })
+	s.group.Go(func() error { return s.measure(inner) })
 	s.group.Go(func() error {
 		// The client's callbacks start goroutines of the group: they must have
 		// ended before the group has.
@@ -124,10 +127,8 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 			return
 		}
 		r.topic.hold(size(p.Records))
-		last := p.Records[len(p.Records)-1]
-		lag := max(p.HighWatermark-last.Offset-2, 0) // a transaction ends with a marker, which is no record
-		s.metrics.lag.WithLabelValues(r.topic.conf.Core).Set(float64(lag))
-		s.status.update(r.topic.conf.Core, func(st *TableStatus) { st.Lag = lag })
+		r.topic.lag.polled(p)
+		r.topic.showLag()
 		r.topic.push(p.Records)
 		s.throttle(r.topic)
 	})
@@ -216,10 +217,12 @@ func (s *session) start(ctx context.Context, t *topic) {
 	s.topics[t.conf.Topic] = r
 	s.mu.Unlock()
 	t.showOwned(true)
+	t.showLag()
 	s.client.ResumeFetchTopics(t.conf.Topic) // it may have halted here before
 	s.group.Go(func() error {
 		defer close(r.done)
 		defer t.showOwned(false)
+		defer t.hideLag()
 		err := t.run(ctx)
 		var h *haltError
 		halted := ctx.Err() == nil && errors.As(err, &h)
@@ -346,5 +349,6 @@ func permanent(err error) error { return backoff.Permanent(err) }
 func newTopic(s *session, conf Table, log *topicLog, targets []*target) *topic {
 	t := &topic{session: s, conf: conf, log: log, targets: targets, schemas: map[uint32]*batch.Schema{}, batch: batch.New(s.opts.Limits)}
 	t.keys, t.wake = map[uint32]*avro.KeyDecoder{}, make(chan struct{}, 1)
+	t.lag.begin(t.offsets(), log.end)
 	return t
 }

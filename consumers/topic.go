@@ -67,12 +67,16 @@ type topic struct {
 	earlier int // dead letters of the generations before, which a history has kept
 	schemas map[uint32]*batch.Schema
 	keys    map[uint32]*avro.KeyDecoder
-	batch   *batch.Batch
+	batch   *batch.Batch        // what is being collected
+	flight  *flight             // what is being loaded meanwhile, or nil
+	spare   *batch.Batch        // an empty one, or nil
 	put     []deadletter.Letter // to be acknowledged before the next load
 
 	queue
+	lag       lag
+	collected int64        // records that left the queue and are not in flight
 	held      atomic.Int64 // bytes of it that count as memory
-	taken     int64        // of them, those that left the queue
+	taken     int64        // of them, those that left the queue and are not in flight
 	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: it is not
 	canonical []byte
 	cells     []schemas.Cell
@@ -111,13 +115,24 @@ func (q *queue) take() [][]*kgo.Record {
 // run collects and loads until ctx ends or something fails that another owner
 // or a person must mend.
 func (t *topic) run(ctx context.Context) error {
+	err := t.work(ctx)
+	if t.flight != nil {
+		<-t.flight.done
+	}
+	if ctx.Err() == nil { // what is committed is announced, whatever ended the next batch
+		err = errors.Join(err, t.land(ctx))
+	}
+	return err
+}
+
+func (t *topic) work(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	if err := t.step(ctx); err != nil {
 		return err
 	}
 	for {
-		if due := t.batch.Due(); !due.IsZero() {
+		if due := t.batch.Due(); !due.IsZero() && t.flight == nil {
 			timer.Reset(time.Until(due))
 		}
 		select {
@@ -125,28 +140,49 @@ func (t *topic) run(ctx context.Context) error {
 			return nil
 		case <-t.wake:
 		case <-timer.C:
+		case <-t.flown():
 		}
 		for _, records := range t.take() {
-			for _, r := range records {
-				if err := t.collect(ctx, r); err != nil {
-					return err
-				}
-				if t.batch.Full() {
-					if err := t.flush(ctx); err != nil {
-						return err
-					}
-				}
+			if err := t.collectAll(ctx, records); err != nil {
+				return err
 			}
-			t.taken += size(records)
-			t.settle()
+		}
+		if t.hasFlown() {
+			if err := t.land(ctx); err != nil {
+				return err
+			}
 		}
 		due := t.batch.Due()
-		if !due.IsZero() && (t.enough.Load() > 0 || t.short() || !time.Now().Before(due)) {
+		if t.flight == nil && !due.IsZero() && (t.enough.Load() > 0 || t.short() || !time.Now().Before(due)) {
 			if err := t.flush(ctx); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// collectAll takes the records of one poll up. A batch that is full waits for the
+// one before to be loaded, and a load that has ended waits for no more than a poll.
+func (t *topic) collectAll(ctx context.Context, records []*kgo.Record) error {
+	if t.hasFlown() {
+		if err := t.land(ctx); err != nil {
+			return err
+		}
+	}
+	for _, r := range records {
+		if err := t.collect(ctx, r); err != nil {
+			return err
+		}
+		if t.batch.Full() {
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	t.taken += size(records)
+	t.collected += int64(len(records))
+	t.settle()
+	return nil
 }
 
 const (
@@ -160,10 +196,23 @@ func hasHeader(r *kgo.Record, key string) bool {
 
 // settle counts off what was taken from the queue, once nothing refers to it.
 func (t *topic) settle() {
-	if t.batch.Size() == 0 {
-		t.free(t.taken)
-		t.taken = 0
+	if t.batch.Size() > 0 {
+		return
 	}
+	if t.flight != nil {
+		t.flight.held += t.taken // a part of the last poll may be in it
+		t.flight.records += t.collected
+	} else {
+		t.release(t.taken, t.collected)
+	}
+	t.taken, t.collected = 0, 0
+}
+
+// release counts off what nothing refers to any more.
+func (t *topic) release(held, records int64) {
+	t.free(held)
+	t.lag.loaded(records)
+	t.showLag()
 }
 
 // collect takes one record up.

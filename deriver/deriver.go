@@ -209,6 +209,7 @@ func (d *Deriver) cycle(ctx context.Context) (again time.Time, err error) {
 		if err := d.acquire(ctx); err != nil {
 			return again, err
 		}
+		d.showAcquired()
 	}
 	now := d.opts.Now().UTC()
 	states, err := d.inputs(ctx)

@@ -253,6 +253,9 @@ func TestEarlierRevisionStaysOut(t *testing.T) {
 	if err := older.Run(t.Context()); !errors.Is(err, warehouse.ErrRevision) {
 		t.Fatalf("error %v", err)
 	}
+	if owner := p.derived["analytics.revenue"]; older.Status().Acquired || !owner.Status().Acquired {
+		t.Errorf("the table is shown as the earlier revision's: %v, as the later's: %v", older.Status().Acquired, owner.Status().Acquired)
+	}
 	p.want("SELECT sum(total) FROM analytics.revenue", "18")
 	p.core["core.payments"].loads("2024-03-05T11:00:00Z", gone(10))
 	p.quiet()

@@ -12,12 +12,14 @@ import (
 
 // Status says how far a table is, and what it waits for.
 type Status struct {
-	Table   string `json:"table"`
-	Load    int64  `json:"load"`
-	Waiting string `json:"waiting,omitempty"` // empty: it runs, or is up to date
-	Error   string `json:"error,omitempty"`   // why the last cycle ended early
-	Dirty   int64  `json:"dirty"`             // windows or keys to compute
-	Held    []Held `json:"held,omitempty"`
+	Table string `json:"table"`
+	// Acquired says that the table is this writer's, as far as it knows (G5).
+	Acquired bool   `json:"acquired"`
+	Load     int64  `json:"load"`
+	Waiting  string `json:"waiting,omitempty"` // empty: it runs, or is up to date
+	Error    string `json:"error,omitempty"`   // why the last cycle ended early
+	Dirty    int64  `json:"dirty"`             // windows or keys to compute
+	Held     []Held `json:"held,omitempty"`
 	// Absorbed are the inputs' loads whose effect the warehouse knows, Drained
 	// those whose effect this process knows.
 	Absorbed map[string]int64 `json:"absorbed,omitempty"`
@@ -54,9 +56,16 @@ func (d *Deriver) wait(what string) {
 	d.mu.Unlock()
 }
 
+func (d *Deriver) showAcquired() {
+	d.mu.Lock()
+	d.status.Acquired = true
+	d.mu.Unlock()
+}
+
+// fail is for an error after which the table must be acquired again.
 func (d *Deriver) fail(err error) {
 	d.mu.Lock()
-	d.status.Error = err.Error()
+	d.status.Error, d.status.Acquired = err.Error(), false
 	d.mu.Unlock()
 }
 
@@ -67,7 +76,7 @@ func (d *Deriver) report() {
 		return
 	}
 	now := Status{
-		Table: d.table.Name, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed, Drained: maps.Clone(s.drained),
+		Table: d.table.Name, Acquired: true, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed, Drained: maps.Clone(s.drained),
 		Begin: s.begin, Frontier: s.frontier, Complete: s.head.Complete, Outside: s.outside, Timeless: s.timeless,
 	}
 	for _, w := range s.dirt {

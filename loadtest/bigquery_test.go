@@ -3,7 +3,9 @@ package main
 import (
 	"runtime"
 	"testing"
+	"time"
 
+	"millrace/consumers/batch"
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse/bigquery"
 )
@@ -11,11 +13,18 @@ import (
 // sends is how often the limit is measured in a round; it takes little CPU.
 const sends = 3
 
+// bigQueryLimits are those of a consumer that loads BigQuery, with the memory for
+// records.
+func bigQueryLimits() (batch.Limits, int) {
+	return batch.Limits{Rows: 200_000, Bytes: 64 << 20, Age: 100 * time.Millisecond}, 192 << 20
+}
+
 // loadBigQuery loads the topic into a fake in another process, which reads every
 // row and keeps none, so that the scripts find no work. Its limit beside `poll`
 // is to send the requests of a load by gRPC, and nothing else.
 func (t *topic) loadBigQuery(b *testing.B) {
 	var m, limit, sent meter
+	limits, memory := bigQueryLimits()
 	for b.Loop() {
 		b.StopTimer()
 		limit.measure(func() { t.poll(b) })
@@ -23,7 +32,7 @@ func (t *topic) loadBigQuery(b *testing.B) {
 		runtime.GC() // what was sent is no part of what is measured
 		w := openBigQuery(b, bigquery.Options{Endpoints: startBigQuery(b)})
 		b.StartTimer()
-		m.measure(func() { t.load(b, w) })
+		m.measure(func() { t.load(b, w, limits, memory) })
 		b.StopTimer()
 		if err := w.Close(); err != nil {
 			b.Fatal(err)
@@ -42,7 +51,8 @@ func (t *topic) sendAlone(b *testing.B, m *meter) {
 	fake := startBigQuery(b)
 	var requests bigqueryfake.Recorder
 	w := openBigQuery(b, bigquery.Options{Endpoints: fake, Writes: requests.WriteOptions()})
-	staged := t.load(b, w)
+	limits, memory := bigQueryLimits()
+	staged := t.load(b, w, limits, memory)
 	if err := w.Close(); err != nil {
 		b.Fatal(err)
 	}

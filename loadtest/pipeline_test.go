@@ -85,7 +85,8 @@ func (t *topic) measureLoads(b *testing.B, open func(b *testing.B) (l warehouse.
 		limit.measure(func() { t.poll(b) })
 		loader, done := open(b)
 		b.StartTimer()
-		m.measure(func() { t.load(b, loader) })
+		limits, memory := embeddedLimits()
+		m.measure(func() { t.load(b, loader, limits, memory) })
 		b.StopTimer()
 		done()
 		b.StartTimer()
@@ -139,16 +140,21 @@ func (t *topic) poll(b *testing.B) {
 	}
 }
 
-// load runs a consumer, with the limits of `millrace up`, until the loader has
+// embeddedLimits are those of `millrace up` on DuckDB, with the memory for records.
+func embeddedLimits() (batch.Limits, int) {
+	return batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: 100 * time.Millisecond}, 64 << 20
+}
+
+// load runs a consumer, within the limits, until the loader has
 // committed the whole topic. It returns how many rows were staged for that.
-func (t *topic) load(b *testing.B, loader warehouse.Loader) int64 {
+func (t *topic) load(b *testing.B, loader warehouse.Loader, limits batch.Limits, memory int) int64 {
 	b.Helper()
 	until := &counting{Loader: loader, left: t.events, done: make(chan struct{})}
 	c, err := consumers.New(consumers.Options{
 		Cluster: t.cluster, Names: kafka.Names{Prefix: "bench"}, Group: "bench",
 		Tables: []consumers.Table{{Topic: t.table.Topic, Core: core, EventTimes: []string{"created_at"}}},
 		Loader: until, Registry: t.registry,
-		Limits: batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: 100 * time.Millisecond}, Memory: 64 << 20,
+		Limits: limits, Memory: memory,
 		Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {

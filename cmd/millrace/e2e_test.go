@@ -224,7 +224,8 @@ func killAtRandomMoments(t *testing.T, rounds int, warehouse string) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	specs, daily, notes := derivedShops(postgres, mariadb)
-	i := newInstall(t, "prefix: e2e\n"+config+warehouse, specs)
+	// Each group of consumers has its table.
+	i := newInstall(t, "prefix: e2e\ngroups: {big: core.pay*}\n"+config+warehouse, specs)
 	for round := range rounds {
 		i.start()
 		for end := time.Now().Add(time.Duration(rng.IntN(1500)) * time.Millisecond); time.Now().Before(end); {

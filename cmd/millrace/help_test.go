@@ -69,6 +69,8 @@ func TestBadInput(t *testing.T) {
 		{[]string{"status", "--config", "good.yaml"}, "start millrace up"},
 		{[]string{"sql", "SELECT 1", "--config", "good.yaml"}, "start millrace up"},
 		{[]string{"produce", "--config", "good.yaml"}, "kafka: {brokers: [host:port]}"},
+		{[]string{"init", "--config", "good.yaml"}, "kafka: {brokers: [host:port]}"},
+		{[]string{"produce", "two", "--config", "good.yaml"}, "kafka: {brokers: [host:port]}"},
 		{[]string{"bogus"}, `unknown command "bogus"`},
 		{[]string{"up", "--config", "good.yaml", "--log", "loud"}, "write debug, info, warn or error"},
 	} {

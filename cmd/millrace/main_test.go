@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestMain lets the test binary be millrace itself: tests start it as a child
@@ -17,4 +18,18 @@ func TestMain(m *testing.M) {
 		os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
+}
+
+// A process that cannot end is ended, and none is that was not asked to.
+func TestEndIsBounded(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	endWithin(ctx, time.Millisecond, func() { close(ended) })
+	select {
+	case <-ended:
+		t.Error("ended before it was asked to")
+	case <-time.After(20 * time.Millisecond):
+	}
+	cancel()
+	<-ended
 }

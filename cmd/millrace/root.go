@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ func newRoot(out, errs io.Writer) *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		newUp(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),
+		newUp(), newInit(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),
 	)
 	return root
 }
@@ -54,6 +55,12 @@ func configFlag(cmd *cobra.Command) *string {
 
 func loadConfig(path string) (*config.Config, error) { return config.Load(path, os.LookupEnv) }
 
+// loadOpening is loadConfig for a process that opens these sources alone, and so
+// needs the DSNs of no others.
+func loadOpening(path string, sources ...string) (*config.Config, error) {
+	return config.LoadFor(path, os.LookupEnv, func(source string) bool { return slices.Contains(sources, source) })
+}
+
 // logFlag adds --log.
 func logFlag(cmd *cobra.Command) *string {
 	return cmd.Flags().String("log", "info", "how much is logged: debug, info, warn or error")
@@ -67,8 +74,17 @@ func newLog(errs io.Writer, level string) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(errs, &slog.HandlerOptions{Level: l})), nil
 }
 
-// running finds the process that runs on the configuration's data folder.
-func running(path string) (*page.Client, error) {
+// addressFlag adds --address.
+func addressFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("address", "", "host:port of the process to ask; default: the one that runs on the configuration's data folder")
+}
+
+// running finds the process at the address, or that runs on the configuration's
+// data folder.
+func running(path, address string) (*page.Client, error) {
+	if address != "" {
+		return &page.Client{Addr: address}, nil
+	}
 	data, err := config.DataFolder(path, os.LookupEnv)
 	if err != nil {
 		return nil, err

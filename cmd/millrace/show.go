@@ -11,11 +11,11 @@ func newShow() *cobra.Command {
 		Use: "show TABLE", Short: "Show the query and the rows of a window or key of a derived table; nothing is published",
 		Args: cobra.ExactArgs(1),
 	}
-	path := configFlag(cmd)
+	path, address := configFlag(cmd), addressFlag(cmd)
 	window := cmd.Flags().String("window", "", "the window: a date, or 2026-01-31T15:00")
 	key := cmd.Flags().StringArray("key", nil, "the value of a key's column; once for each, in their order")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := running(*path)
+		client, err := running(*path, *address)
 		if err != nil {
 			return err
 		}

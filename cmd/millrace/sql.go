@@ -8,10 +8,10 @@ import (
 
 func newSQL() *cobra.Command {
 	cmd := &cobra.Command{Use: "sql QUERY", Short: "Run one SELECT on the warehouse of the running process", Args: cobra.ExactArgs(1)}
-	path := configFlag(cmd)
+	path, address := configFlag(cmd), addressFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON: columns, types, and rows of text or null")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := running(*path)
+		client, err := running(*path, *address)
 		if err != nil {
 			return err
 		}

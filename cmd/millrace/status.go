@@ -8,10 +8,10 @@ import (
 
 func newStatus() *cobra.Command {
 	cmd := &cobra.Command{Use: "status", Short: "Show how far every table is, and what it waits for", Args: cobra.NoArgs}
-	path := configFlag(cmd)
+	path, address := configFlag(cmd), addressFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		client, err := running(*path)
+		client, err := running(*path, *address)
 		if err != nil {
 			return err
 		}

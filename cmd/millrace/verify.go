@@ -16,13 +16,13 @@ func newVerify() *cobra.Command {
 		Use: "verify TABLE", Short: "Compare a table with its source, or with its query computed anew; nothing is written",
 		Args: cobra.ExactArgs(1),
 	}
-	path := configFlag(cmd)
+	path, address := configFlag(cmd), addressFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		conf, err := loadConfig(*path)
 		if err != nil {
 			return err
 		}
-		report, err := up.Verify(cmd.Context(), conf, args[0], func(sentence string) { fmt.Fprintln(cmd.ErrOrStderr(), sentence) })
+		report, err := up.Verify(cmd.Context(), conf, *address, args[0], func(sentence string) { fmt.Fprintln(cmd.ErrOrStderr(), sentence) })
 		if err != nil {
 			return err
 		}

@@ -74,6 +74,18 @@ func (b *Batch) match(n int32, have map[int32]int64, bad warehouse.RefusedRow, w
 	}
 }
 
+// DropBehind takes out of the batch, as Drop does, the changes that are said to
+// wait behind a dead letter of their key.
+func (b *Batch) DropBehind(blocks func(canonical []byte, offset int64) bool) []Dropped {
+	out := map[int32]string{}
+	for i := range b.entries {
+		if e := &b.entries[i]; blocks(e.key, e.record.Offset) {
+			out[int32(i)] = "" //nolint:gosec // an ordinal of entries
+		}
+	}
+	return b.drop(out)
+}
+
 func (b *Batch) drop(reasons map[int32]string) []Dropped {
 	if len(reasons) == 0 {
 		return nil

@@ -128,6 +128,12 @@ type builder struct {
 // all specs are found at once; the graph holds the tables that have none and
 // read none that has. An error is about the dialect, not about the specs.
 func Build(ctx context.Context, dialect warehouse.Dialect, specs []*spec.Spec, tables []Table) (*Graph, invalid.Faults, error) {
+	return BuildFor(ctx, dialect, specs, tables, func(string) bool { return true })
+}
+
+// BuildFor is Build for some of the derived tables: the graph holds these and what
+// they read. Of the others the queries are parsed, and nothing is asked.
+func BuildFor(ctx context.Context, dialect warehouse.Dialect, specs []*spec.Spec, tables []Table, chosen func(table string) bool) (*Graph, invalid.Faults, error) {
 	b := &builder{dialect: dialect, tables: make(map[string]*Table), nodes: make(map[string]*Node), unmapped: make(map[*Input]bool)}
 	for i := range tables {
 		b.tables[tables[i].Name] = &tables[i]
@@ -152,7 +158,7 @@ func Build(ctx context.Context, dialect warehouse.Dialect, specs []*spec.Spec, t
 	for _, n := range b.sorted() {
 		sound[n] = b.tablesOf(n) && sound[n]
 	}
-	for _, n := range b.order() {
+	for _, n := range b.order(chosen) {
 		unsound := func(in *Input) bool { return in.Derived && !sound[b.nodes[in.Table]] }
 		if !sound[n] || slices.ContainsFunc(n.Inputs, unsound) {
 			sound[n] = false
@@ -311,9 +317,9 @@ func (b *builder) suggest(n *Node, id string) string {
 	return "known are " + strings.Join(known[:min(len(known), 20)], ", ")
 }
 
-// order returns the nodes with every table after its inputs; those on a cycle,
-// and what reads them, are left out.
-func (b *builder) order() []*Node {
+// order returns the chosen nodes and what they read, with every table after its
+// inputs; those on a cycle, and what reads them, are left out.
+func (b *builder) order(chosen func(table string) bool) []*Node {
 	const (
 		visiting = iota + 1
 		good
@@ -347,7 +353,9 @@ func (b *builder) order() []*Node {
 		return state[n]
 	}
 	for _, n := range b.sorted() {
-		visit(n)
+		if chosen(n.Spec.Name) {
+			visit(n)
+		}
 	}
 	return out
 }

@@ -137,7 +137,7 @@ func (p *parser) document(root *yaml.Node) {
 		case "labels":
 			s.Labels = p.labels(n, key)
 		case "pod":
-			s.Pod = p.labels(n, key)
+			p.pod(n)
 		case "access":
 			p.access(n)
 		case "params", "tests", "batch":

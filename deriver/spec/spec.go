@@ -50,7 +50,7 @@ type Spec struct {
 	Version     string
 	Labels      map[string]string
 	Access      map[string][]string
-	Pod         map[string]string
+	Pod         Pod
 	// Faulty says that the file has faults: the spec is not to be run, and serves
 	// to find what else is wrong.
 	Faulty bool `json:"-"`

@@ -41,6 +41,7 @@ type Config struct {
 	Prefix    string            // of topics, slots and publications
 	Data      string            // the folder for everything that is embedded
 	Sources   map[string]Source // by name; at least one
+	Groups    []Group           // of consumers, beside the default one; by name
 	Derived   string            // the folder of the specs; empty: none
 	Kafka     Kafka
 	Registry  Registry
@@ -169,7 +170,13 @@ type BigQuery struct {
 
 // Load reads the file. env looks up a variable, as os.LookupEnv does.
 func Load(path string, env func(string) (string, bool)) (*Config, error) {
-	r := &reader{file: path, env: env, lines: map[string]int{}}
+	return LoadFor(path, env, func(string) bool { return true })
+}
+
+// LoadFor is Load for a process that opens some of the sources only. The DSNs of
+// the others are not read: their variables and files may be absent.
+func LoadFor(path string, env func(string) (string, bool), opens func(source string) bool) (*Config, error) {
+	r := &reader{file: path, env: env, opens: opens, lines: map[string]int{}}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		r.faults.Add(path, 0, "", reason(err), "name a file that can be read")
@@ -231,7 +238,7 @@ func (r *reader) config(top value) *Config {
 		Warehouse: Warehouse{Kind: KindDuckDB},
 		HTTP:      "127.0.0.1:8080",
 	}
-	f := r.fields(top, "prefix", "data", "sources", "derived", "kafka", "registry", "warehouse", "http")
+	f := r.fields(top, "prefix", "data", "sources", "derived", "groups", "kafka", "registry", "warehouse", "http")
 	if v, ok := f["prefix"]; ok {
 		c.Prefix = r.name(v, r.text(v))
 	}
@@ -261,6 +268,9 @@ func (r *reader) config(top value) *Config {
 		c.Sources = r.sources(v, c.Prefix, c.Warehouse.Kind)
 	} else if isMapping(top) || len(r.faults) == 0 { // else what is absent cannot be known
 		r.fault(top.child("sources", top.line), "is absent", "name at least one source, with its kind, dsn and tables")
+	}
+	if v, ok := f["groups"]; ok {
+		c.Groups = r.groups(v, c.Sources)
 	}
 	return c
 }

@@ -17,6 +17,7 @@ import (
 type reader struct {
 	file   string
 	env    func(string) (string, bool)
+	opens  func(source string) bool // whose DSNs are read
 	faults invalid.Faults
 	lines  map[string]int // of everything that has a name, by path
 }

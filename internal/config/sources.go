@@ -26,12 +26,13 @@ func (r *reader) sources(v value, prefix, warehouse string) map[string]Source {
 			r.fault(e.value, fmt.Sprintf("makes a slot's name of %d characters", n),
 				fmt.Sprintf("shorten it or the prefix: together at most %d", slotMax-1))
 		}
-		out[e.name] = r.source(e.value, warehouse, taken)
+		out[e.name] = r.source(e, warehouse, taken)
 	}
 	return out
 }
 
-func (r *reader) source(v value, warehouse string, taken cores) Source {
+func (r *reader) source(e entry, warehouse string, taken cores) Source {
+	v := e.value
 	f := r.fields(v, "kind", "dsn", "dsn_file", "tables", "server_id")
 	s := Source{Tables: map[string]Table{}}
 	if kind, ok := f["kind"]; ok {
@@ -39,7 +40,7 @@ func (r *reader) source(v value, warehouse string, taken cores) Source {
 	} else if isMapping(v) {
 		r.fault(v.child("kind", v.line), "is absent", "write postgres, mariadb or mysql")
 	}
-	s.DSN = r.dsn(v, f, s.Kind)
+	s.DSN = r.dsn(v, f, s.Kind, r.opens(e.name))
 	if id, ok := f["server_id"]; ok && r.only(id, s.Kind, KindMariaDB, KindMySQL) {
 		s.ServerID = r.serverID(id)
 	}
@@ -60,13 +61,16 @@ func (r *reader) source(v value, warehouse string, taken cores) Source {
 	return s
 }
 
-// dsn is the DSN itself or the content of the file that holds it.
-func (r *reader) dsn(source value, f map[string]value, kind string) string {
+// dsn is the DSN itself or the content of the file that holds it; nothing for a
+// source that is not opened.
+func (r *reader) dsn(source value, f map[string]value, kind string, opened bool) string {
 	direct, hasDirect := f["dsn"]
 	file, hasFile := f["dsn_file"]
 	switch {
 	case hasDirect && hasFile:
 		r.fault(file, "stands beside dsn", "keep one of the two")
+		return ""
+	case (hasDirect || hasFile) && !opened:
 		return ""
 	case hasDirect:
 		dsn := r.text(direct)

@@ -21,11 +21,13 @@ import (
 type Server struct {
 	*http.ServeMux
 	listener net.Listener
-	ready    atomic.Pointer[string]
+	probes   atomic.Pointer[probes]
 }
 
+type probes struct{ ready, alive func() string }
+
 // New listens on the address, host:port, and serves /healthz, /readyz and
-// /metrics. It is not ready until SetReady.
+// /metrics. Until SetProbes it is alive and not ready.
 func New(addr string, metrics prometheus.Gatherer) (*Server, error) {
 	listener, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -35,15 +37,9 @@ func New(addr string, metrics prometheus.Gatherer) (*Server, error) {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	s := &Server{ServeMux: http.NewServeMux(), listener: listener}
-	s.SetReady("starting")
-	s.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	s.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if why := *s.ready.Load(); why != "" {
-			http.Error(w, why, http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = w.Write([]byte("ok\n"))
-	})
+	s.SetProbes(func() string { return "starting" }, func() string { return "" })
+	s.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.probes.Load().alive()) })
+	s.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.probes.Load().ready()) })
 	s.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	return s, nil
 }
@@ -51,8 +47,17 @@ func New(addr string, metrics prometheus.Gatherer) (*Server, error) {
 // Addr is the address that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// SetReady says why the process is not ready, or, with an empty reason, that it is.
-func (s *Server) SetReady(whyNot string) { s.ready.Store(&whyNot) }
+// SetProbes sets what is asked at each probe. ready says why the process does not
+// do its work now, alive why it never will again; an empty text: it does.
+func (s *Server) SetProbes(ready, alive func() string) { s.probes.Store(&probes{ready, alive}) }
+
+func answer(w http.ResponseWriter, whyNot string) {
+	if whyNot != "" {
+		http.Error(w, whyNot, http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
 
 // Run serves until ctx ends, and then lets requests end for a few seconds.
 func (s *Server) Run(ctx context.Context) error {

@@ -41,9 +41,16 @@ func TestServer(t *testing.T) {
 	if code, body := get(t, base+"/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "starting") {
 		t.Errorf("readyz answers %d %q before it is ready", code, body)
 	}
-	s.SetReady("")
-	if code, _ := get(t, base+"/readyz"); code != http.StatusOK {
-		t.Errorf("readyz answers %d", code)
+	ready, alive := "", ""
+	s.SetProbes(func() string { return ready }, func() string { return alive })
+	for _, c := range []struct{ ready, alive string }{{}, {ready: "source a is not connected"}, {}, {alive: "a later revision has the table"}} {
+		ready, alive = c.ready, c.alive
+		for path, why := range map[string]string{"/readyz": ready, "/healthz": alive} {
+			code, body := get(t, base+path)
+			if (code == http.StatusOK) != (why == "") || !strings.Contains(body, why) {
+				t.Errorf("%s answers %d %q, and the process is %+v", path, code, body, c)
+			}
+		}
 	}
 	if _, body := get(t, base+"/metrics"); !strings.Contains(body, "millrace_things_total 0") {
 		t.Errorf("metrics are %q", body)

@@ -195,10 +195,10 @@ func (c *Checked) tables(ctx context.Context, conf *config.Config, surveyed map[
 			return nil, err
 		}
 	}
-	tables, unknown, err := p.graphTables(ctx, dialect)
+	tables, unknown, err := p.graphTables(ctx, dialect, nil)
 	if err != nil && p.registry != nil { // it is away: what the sources say is left
 		p.registry = nil
-		tables, unknown, err = p.graphTables(ctx, dialect)
+		tables, unknown, err = p.graphTables(ctx, dialect, nil)
 	}
 	if err != nil {
 		return nil, err

@@ -14,8 +14,9 @@ import (
 
 // graphTables are the core tables, with their columns where the dialect is
 // given. Those whose topics have no schema yet, because nothing was captured of
-// them, are named as unknown and have no columns.
-func (p *process) graphTables(ctx context.Context, dialect warehouse.Dialect) (out []graph.Table, unknown []string, err error) {
+// them, are named as unknown and have no columns. Unless reads is nil, only the
+// tables in it are asked for.
+func (p *process) graphTables(ctx context.Context, dialect warehouse.Dialect, reads map[string]bool) (out []graph.Table, unknown []string, err error) {
 	tables, err := p.tables()
 	if err != nil {
 		return nil, nil, err
@@ -23,7 +24,7 @@ func (p *process) graphTables(ctx context.Context, dialect warehouse.Dialect) (o
 	for _, t := range tables {
 		core := graph.Table{Name: t.Core, EventTimes: t.EventTimes, Upsert: t.Upsert}
 		history := graph.Table{Name: t.History, EventTimes: t.EventTimes, Append: true}
-		if dialect != nil {
+		if dialect != nil && (reads == nil || reads[t.Core] || reads[t.History]) {
 			switch err := p.known(ctx, dialect, t.Topic, &core, &history); {
 			case errors.Is(err, registry.ErrUnknown):
 				unknown = append(unknown, t.Core)

@@ -30,7 +30,9 @@ type derivers struct {
 	*process
 	dialect warehouse.Dialect
 	specs   []*spec.Spec
-	texts   specTexts // of the specs' files, as they were read
+	chosen  []*spec.Spec    // of specs, those that run here
+	reads   map[string]bool // the tables that these read, through each other; nil: any
+	texts   specTexts       // of the specs' files, as they were read
 	client  *kgo.Client
 	loads   string // the topic of load-complete events
 	loadsID uint32 // of their schema
@@ -43,7 +45,8 @@ type derivers struct {
 	running []*running
 	waiting string // why nothing runs yet
 	broken  map[string]string
-	ran     map[string]ran // each table's last run that was asked for
+	out     map[string]error // tables that are other writers' (G5)
+	ran     map[string]ran   // each table's last run that was asked for
 }
 
 // openDerivers reads the specs and refuses those with faults, before anything
@@ -52,7 +55,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, ran: map[string]ran{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, out: map[string]error{}, ran: map[string]ran{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
 	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {
@@ -65,18 +68,21 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 		return nil, err
 	}
 	p.closers = append(p.closers, d.dialect.Close)
-	tables, _, err := p.graphTables(ctx, nil)
+	tables, _, err := p.graphTables(ctx, nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	g, more, err := graph.Build(ctx, d.dialect, d.specs, tables)
+	g, more, err := graph.BuildFor(ctx, d.dialect, d.specs, tables, p.runs)
 	if err != nil {
 		return nil, fmt.Errorf("read the specs: %w", err)
 	}
-	if err := inFolder(p.Config.Derived, append(faults, more...)).Err(); err != nil {
+	if err := d.choose(g, append(faults, more...)); err != nil {
 		return nil, err
 	}
 	for _, n := range g.Nodes {
+		if !p.runs(n.Spec.Name) {
+			continue
+		}
 		for table, kept := range deriver.Needs(n) {
 			if err := p.warehouse.SetNeeds(ctx, table, n.Spec.Name, kept); err != nil {
 				return nil, fmt.Errorf("write down what %s needs of %s: %w", n.Spec.Name, table, err)
@@ -128,18 +134,18 @@ func (d *derivers) follow(ctx context.Context, group *errgroup.Group) {
 // what does not run yet, and starts what has become another anew. It reports
 // whether the columns of all tables are known.
 func (d *derivers) build(ctx context.Context, group *errgroup.Group) (known bool) {
-	tables, unknown, err := d.graphTables(ctx, d.dialect)
+	tables, unknown, err := d.graphTables(ctx, d.dialect, d.reads)
 	if err != nil {
 		d.waitFor(ctx, "the columns of core tables", err)
 		return false
 	}
-	g, faults, err := graph.Build(ctx, d.dialect, d.specs, tables)
+	g, faults, err := graph.BuildFor(ctx, d.dialect, d.specs, tables, d.runs)
 	if err != nil {
 		d.waitFor(ctx, "the columns of derived tables", err)
 		return false
 	}
 	for _, n := range g.Nodes {
-		if n.Columns != nil {
+		if n.Columns != nil && d.runs(n.Spec.Name) {
 			d.start(ctx, group, n)
 		}
 	}
@@ -168,7 +174,11 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	if at >= 0 {
 		old = d.running[at]
 	}
+	out := d.out[n.Spec.Name] != nil
 	d.mu.Unlock()
+	if out {
+		return
+	}
 	if old != nil {
 		if same(old.node, n) {
 			return
@@ -177,7 +187,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		old.stop()
 	}
 	table, err := deriver.New(deriver.Options{
-		Node: n, Runner: d.warehouse.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: -1,
+		Node: n, Runner: d.warehouse.Runner(), Spelling: d.dialect, Announce: d.announce, Revision: d.revision(),
 		Freshness: d.Config.Warehouse.Freshness, Poll: poll(d.Config.Warehouse.Freshness), Metrics: d.metrics, Logger: d.Log,
 	})
 	d.mu.Lock()
@@ -203,6 +213,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		defer cancel()
 		if err := table.Run(inner); err != nil {
 			d.Log.Error("derived table stays out", "table", n.Spec.Name, "err", err)
+			return d.wentOut(n.Spec.Name, err)
 		}
 		return nil
 	})
@@ -240,13 +251,13 @@ func (d *derivers) waitFor(ctx context.Context, what string, err error) {
 
 // leaveOut remembers why specs are not among the graph's nodes.
 func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
-	if err := faults.Err(); err != nil {
+	if err := d.ours(faults).Err(); err != nil {
 		d.Log.Error("derived tables left out", "err", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.broken)
-	for _, s := range d.specs {
+	for _, s := range d.chosen {
 		if slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Spec == s }) {
 			continue
 		}

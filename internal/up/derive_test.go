@@ -43,7 +43,7 @@ func TestSpecsAreReadAgain(t *testing.T) {
 	dialect := &troubled{Dialect: scratch}
 	table := &schemas.Table{Schema: "public", Name: "orders", Key: []int{0}, Columns: []schemas.Column{{Name: "id", Type: schemas.Type{Kind: schemas.Int}}}}
 	p := &process{Options: Options{Log: slog.New(slog.DiscardHandler), Config: &config.Config{
-		Sources: map[string]config.Source{"db": {Tables: map[string]config.Table{"public.orders": {Core: "core.orders"}}}},
+		Prefix: "p", Sources: map[string]config.Source{"db": {Tables: map[string]config.Table{"public.orders": {Core: "core.orders"}}}},
 	}}, surveyed: map[string]*schemas.Table{"p.db.public.orders": table}}
 	p.names.Prefix = "p"
 	text := "name: a.n\ninputs: {core.orders: {on_change: rebuild}}\nquery: SELECT id FROM core.orders\n"
@@ -51,7 +51,7 @@ func TestSpecsAreReadAgain(t *testing.T) {
 	if err := errors.Join(err, faults.Err()); err != nil {
 		t.Fatal(err)
 	}
-	d := &derivers{process: p, dialect: dialect, specs: specs, broken: map[string]string{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, dialect: dialect, specs: specs, chosen: specs, broken: map[string]string{}, changed: make(chan struct{}, 1)}
 
 	ctx, stop := context.WithCancel(t.Context())
 	group, inner := errgroup.WithContext(ctx)

@@ -31,8 +31,8 @@ func (p *process) status(ctx context.Context) page.Status {
 	for i, source := range p.producers {
 		s.Sources = append(s.Sources, sourceStatus(source.Status(), p.kinds[i]))
 	}
-	if p.consumer != nil {
-		for _, t := range p.consumer.Status() {
+	for _, c := range p.consumers {
+		for _, t := range c.Status() {
 			s.Core = append(s.Core, coreStatus(t, p.count(ctx, t.Table)))
 		}
 	}
@@ -91,7 +91,7 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 		known[s.Table] = s
 	}
 	out := []page.Derived{}
-	for _, s := range d.specs {
+	for _, s := range d.chosen {
 		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
 			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error

@@ -69,7 +69,7 @@ func TestStatusWithoutTheWarehouse(t *testing.T) {
 	}
 	p := &process{warehouse: silent{}}
 	p.Config = &config.Config{}
-	p.derivers = &derivers{process: p, specs: []*spec.Spec{{Name: "a.b"}, {Name: "a.c"}}, broken: map[string]string{}, ran: map[string]ran{}}
+	p.derivers = &derivers{process: p, chosen: []*spec.Spec{{Name: "a.b"}, {Name: "a.c"}}, broken: map[string]string{}, ran: map[string]ran{}}
 	s := p.status(t.Context())
 	if len(s.Derived) != 2 || len(s.Notes) == 0 || !strings.Contains(s.Notes[0], "the warehouse does not answer") {
 		t.Fatalf("%+v", s)

@@ -28,6 +28,12 @@ import (
 	"millrace/schemas/registry"
 )
 
+// StopsWithin is how long a process may take to end that was asked to: a producer
+// has ten seconds to commit what it has read, requests have three, and what a
+// consumer or a deriver had not committed is the next one's. Whoever kills it
+// waits for longer.
+const StopsWithin = 30 * time.Second
+
 // Parts says which parts of Millrace the process runs.
 type Parts struct {
 	Produce bool
@@ -40,10 +46,16 @@ func All() Parts { return Parts{Produce: true, Consume: true, Derive: true} }
 
 // Options is what Run needs.
 type Options struct {
-	Config  *config.Config
-	Parts   Parts
-	Version string
-	Log     *slog.Logger
+	Config *config.Config
+	Parts  Parts
+	// Only are the sources, groups of consumers or derived tables to run, of the
+	// one kind that Parts names; none: all.
+	Only []string
+	// Revision is that of the specs: a derived table whose head has a later one is
+	// another's (G5). 0: the head's own.
+	Revision int64
+	Version  string
+	Log      *slog.Logger
 	// Started is called once everything runs, with the addresses.
 	Started func(RunFile)
 }
@@ -63,10 +75,10 @@ type process struct {
 	surveyed  map[string]*schemas.Table // of a check: tables by topic, as their sources say
 
 	producers []*producers.Producer
-	kinds     []string     // of the producers' sources
-	halted    atomic.Int32 // producers that have ended for good
-	consumer  *consumers.Consumer
-	derivers  *derivers
+	kinds     []string              // of the producers' sources
+	halted    atomic.Int32          // producers that have ended for good
+	consumers []*consumers.Consumer // one for each group
+	derivers  *derivers             // nil if none are derived
 
 	closers []func() error
 }
@@ -87,8 +99,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := p.check(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.Config.Data, 0o755); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
+	if p.embeds() {
+		if err := os.MkdirAll(o.Config.Data, 0o755); err != nil {
+			return fmt.Errorf("make the data folder: %w", err)
+		}
 	}
 	if err := p.openKafka(ctx); err != nil {
 		return err
@@ -117,13 +131,28 @@ func Run(ctx context.Context, o Options) (err error) {
 	return p.run(ctx)
 }
 
+// embeds reports whether the process keeps anything in the data folder.
+func (p *process) embeds() bool {
+	return p.Parts == All() || !p.Parts.only(Parts{Produce: true}) && p.Config.Warehouse.Kind == config.KindDuckDB
+}
+
 // check refuses what cannot work before anything is opened.
 func (p *process) check() error {
-	c := p.Config
-	if p.Parts != All() && len(c.Kafka.Brokers) == 0 {
+	if p.Parts == All() {
+		return nil
+	}
+	if err := checkApart(p.Config); err != nil {
+		return err
+	}
+	return p.checkOnly()
+}
+
+// checkApart refuses a configuration whose parts cannot run apart.
+func checkApart(c *config.Config) error {
+	if len(c.Kafka.Brokers) == 0 {
 		return errors.New("the configuration names no Kafka: parts that run apart need kafka: {brokers: [host:port]} in the configuration, or run millrace up")
 	}
-	if p.Parts != All() && c.Registry.URL == "" {
+	if c.Registry.URL == "" {
 		return errors.New("the configuration names no schema registry: parts that run apart need registry: {url: http://host:port}, or run millrace up")
 	}
 	return nil
@@ -135,7 +164,7 @@ func (p *process) run(ctx context.Context) (err error) {
 	if err := p.makeProducers(); err != nil {
 		return err
 	}
-	if err := p.makeConsumer(ctx); err != nil {
+	if err := p.makeConsumers(ctx); err != nil {
 		return err
 	}
 	// Before the first load: what specs need kept is kept from then on.
@@ -148,8 +177,15 @@ func (p *process) run(ctx context.Context) (err error) {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	if p.consumer != nil {
-		group.Go(func() error { return p.consumer.Run(ctx) })
+	for _, c := range p.consumers {
+		group.Go(func() error { return c.Run(ctx) })
+	}
+	if p.Parts.Consume && len(p.consumers) == 0 {
+		p.Log.Warn("no core table is in these groups: nothing is loaded here", "groups", p.Only)
+		group.Go(func() error {
+			<-ctx.Done()
+			return nil
+		})
 	}
 	if p.derivers != nil {
 		group.Go(func() error { return p.derivers.run(ctx) })
@@ -157,14 +193,12 @@ func (p *process) run(ctx context.Context) (err error) {
 	for _, source := range p.producers {
 		group.Go(func() error { return p.produce(ctx, source) })
 	}
-	p.ops.SetReady("")
+	p.ops.SetProbes(func() string { return p.notReady(ctx) }, p.dead)
 	p.Log.Info("running", "http", "http://"+p.ops.Addr(), "kafka", p.cluster.Brokers, "ready_after", time.Since(p.began).Round(time.Millisecond))
 	if p.Started != nil {
 		p.Started(p.runFile())
 	}
-	err = group.Wait()
-	p.ops.SetReady("stopping")
-	return err
+	return group.Wait()
 }
 
 // produce runs one source. A source that halts is shown and does not end the

@@ -57,7 +57,7 @@ func TestCheckOfModeUpsert(t *testing.T) {
 
 	p := &process{Options: Options{Config: conf}}
 	p.names.Prefix = conf.Prefix
-	tables, _, err := p.graphTables(t.Context(), nil)
+	tables, _, err := p.graphTables(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

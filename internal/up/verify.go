@@ -15,14 +15,17 @@ import (
 	"millrace/internal/verify"
 )
 
-// Verify compares a table of the running process with what it should be: a core
-// table with its source, a history with its topics, a derived table with its
-// query over what the warehouse holds of its inputs. Once the table is found, what
-// is done and waited for is told to tell.
-func Verify(ctx context.Context, conf *config.Config, table string, tell verify.Tell) (report verify.Report, err error) {
-	running, err := Find(conf.Data)
-	if err != nil {
-		return report, err
+// Verify compares a table with what it should be: a core table with its source, a
+// history with its topics, a derived table with its query over what the warehouse
+// holds of its inputs. It asks the process at the address, or the one that runs on
+// the data folder. Once the table is found, what is done and waited for is told to
+// tell.
+func Verify(ctx context.Context, conf *config.Config, address, table string, tell verify.Tell) (report verify.Report, err error) {
+	running := RunFile{HTTP: address, Kafka: conf.Kafka.Brokers, Registry: conf.Registry.URL}
+	if address == "" {
+		if running, err = Find(conf.Data); err != nil {
+			return report, err
+		}
 	}
 	client := askRunning(conf, running)
 	folder, err := os.MkdirTemp("", "millrace-verify-")

@@ -52,6 +52,9 @@ func (p *process) makeProducers() error {
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Config.Sources)) {
+		if !p.chosen(name) {
+			continue
+		}
 		s := p.Config.Sources[name]
 		section, err := sources(s.Kind, s)
 		if err != nil {
@@ -71,41 +74,94 @@ func (p *process) makeProducers() error {
 }
 
 // tables says which topic feeds which core table.
-func (p *process) tables() ([]consumers.Table, error) {
+func (p *process) tables() ([]consumers.Table, error) { return tablesOf(p.Config, "") }
+
+// tablesOf is tables for one group of consumers; empty: for all.
+func tablesOf(c *config.Config, group string) ([]consumers.Table, error) {
+	names := kafka.Names{Prefix: c.Prefix}
 	var out []consumers.Table
-	for _, source := range slices.Sorted(maps.Keys(p.Config.Sources)) {
-		s := p.Config.Sources[source]
+	for _, source := range slices.Sorted(maps.Keys(c.Sources)) {
+		s := c.Sources[source]
 		for _, id := range slices.Sorted(maps.Keys(s.Tables)) {
+			t := s.Tables[id]
+			if group != "" && c.GroupOf(t) != group {
+				continue
+			}
 			schema, table, _ := strings.Cut(id, ".")
-			topic, err := p.names.Table(kafka.TopicName{Source: source, Schema: schema, Table: table, Generation: 1})
+			topic, err := names.Table(kafka.TopicName{Source: source, Schema: schema, Table: table, Generation: 1})
 			if err != nil {
 				return nil, err
 			}
-			t := s.Tables[id]
 			out = append(out, consumers.Table{Topic: topic, Core: t.Core, History: t.History, EventTimes: t.EventTime, Upsert: t.Upsert})
 		}
 	}
 	return out, nil
 }
 
-// makeConsumer makes the topics that it reads, so that it finds them at once,
-// and on the embedded broker sets offsets back to the ends of a torn log.
-func (p *process) makeConsumer(ctx context.Context) error {
+// kafkaGroup is what Kafka calls a group of consumers.
+func kafkaGroup(prefix, group string) string {
+	if group == config.DefaultGroup {
+		return prefix + ".consumers"
+	}
+	return prefix + ".consumers." + group
+}
+
+// limits are those of a load, and what all topics may hold of memory (G13). BigQuery
+// takes seconds for a load of any size, so what waits behind one is loaded in
+// large pieces; DuckDB takes them as they come, and shares the memory.
+func (p *process) limits() (one batch.Limits, memory int) {
+	one = batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: p.Config.Warehouse.LoadEvery, Quiet: time.Hour}
+	if p.Config.Warehouse.Kind == config.KindBigQuery {
+		one.Rows, one.Bytes = 200_000, 64<<20
+		return one, 192 << 20
+	}
+	return one, 64 << 20
+}
+
+// makeConsumers makes a member of each chosen group that has tables. On the
+// embedded broker it makes the topics that it reads, so that it finds them at
+// once, and sets offsets back to the ends of a torn log.
+func (p *process) makeConsumers(ctx context.Context) error {
 	if !p.Parts.Consume {
 		return nil
 	}
-	tables, err := p.tables()
-	if err != nil {
-		return err
+	groups := map[string][]consumers.Table{}
+	for _, group := range p.Config.GroupNames() {
+		tables, err := tablesOf(p.Config, group)
+		if err != nil {
+			return err
+		}
+		if p.chosen(group) && len(tables) > 0 {
+			groups[group] = tables
+		}
 	}
-	limits := batch.Limits{Rows: 100_000, Bytes: 32 << 20, Age: p.Config.Warehouse.LoadEvery, Quiet: time.Hour}
-	p.consumer, err = consumers.New(consumers.Options{
-		Cluster: p.cluster, Names: p.names, Group: p.Config.Prefix + ".consumers", Tables: tables, Loader: p.warehouse,
-		Registry: p.registry, Limits: limits, Memory: 64 << 20, Log: p.Log, Metrics: p.metrics,
-	})
-	if err != nil || !p.cluster.Embedded {
-		return err
+	limits, memory := p.limits()
+	for _, group := range p.Config.GroupNames() {
+		if groups[group] == nil {
+			continue
+		}
+		consumer, err := consumers.New(consumers.Options{
+			Cluster: p.cluster, Names: p.names, Group: kafkaGroup(p.Config.Prefix, group), Tables: groups[group], Loader: p.warehouse,
+			Registry: p.registry, Limits: limits, Memory: memory / len(groups), Log: p.Log, Metrics: p.metrics,
+		})
+		if err != nil {
+			return err
+		}
+		p.consumers = append(p.consumers, consumer)
+		if !p.cluster.Embedded {
+			continue
+		}
+		if err := p.makeTopics(ctx, groups[group]); err != nil {
+			return err
+		}
+		if err := consumer.Clip(ctx); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (p *process) makeTopics(ctx context.Context, tables []consumers.Table) error {
 	client, err := kgo.NewClient(p.cluster.ClientOpts("up", p.Log, nil)...)
 	if err != nil {
 		return fmt.Errorf("make a Kafka client: %w", err)
@@ -115,10 +171,7 @@ func (p *process) makeConsumer(ctx context.Context) error {
 	for _, t := range tables {
 		topics = append(topics, p.cluster.Data(t.Topic, partitions, 1))
 	}
-	if err := kafka.EnsureTopics(ctx, client, topics...); err != nil {
-		return err
-	}
-	return p.consumer.Clip(ctx)
+	return kafka.EnsureTopics(ctx, client, topics...)
 }
 
 // registryPath is where the embedded registry stands below the HTTP port.

@@ -12,6 +12,11 @@ type Warehouse interface {
 	// Runner returns what keeps derived tables. It is closed with the warehouse.
 	Runner() Runner
 
+	// Prepare makes the datasets that are not there: those of the platform itself
+	// and the given ones. It names those that it made and those that were there,
+	// also beside an error.
+	Prepare(ctx context.Context, datasets []string) (made, there []string, err error)
+
 	// Core returns a core table as it is: its columns in their order, or
 	// ErrNoTable. It knows no descriptions and no event times.
 	Core(ctx context.Context, table string) (CoreTable, error)

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	api "google.golang.org/api/bigquery/v2"
-
-	"millrace/internal/warehouse/sqlgen"
 )
 
 // SetupFault is what a person must cure before a project can be used.
@@ -36,7 +34,7 @@ func Survey(ctx context.Context, opts Options) (faults []SetupFault, err error) 
 	if err != nil {
 		return setupFault(err)
 	}
-	for _, name := range []string{sqlgen.Schema, "core", "core__base", sqlgen.Scratch} {
+	for _, name := range platformDatasets() {
 		var found *api.Dataset
 		err := w.call(ctx, func(ctx context.Context) (err error) {
 			found, err = w.jobs.Datasets.Get(opts.Project, name).Context(ctx).Do()

@@ -202,7 +202,7 @@ func (r *Runner) redirt(ctx context.Context, conn *sql.Conn, d *sqlgen.Derived) 
 		}
 	}
 	n := slices.Index(have, "mark")
-	if slices.Equal(have[:n], want) && slices.Equal(types[:n], wantTypes) {
+	if n >= 0 && slices.Equal(have[:n], want) && slices.Equal(types[:n], wantTypes) {
 		return nil, nil
 	}
 	return []string{"DROP TABLE " + r.dialect.Dirty(d.Name), d.CreateDirty()}, nil
