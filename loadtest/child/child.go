@@ -156,10 +156,12 @@ func Start(ctx context.Context, dir, name, role string, args, hello any, env ...
 			return nil, errors.Join(fmt.Errorf("start %s: it ended before it was ready", name), err)
 		}
 		if err := json.Unmarshal(m.Hello, hello); err != nil {
-			return nil, errors.Join(fmt.Errorf("read what %s says: %w", name, err), c.kill())
+			c.kill()
+			return nil, fmt.Errorf("read what %s says: %w", name, err)
 		}
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), c.kill())
+		c.kill()
+		return nil, ctx.Err()
 	}
 	return c, nil
 }
@@ -206,7 +208,8 @@ func (c *Child) Wait(ctx context.Context) (json.RawMessage, error) {
 	case m := <-c.result:
 		return c.outcome(m)
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), c.kill())
+		c.kill()
+		return nil, ctx.Err()
 	}
 }
 
@@ -221,7 +224,8 @@ func (c *Child) Stop() (json.RawMessage, error) {
 	case m := <-c.result:
 		return c.outcome(m)
 	case <-time.After(patience):
-		return nil, errors.Join(fmt.Errorf("end %s: it does not end", c.Name), c.kill())
+		c.kill()
+		return nil, fmt.Errorf("end %s: it does not end", c.Name)
 	}
 }
 
@@ -237,9 +241,8 @@ func (c *Child) outcome(m message) (json.RawMessage, error) {
 	return m.Result, nil
 }
 
-func (c *Child) kill() error {
+func (c *Child) kill() {
 	_ = c.cmd.Process.Kill() // it may have ended
 	<-c.result
 	c.result = nil
-	return nil
 }

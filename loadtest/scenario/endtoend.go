@@ -191,7 +191,7 @@ func (r *rig) awaitComplete(ctx context.Context, p *product) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // it was only read
 	mark, err := db.Mark(ctx)
 	if err != nil {
 		return fmt.Errorf("ask where the source's log ends: %w", err)

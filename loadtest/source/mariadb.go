@@ -254,7 +254,7 @@ func drainBinlog(ctx context.Context, d Drain, flavour string) error {
 	select {
 	case <-counter.done:
 		cancel()
-		<-ended
+		_ = <-ended // that it was canceled
 		return nil
 	case err := <-ended:
 		cancel()
@@ -289,7 +289,7 @@ func drainMariaDBRows(ctx context.Context, d Drain) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // it was only read
 	for t := range d.Place.Spec.Tables {
 		if err := drainQuery(ctx, db.(*mariadb).db, "SELECT * FROM "+d.Place.Table(t)); err != nil {
 			return fmt.Errorf("drain %s: %w", d.Place.Table(t), err)

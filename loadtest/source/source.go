@@ -101,7 +101,7 @@ func Prepare(ctx context.Context, name string, dsn func(database string) string)
 	if err != nil {
 		return "", err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }() // what it has made is made
 	if err := k.make(ctx, db); err != nil {
 		return "", fmt.Errorf("make a database: %w", err)
 	}

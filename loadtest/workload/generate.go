@@ -154,7 +154,7 @@ func (g *Generator) pick(table int, used map[int64]bool) int {
 		if len(live) == 0 {
 			return -1
 		}
-		at := 0
+		var at int
 		if g.zipf != nil {
 			at = int(g.zipf.Uint64() % uint64(len(live))) //nolint:gosec // an index
 		} else {
