@@ -254,7 +254,7 @@ func drainBinlog(ctx context.Context, d Drain, flavour string) error {
 	select {
 	case <-counter.done:
 		cancel()
-		_ = <-ended // that it was canceled
+		<-ended //nolint:errcheck // that it was canceled
 		return nil
 	case err := <-ended:
 		cancel()
