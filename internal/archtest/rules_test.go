@@ -49,6 +49,9 @@ const loadtest = "loadtest"
 // fakeBigQuery runs the statements that it is given on a DuckDB of its own.
 const fakeBigQuery = testkit + "/bigqueryfake"
 
+// fakeMongoDB speaks the wire protocol.
+const fakeMongoDB = testkit + "/mongofake"
+
 // A library that lies inside another stands before it.
 var clients = []client{
 	// The fake speaks the protocol's messages, not the clients; its tests do.
@@ -74,7 +77,10 @@ var clients = []client{
 		homes: []string{"producers/mysql", "internal/demo", "internal/verify", testkit, loadtest + "/source"},
 	},
 	{library: "github.com/HdrHistogram/hdrhistogram-go", homes: []string{loadtest + "/measure"}},
-	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb"}},
+	// The stand-in reads and writes documents; its tests connect to it.
+	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", fakeMongoDB}},
+	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb"}, testHomes: []string{fakeMongoDB}},
+	{library: "github.com/xdg-go/scram", homes: []string{fakeMongoDB}},
 	{
 		library: "github.com/twmb/franz-go/pkg/kfake", tests: true,
 		homes: []string{"internal/kafka/embedded", testkit},

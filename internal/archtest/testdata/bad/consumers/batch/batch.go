@@ -6,4 +6,6 @@ import (
 	_ "github.com/twmb/avro"
 	_ "go.mongodb.org/mongo-driver/v2/mongo"
 	_ "millrace/cmd/millrace"
+	_ "github.com/xdg-go/scram"
+	_ "go.mongodb.org/mongo-driver/v2/bson"
 )
