@@ -96,8 +96,9 @@ func insertOrUpdate(b *strings.Builder, table string, columns []workload.Column,
 // mariadbDatabase is what a private server gets.
 const mariadbDatabase = "loadtest"
 
-func makeMariaDB(ctx context.Context, db Database) error {
-	return execute(ctx, db.(*mariadb).db, "CREATE DATABASE "+mariadbDatabase)
+// make makes that database.
+func (m *mariadb) make(ctx context.Context) error {
+	return execute(ctx, m.db, "CREATE DATABASE "+mariadbDatabase)
 }
 
 func (m *mariadb) Create(ctx context.Context) error {
@@ -183,17 +184,9 @@ func (m *mariadb) Rows(ctx context.Context, table int) (measure.Rows, error) {
 }
 
 func (m *mariadb) Mark(ctx context.Context) (json.RawMessage, error) {
-	rows, err := m.db.QueryContext(ctx, "SHOW MASTER STATUS")
-	if err != nil {
-		return nil, fmt.Errorf("read the end of the binlog: %w", err)
-	}
-	defer rows.Close()
 	var at gomysql.Position
 	var only, except string
-	if !rows.Next() {
-		return nil, errors.Join(errors.New("read the end of the binlog: it is off"), rows.Err())
-	}
-	if err := rows.Scan(&at.Name, &at.Pos, &only, &except); err != nil {
+	if err := m.db.QueryRowContext(ctx, "SHOW MASTER STATUS").Scan(&at.Name, &at.Pos, &only, &except); err != nil {
 		return nil, fmt.Errorf("read the end of the binlog: %w", err)
 	}
 	return json.Marshal(at)
@@ -285,13 +278,18 @@ func (c *rowCounter) HandleEvent(e *replication.BinlogEvent) error {
 
 // drainMariaDBRows selects the tables and throws them away.
 func drainMariaDBRows(ctx context.Context, d Drain) error {
-	db, err := openMariaDB(d.Place)
+	c, err := connection(d.Place.DSN)
 	if err != nil {
-		return err
+		return fmt.Errorf("drain the tables: %w", err)
 	}
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return fmt.Errorf("drain the tables: %w", err)
+	}
+	db := sql.OpenDB(connector)
 	defer func() { _ = db.Close() }() // it was only read
 	for t := range d.Place.Spec.Tables {
-		if err := drainQuery(ctx, db.(*mariadb).db, "SELECT * FROM "+d.Place.Table(t)); err != nil {
+		if err := drainQuery(ctx, db, "SELECT * FROM "+d.Place.Table(t)); err != nil {
 			return fmt.Errorf("drain %s: %w", d.Place.Table(t), err)
 		}
 	}
