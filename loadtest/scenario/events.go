@@ -427,8 +427,10 @@ func (d *decoder) key(ctx context.Context, rec *kgo.Record) error {
 	if t.cells, err = t.key.Cells(t.cells[:0], body); err != nil {
 		return err
 	}
-	d.event.key = t.cells[0].Int
-	return nil
+	if d.event.key = t.cells[0].Int; t.key.Columns()[0].Type.Kind == schemas.String { // a document's _id, as text
+		d.event.key, err = strconv.ParseInt(string(t.cells[0].Bytes), 10, 64)
+	}
+	return err
 }
 
 // folded is what a topic's events leave of a row.

@@ -34,6 +34,7 @@ type rig struct {
 	broker  *child.Child
 	fake    *child.Child
 	place   source.Place
+	own     bool // the source is a private server, gone in the end
 	db      source.Database
 	pids    map[string]int // of servers, by name
 	result  *report.Result
@@ -110,9 +111,8 @@ func (r *rig) openKafka(ctx context.Context) (err error) {
 func (r *rig) openSource(ctx context.Context) (err error) {
 	kind := r.file.Source
 	r.place = source.Place{Kind: kind, Spec: r.file.Workload, Prefix: r.prefix + "_t", Publication: r.prefix + "_src"}
-	if dsn := r.configured(kind); dsn != "" {
-		r.place.DSN = dsn
-	} else {
+	if r.place.DSN = r.configured(kind); r.place.DSN == "" {
+		r.own = true
 		if r.place.DSN, err = r.startServer(ctx, kind); err != nil {
 			return err
 		}
@@ -125,11 +125,14 @@ func (r *rig) openSource(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("ask the source for its version: %w", err)
 	}
+	if kind == config.KindMongoDB && r.own {
+		v = "a stand-in for " + v
+	}
 	r.result.Versions["source"] = v
 	if err := r.db.Create(ctx); err != nil {
 		return fmt.Errorf("make the tables: %w", err)
 	}
-	if r.home == nil {
+	if !r.own {
 		r.onClose(func() error { return r.db.Drop(context.WithoutCancel(ctx)) })
 	}
 	return nil
@@ -149,6 +152,9 @@ func (r *rig) configured(kind string) string {
 }
 
 func (r *rig) startServer(ctx context.Context, kind string) (dsn string, err error) {
+	if source.Server(kind) == "" {
+		return r.startMongo(ctx)
+	}
 	if r.home, err = privateserver.NewHome(); err != nil {
 		return "", err
 	}
@@ -159,6 +165,25 @@ func (r *rig) startServer(ctx context.Context, kind string) (dsn string, err err
 	}
 	r.pids["source"] = server.PID()
 	return source.Prepare(ctx, kind, server.DSN)
+}
+
+// startMongo starts what stands in for MongoDB, of which no server can be had
+// from a package, or takes the deployment that MONGODB_URI names.
+func (r *rig) startMongo(ctx context.Context) (dsn string, err error) {
+	if uri := os.Getenv("MONGODB_URI"); uri != "" {
+		r.own = false
+		return uri, nil
+	}
+	dir := filepath.Join(r.dir, "mongodb")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder: %w", err)
+	}
+	server, err := r.start(ctx, "source", roleMongoDB, mongoArgs{dir}, &dsn)
+	if err != nil {
+		return "", err
+	}
+	r.pids["source"] = server.PID
+	return dsn, nil
 }
 
 // warehouse is a section of the configuration.
@@ -212,7 +237,7 @@ func (r *rig) configure(withKafka bool, warehouse, derived string) (path string,
 	}
 	fmt.Fprintf(&b, "sources:\n  src:\n    kind: %s\n    dsn: %q\n    tables:\n", kind, dsn)
 	for t := range r.file.Workload.Tables {
-		fmt.Fprintf(&b, "      %s: {event_time: created_at}\n", r.tableID(t))
+		fmt.Fprintf(&b, "      %s: {event_time: created_at%s}\n", r.tableID(t), r.place.Section())
 	}
 	path = filepath.Join(r.dir, "millrace.yaml")
 	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {

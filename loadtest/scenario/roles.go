@@ -20,6 +20,7 @@ import (
 	"millrace/internal/kafka"
 	"millrace/internal/kafka/embedded"
 	"millrace/internal/testkit/bigqueryfake"
+	"millrace/internal/testkit/mongofake"
 	"millrace/internal/up"
 	"millrace/loadtest/child"
 	"millrace/loadtest/source"
@@ -31,6 +32,7 @@ func Roles() map[string]child.Role {
 	return map[string]child.Role{
 		roleBroker:   role(serveBroker),
 		roleBigQuery: role(serveBigQuery),
+		roleMongoDB:  role(serveMongoDB),
 		roleMillrace: role(runMillrace),
 		roleDiscard:  role(runDiscard),
 		rolePoll:     role(runPoll),
@@ -41,6 +43,7 @@ func Roles() map[string]child.Role {
 const (
 	roleBroker   = "broker"
 	roleBigQuery = "bigquery"
+	roleMongoDB  = "mongodb"
 	roleMillrace = "millrace"
 	roleDiscard  = "discard"
 	rolePoll     = "poll"
@@ -130,6 +133,21 @@ func serveBigQuery(ctx context.Context, _ bigQueryArgs, ready func(any) error) (
 }
 
 const location = "EU"
+
+// mongoArgs say where the stand-in keeps its data.
+type mongoArgs struct{ Dir string }
+
+func serveMongoDB(ctx context.Context, a mongoArgs, ready func(any) error) (any, error) {
+	fake, err := mongofake.Start(ctx, mongofake.Options{Dir: a.Dir, Noop: 100 * time.Millisecond})
+	if err != nil {
+		return nil, err
+	}
+	if err := ready(fake.URI()); err != nil {
+		return nil, errors.Join(err, fake.Close())
+	}
+	<-ctx.Done()
+	return nil, fake.Close()
+}
 
 // millraceArgs say what the product is to run.
 type millraceArgs struct {

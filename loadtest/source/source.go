@@ -64,6 +64,9 @@ type kind struct {
 	open     func(Place) (Database, error)
 	log      func(context.Context, Drain) error
 	rows     func(context.Context, Drain) error
+	// columns of a table, in the words of the product's configuration; nil: the
+	// database tells them.
+	columns func(workload.Spec) string
 	// What log and rows are, in words.
 	logLimit, rowsLimit string
 }
@@ -88,7 +91,20 @@ func kinds() map[string]kind {
 			schema:   databaseOf, open: openMySQL, log: drainMySQLLog, rows: drainMariaDBRows,
 			logLimit: "the same binlog, its rows decoded by the library and thrown away", rowsLimit: "SELECT of the same tables, drained and thrown away",
 		},
+		"mongodb": {
+			schema: databaseOfMongo, open: openMongo, log: drainChangeStream, rows: drainCollections, columns: mongoColumns,
+			logLimit: "the same change stream, drained and thrown away", rowsLimit: "a find over the same collections, drained and thrown away",
+		},
 	}
+}
+
+// Section is what stands about a table in the product's configuration, beside its
+// event time.
+func (p Place) Section() string {
+	if columns := kinds()[p.Kind].columns; columns != nil {
+		return ", columns: " + columns(p.Spec)
+	}
+	return ""
 }
 
 // Tuning are arguments of the private server, which else is tuned to start fast.
