@@ -3,6 +3,7 @@ package scenario
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"testing"
 	"time"
@@ -19,13 +20,17 @@ func TestMain(m *testing.M) {
 	if played, code := child.Serve(context.Background(), Roles()); played {
 		os.Exit(code)
 	}
+	flag.Parse()
+	if err := flag.Set("test.parallel", "5"); err != nil { // a little run mostly waits
+		panic(err)
+	}
 	goleak.VerifyTestMain(m,
 		// A metrics worker of BigQuery's client, which ends with the process.
 		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"))
 }
 
 // little is how a scenario is run to see that it runs.
-var little = Change{Rows: 2000, Rate: 200, Duration: time.Second}
+var little = Change{Rows: 2000, Rate: 200, Duration: 500 * time.Millisecond}
 
 // runLittle runs a scenario over few rows. A server that is missing skips the
 // test, and fails it in CI.
@@ -59,7 +64,7 @@ func runLittle(t *testing.T, name string, spoil func(*File)) *report.Result {
 func TestEveryScenarioRuns(t *testing.T) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of a little run is waiting
+			t.Parallel()
 			r := runLittle(t, name, nil)
 			f := r.Figures
 			if !r.OK || f.Events == 0 || f.EventsPerSecond <= 0 || f.LimitEventsPerSecond <= 0 || f.RatioToLimit <= 0 || r.Detail.Limit == "" {
