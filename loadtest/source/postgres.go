@@ -87,8 +87,7 @@ func (p *postgres) Drop(ctx context.Context) error {
 		errs = append(errs, execute(ctx, p.db, "DROP TABLE IF EXISTS "+p.place.Table(t)))
 	}
 	if p.place.Publication != "" {
-		_, err := p.db.ExecContext(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", p.place.Publication)
-		errs = append(errs, err, execute(ctx, p.db, "DROP PUBLICATION IF EXISTS "+p.place.Publication))
+		errs = append(errs, p.dropSlot(ctx, p.place.Publication), execute(ctx, p.db, "DROP PUBLICATION IF EXISTS "+p.place.Publication))
 	}
 	return errors.Join(errs...)
 }
@@ -129,12 +128,25 @@ func (p *postgres) Mark(ctx context.Context) (json.RawMessage, error) {
 	return json.Marshal(p.slot)
 }
 
-func (p *postgres) Release(ctx context.Context) error {
-	_, err := p.db.ExecContext(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", p.slot)
-	if err != nil {
-		return fmt.Errorf("drop the slot of the limit: %w", err)
+func (p *postgres) Release(ctx context.Context) error { return p.dropSlot(ctx, p.slot) }
+
+// dropSlot drops a slot, if it is there. The server may not have seen yet that its
+// reader has gone.
+func (p *postgres) dropSlot(ctx context.Context, name string) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		_, err := p.db.ExecContext(ctx, `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active`, name)
+		if err == nil {
+			_, err = p.db.ExecContext(ctx, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1", name)
+		}
+		var e *pgconn.PgError
+		switch {
+		case err == nil:
+			return nil
+		case !errors.As(err, &e) || e.Code != "55006" || time.Now().After(deadline):
+			return fmt.Errorf("drop the slot %s: %w", name, err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
-	return nil
 }
 
 func (p *postgres) Version(ctx context.Context) (v string, err error) {
