@@ -39,7 +39,7 @@ func (r *Result) plots() []plot {
 	f := r.Figures
 	if f.LimitEventsPerSecond > 0 {
 		out = append(out, plot{"Events a second, beside the limit", bars([]bar{
-			{"measured", f.EventsPerSecond}, {"limit", f.LimitEventsPerSecond},
+			{"measured", f.EventsPerSecond}, {limitBar, f.LimitEventsPerSecond},
 		}, "/s")})
 	}
 	if t := r.Detail.Timeline; len(t) > 1 {
@@ -85,6 +85,9 @@ func points(samples []measure.Sample, y func(measure.Sample) float64) []point {
 	return out
 }
 
+// limitBar is drawn in another colour.
+const limitBar = "limit"
+
 const width, height, margin = 720, 240, 70
 
 // bars draws lying bars, the longest as wide as the drawing.
@@ -101,8 +104,12 @@ func bars(bs []bar, unit string) template.HTML {
 		if most > 0 {
 			w = math.Max(1, bar.value/most*(width-2*margin-110))
 		}
+		class := "s0"
+		if bar.name == limitBar {
+			class = "s1"
+		}
 		fmt.Fprintf(&b, `<text x="%d" y="%d" class="name">%s</text>`, margin+10, y+15, template.HTMLEscapeString(bar.name))
-		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="20" class="s%d"/>`, margin+20, y, w, i%2)
+		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="20" class="%s"/>`, margin+20, y, w, class)
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d">%s%s</text>`, margin+26+w, y+15, number(bar.value), template.HTMLEscapeString(unit))
 	}
 	b.WriteString("</svg>")

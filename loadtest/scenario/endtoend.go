@@ -39,7 +39,7 @@ func (r *rig) endToEnd(ctx context.Context) error {
 	_, processes := watch.End()
 	wall := max(loads.last().Sub(began), offered)
 	r.figures(changes, wall, measure.Of(processes, "millrace"), processes)
-	r.limited("the rate at which changes were to be made", changes, offered, 0)
+	r.limited("the rate at which changes were to be made", changes, r.file.Duration, 0)
 	r.more("commit_p50", late.Quantile(50), "ms")
 	r.more("commit_p99", late.Quantile(99), "ms")
 	r.more("loads", float64(loads.count()), "")

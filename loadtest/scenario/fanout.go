@@ -24,14 +24,12 @@ func (r *rig) fanout(ctx context.Context) error {
 	if err := r.awaitDerived(ctx, p, loads); err != nil {
 		return err
 	}
-	began := time.Now()
 	before := len(loads.all())
 	watch := measure.Begin(r.pids)
 	changes, late, err := r.openLoop(ctx, p, g)
 	if err != nil {
 		return err
 	}
-	offered := time.Since(began)
 	if err := r.awaitComplete(ctx, p); err != nil {
 		return err
 	}
@@ -40,7 +38,7 @@ func (r *rig) fanout(ctx context.Context) error {
 	}
 	wall, processes := watch.End()
 	r.figures(changes, wall, measure.Of(processes, "millrace"), processes)
-	r.limited("the rate at which changes were to be made", changes, offered, 0)
+	r.limited("the rate at which changes were to be made", changes, r.file.Duration, 0)
 	submit, publish, runs := submissions(loads.all(), before)
 	r.times("from the commit of a load until a run that it causes is submitted", submit)
 	r.more("runs", float64(runs), "")

@@ -119,7 +119,7 @@ func (t *tailer) last() (at time.Time) {
 	return at
 }
 
-// timeline is how many events were loaded by when.
+// timeline is how many events were loaded by when, since it began.
 func (t *tailer) timeline(began time.Time) []measure.Sample {
 	loads := t.all()
 	slices.SortFunc(loads, func(a, b schemas.LoadComplete) int { return a.CommittedAt.Compare(b.CommittedAt) })
@@ -127,7 +127,7 @@ func (t *tailer) timeline(began time.Time) []measure.Sample {
 	var sum int64
 	every := 1 + len(loads)/300
 	for i, e := range loads {
-		if !isCore(e) {
+		if !isCore(e) || e.CommittedAt.Before(began) {
 			continue
 		}
 		sum += e.Rows.Read
