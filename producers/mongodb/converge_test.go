@@ -24,9 +24,11 @@ import (
 // delivered gives what the collection holds, and so does any repetition of it,
 // in any order (G2, G3).
 func TestRandomWorkloadConverges(t *testing.T) {
+	long(t)
 	for round := range 4 {
 		seed := rand.Uint64()
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
 			w := &workload{rng: rand.New(rand.NewPCG(seed, 0)), reread: map[string]schemas.Position{}, payloads: map[string]string{}}
 			w.fake = startFake(t, mongofake.Options{})
 			table := orders()

@@ -134,7 +134,12 @@ func TestLineage(t *testing.T) {
 func TestValidate(t *testing.T) {
 	col := func(name, path string, kind schemas.Kind) Column { return Column{name, path, typeOf(kind)} }
 	bad := &Config{DSN: "mongodb://u:hunter2@/%zz", Tables: []Table{
-		{Name: "t"}, {Name: "a.b.c"}, {Name: "admin.users"}, {Name: "d.system.x"}, {Name: "d.t"}, {Name: "d.t"},
+		{Name: "t"},
+		{Name: "a.b.c"},
+		{Name: "admin.users"},
+		{Name: "d.system.x"},
+		{Name: "d.t"},
+		{Name: "d.t"},
 		{Name: "d.u", Columns: []Column{col("doc", "", schemas.JSON), col("_x", "", schemas.Int), col("a", "b..c", schemas.Int), col("A", "", schemas.Int), col("time", "", schemas.Time)}},
 	}}
 	err := bad.Validate()

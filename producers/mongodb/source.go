@@ -211,8 +211,10 @@ func (s *source) takeNew(ctx context.Context, t *tracked) error {
 // present checks that a collection is there and has a log.
 func (s *source) present(ctx context.Context, t *tracked) error {
 	reply, err := run(ctx, s.client.Database(t.db), bson.D{
-		{Key: "listCollections", Value: 1}, {Key: "filter", Value: bson.D{{Key: "name", Value: t.collection}}},
-		{Key: "nameOnly", Value: true}, {Key: "authorizedCollections", Value: true},
+		{Key: "listCollections", Value: 1},
+		{Key: "filter", Value: bson.D{{Key: "name", Value: t.collection}}},
+		{Key: "nameOnly", Value: true},
+		{Key: "authorizedCollections", Value: true},
 	})
 	if err != nil {
 		return rightsError(err, t.db)
