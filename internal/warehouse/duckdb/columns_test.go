@@ -14,7 +14,7 @@ func TestColumnsOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
+	defer func() { _ = w.Close() }() // the file goes with its folder
 	conn, err := w.db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
