@@ -175,6 +175,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		old = d.running[at]
 	}
 	out := d.out[n.Spec.Name] != nil
+	delete(d.broken, n.Spec.Name) // its spec fits the columns
 	d.mu.Unlock()
 	if out {
 		return
@@ -195,6 +196,9 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	if err != nil {
 		d.Log.Error("derived table left out", "table", n.Spec.Name, "err", err)
 		d.broken[n.Spec.Name] = err.Error()
+		if old != nil { // it has ended
+			d.running = slices.Delete(d.running, at, at+1)
+		}
 		return
 	}
 	inner, cancel := context.WithCancel(ctx)
@@ -249,14 +253,14 @@ func (d *derivers) waitFor(ctx context.Context, what string, err error) {
 	d.wait(what + ": " + err.Error())
 }
 
-// leaveOut remembers why specs are not among the graph's nodes.
+// leaveOut remembers why specs are not among the graph's nodes. Of those that are,
+// start knows why they do not run.
 func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
 	if err := d.ours(faults).Err(); err != nil {
 		d.Log.Error("derived tables left out", "err", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	clear(d.broken)
 	for _, s := range d.chosen {
 		if slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Spec == s }) {
 			continue
