@@ -78,8 +78,7 @@ func (w *Warehouse) commitUpserts(ctx context.Context, core *sqlgen.Core, kept w
 	})
 	done.JobIDs = []string{res.job}
 	if err == nil {
-		w.opts.Logger.Info("load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
-			"billed_bytes", res.cost.billed, "slot_ms", res.cost.slotMs)
+		w.logCommit(ctx, "load committed", s.rows > 0, b.Table.Name, b.Load, res.job, done.Rows.Applied, res.cost)
 	}
 	return done, err
 }
