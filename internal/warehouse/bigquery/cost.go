@@ -68,14 +68,12 @@ func (w *Warehouse) abandon(ctx context.Context, t task, id string, err error) e
 	return fmt.Errorf("job %s: %w", id, err)
 }
 
-// logCommit tells of a commit and its cost: of one that brought news, and not of
-// mere progress, unless it is asked for.
-func (w *Warehouse) logCommit(ctx context.Context, what string, news bool, table string, load int64, job string, rows int64, c cost) {
-	level := slog.LevelDebug
+// levelOf is how loud a commit is told: one that brought news, or mere progress.
+func levelOf(news bool) slog.Level {
 	if news {
-		level = slog.LevelInfo
+		return slog.LevelInfo
 	}
-	w.opts.Logger.Log(ctx, level, what, "table", table, "load", load, "job", job, "rows", rows, "billed_bytes", c.billed, "slot_ms", c.slotMs)
+	return slog.LevelDebug
 }
 
 // labels are by which a person finds in the service what the platform's jobs
