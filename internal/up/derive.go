@@ -72,7 +72,12 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, more, err := graph.BuildFor(ctx, d.dialect, d.specs, tables, p.runs)
+	var g *graph.Graph
+	var more invalid.Faults
+	err = p.outlast(ctx, "the specs' queries", func() (err error) {
+		g, more, err = graph.BuildFor(ctx, d.dialect, d.specs, tables, p.runs)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the specs: %w", err)
 	}
@@ -84,7 +89,8 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 			continue
 		}
 		for table, kept := range deriver.Needs(n) {
-			if err := p.warehouse.SetNeeds(ctx, table, n.Spec.Name, kept); err != nil {
+			err := p.outlast(ctx, "what specs need", func() error { return p.warehouse.SetNeeds(ctx, table, n.Spec.Name, kept) })
+			if err != nil {
 				return nil, fmt.Errorf("write down what %s needs of %s: %w", n.Spec.Name, table, err)
 			}
 		}

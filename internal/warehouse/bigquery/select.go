@@ -126,7 +126,7 @@ func (w *Warehouse) Loaded(ctx context.Context) (table, topic string, err error)
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	return table, topic, err
+	return table, topic, passing(err)
 }
 
 // errEnough ends a list.
