@@ -153,7 +153,6 @@ func (s *session) load(at *resumed) error {
 		}
 		s.txn.void = append(s.txn.void, id)
 	}
-	s.p.metrics.halted(s.tables)
 	return nil
 }
 
@@ -167,11 +166,15 @@ func (s *session) loop(ctx context.Context) error {
 		}
 		s.schedule()
 		timer.Reset(s.wait())
+		batches := s.reader.batches
+		if s.crowded() {
+			batches = nil
+		}
 		var err error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case b := <-s.reader.batches:
+		case b := <-batches:
 			if err = s.takeHalts(); err == nil {
 				err = s.batch(b)
 			}
@@ -260,7 +263,6 @@ func (s *session) halt(t *table, err error) {
 	t.Snapshot.restart(s.Last, false)
 	t.dirty = true
 	s.p.status.halted(t.id, err)
-	s.p.metrics.halted(s.tables)
 }
 
 // sorted are the tables in the order of their IDs.

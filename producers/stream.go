@@ -12,6 +12,9 @@ import (
 
 // batch sends what the source has read.
 func (s *session) batch(b *Batch) error {
+	if b.Retained > 0 {
+		s.p.status.retained(b.Retained)
+	}
 	for i := range b.Tables {
 		if err := s.raise(b.Tables[i].Since.Epoch); err != nil {
 			return err
@@ -91,7 +94,8 @@ func (s *session) change(c *schemas.Change) error {
 	unset := len(c.After) > 0 && slices.ContainsFunc(c.After, func(c schemas.Cell) bool { return c.Kind == schemas.Unset })
 	if unset {
 		c.Since = t.Since
-		if c.Op == schemas.Create && len(t.Table.Key) > 0 {
+		if (c.Op == schemas.Create || c.Reread) && len(t.Table.Key) > 0 {
+			t.asked = t.asked || c.Reread
 			// Also for one that was sent already: the crash may have forgotten the call.
 			s.callFor(t, c)
 		}

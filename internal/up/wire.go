@@ -16,6 +16,7 @@ import (
 	"millrace/internal/config"
 	"millrace/internal/kafka"
 	"millrace/producers"
+	"millrace/producers/mongodb"
 	"millrace/producers/mysql"
 	"millrace/producers/postgres"
 	"millrace/schemas/registry"
@@ -34,7 +35,7 @@ func sources(kind string, s config.Source) (producers.Config, error) {
 			c.Tables = append(c.Tables, postgres.TableConfig{Name: name, Key: s.Tables[name].Key, Text: s.Tables[name].Text})
 		}
 		return c, c.Validate()
-	case config.KindMariaDB:
+	case config.KindMariaDB, config.KindMySQL:
 		c := &mysql.Config{DSN: s.DSN, ServerID: s.ServerID}
 		for _, name := range names {
 			t := s.Tables[name]
@@ -43,8 +44,18 @@ func sources(kind string, s config.Source) (producers.Config, error) {
 			})
 		}
 		return c, c.Validate()
+	case config.KindMongoDB:
+		c := &mongodb.Config{DSN: s.DSN}
+		for _, name := range names {
+			t := mongodb.Table{Name: name, Promote: s.Tables[name].Promote}
+			for _, column := range s.Tables[name].Columns {
+				t.Columns = append(t.Columns, mongodb.Column(column))
+			}
+			c.Tables = append(c.Tables, t)
+		}
+		return c, c.Validate()
 	}
-	return nil, fmt.Errorf("kind %s cannot be captured yet: use postgres or mariadb", kind)
+	return nil, fmt.Errorf("kind %s is not known", kind)
 }
 
 func (p *process) makeProducers() error {
