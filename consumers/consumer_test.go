@@ -3,7 +3,6 @@ package consumers
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -159,14 +158,7 @@ func TestRebalances(t *testing.T) {
 	for _, s := range tables {
 		r.awaitEqual(s)
 	}
-	// A load whose owner ends before it was announced is announced by the next.
-	r.await("all loads are announced", func() bool {
-		last := map[string]int64{}
-		for _, e := range r.events() {
-			last[e.Table] = max(last[e.Table], e.Load)
-		}
-		return !slices.ContainsFunc(tables, func(s *sourceTable) bool { return r.mem.head("core."+s.Name).Load != last["core."+s.Name] })
-	})
+	r.awaitAnnounced(tables...)
 	for _, stop := range stops {
 		stop()
 	}
