@@ -110,6 +110,7 @@ main() {
 		fi
 		;;
 	esac
+	[[ $(uname -s) == Darwin ]] || "$(dirname "$0")/mysql.sh"
 	go mod download
 }
 

@@ -101,6 +101,30 @@ func everyPostgresType() []typed {
 }
 
 func everyMariaDBType() []typed {
+	return append(everyMySQLFamilyType(), []typed{
+		{"json", []string{`'{"b": 1.10, "a": [ null ]}'`, "'null'"}},
+		{"uuid", []string{"'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "'00000000-0000-0000-0000-000000000000'"}},
+		{"inet4", []string{"'10.0.0.1'", "'0.0.0.0'"}},
+		{"inet6", []string{"'2001:db8::1'", "'::ffff:10.0.0.1'", "'::10.0.0.1'", "'1:0:2:0:0:0:0:3'"}},
+		{"bigint AS (id * 2) PERSISTENT", nil},
+	}...)
+}
+
+func everyMySQLType() []typed {
+	return append(everyMySQLFamilyType(), []typed{
+		{"json", []string{
+			`'{"b": 1.10, "a": [ null, 1e20, 1.0, 12345678901234567890 ]}'`, "'null'",
+			"JSON_ARRAY(CAST(1.10 AS DECIMAL(9,3)), DATE'2026-01-02', TIME'-01:02:03.5', x'00ff', REPEAT('é', 100))",
+		}},
+		{"vector(2)", []string{"TO_VECTOR('[1,-0.5]')", "TO_VECTOR('[0,0]')"}},
+		{"geometrycollection", []string{"ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 1))')"}},
+		{"bigint AS (id * 2) STORED", nil},
+		{"bigint AS (id * 3) VIRTUAL INVISIBLE", nil},
+	}...)
+}
+
+// everyMySQLFamilyType are the types that both servers have.
+func everyMySQLFamilyType() []typed {
 	return []typed{
 		{"tinyint", []string{"-128", "127"}},
 		{"tinyint unsigned", []string{"255", "0"}},
@@ -139,13 +163,8 @@ func everyMariaDBType() []typed {
 		{"blob", []string{"x'00ff'", "''"}},
 		{"enum('a','so so','é')", []string{"'so so'", "'é'", "''"}},
 		{"set('a','b','c')", []string{"'c,a'", "''"}},
-		{"json", []string{`'{"b": 1.10, "a": [ null ]}'`, "'null'"}},
-		{"uuid", []string{"'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11'", "'00000000-0000-0000-0000-000000000000'"}},
-		{"inet4", []string{"'10.0.0.1'", "'0.0.0.0'"}},
-		{"inet6", []string{"'2001:db8::1'", "'::ffff:10.0.0.1'", "'::10.0.0.1'", "'1:0:2:0:0:0:0:3'"}},
 		{"point", []string{"POINT(0.1, 2)", "POINT(0, 0)"}},
 		{"geometry", []string{"ST_GeomFromText('LINESTRING(0 0, 1 1)', 4326)", "POINT(1, 1)"}},
-		{"bigint AS (id * 2) PERSISTENT", nil},
 	}
 }
 
@@ -187,22 +206,28 @@ func everyType(types []typed) (create string, before, after []string) {
 // What verify reads of a source is what the warehouse holds, for values of every
 // type, from the snapshot and from the log; and it sees one that differs.
 func TestVerifyEveryType(t *testing.T) {
-	pgDSN, myDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t)
-	myName := myDSN[strings.LastIndex(myDSN, "/")+1:]
+	pgDSN, myDSN, nativeDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t), testkit.MySQLDatabase(t)
+	myName, nativeName := myDSN[strings.LastIndex(myDSN, "/")+1:], nativeDSN[strings.LastIndex(nativeDSN, "/")+1:]
 	pg := &shop{db: testkit.Open(t, pgDSN)}
 	my := &shop{db: testkit.Open(t, myDSN)}
+	native := &shop{db: testkit.Open(t, nativeDSN)}
 	my.db.SetMaxOpenConns(1)
+	native.db.SetMaxOpenConns(1)
 	pg.exec(t, "CREATE TYPE mood AS ENUM ('ok', 'so so')", "CREATE TYPE pair AS (a int, b text)",
 		"CREATE DOMAIN positive AS int CHECK (VALUE > 0)", "CREATE DOMAIN cost AS numeric(10,2)", "CREATE DOMAIN price AS cost")
-	my.exec(t, "SET sql_mode = ''", "SET time_zone = '+00:00'")
+	for _, s := range []*shop{my, native} {
+		s.exec(t, "SET sql_mode = ''", "SET time_zone = '+00:00'")
+	}
 	pgCreate, pgBefore, pgAfter := everyType(everyPostgresType())
 	myCreate, myBefore, myAfter := everyType(everyMariaDBType())
+	nativeCreate, nativeBefore, nativeAfter := everyType(everyMySQLType())
 	pg.exec(t, append([]string{
 		pgCreate, "CREATE TABLE odd (a int NOT NULL, b int UNIQUE, d date, ts timestamptz)",
 		"ALTER TABLE odd ALTER b SET NOT NULL", "ALTER TABLE odd REPLICA IDENTITY FULL",
 		"INSERT INTO odd VALUES (1, 1, 'infinity', '0044-03-15 12:00:00 BC'), (1, 2, '2026-01-01', '-infinity')",
 	}, pgBefore...)...)
 	my.exec(t, append([]string{myCreate}, myBefore...)...)
+	native.exec(t, append([]string{nativeCreate}, nativeBefore...)...)
 	i := newInstall(t, fmt.Sprintf(`
 prefix: types
 data: ./data
@@ -216,20 +241,25 @@ sources:
     kind: mariadb
     dsn: %q
     tables: {%s.every: {as: core.m, zero_dates: "null"}}
-`, pgDSN, myDSN, myName), nil)
+  n:
+    kind: mysql
+    dsn: %q
+    tables: {%s.every: {as: core.n, zero_dates: "null"}}
+`, pgDSN, myDSN, myName, nativeDSN, nativeName), nil)
 	i.start()
 	i.await("the snapshot is loaded", func() bool {
-		rows, err := i.rows("SELECT (SELECT count(*) FROM core.p) + (SELECT count(*) FROM core.m)")
-		return err == nil && rows[0] == fmt.Sprint(len(pgBefore)+len(myBefore))
+		rows, err := i.rows("SELECT (SELECT count(*) FROM core.p) + (SELECT count(*) FROM core.m) + (SELECT count(*) FROM core.n)")
+		return err == nil && rows[0] == fmt.Sprint(len(pgBefore)+len(myBefore)+len(nativeBefore))
 	})
 	pg.exec(t, pgAfter...)
 	my.exec(t, myAfter...)
+	native.exec(t, nativeAfter...)
 	verified := func(table string) (code int, out string) {
 		var printed, errs bytes.Buffer
 		code = run(t.Context(), []string{"verify", table, "--config", filepath.Join(i.dir, "millrace.yaml")}, &printed, &errs)
 		return code, printed.String() + errs.String()
 	}
-	for table, rows := range map[string]int{"core.p": len(pgBefore) + len(pgAfter), "core.m": len(myBefore) + len(myAfter), "core.odd": 2} {
+	for table, rows := range map[string]int{"core.p": len(pgBefore) + len(pgAfter), "core.m": len(myBefore) + len(myAfter), "core.n": len(nativeBefore) + len(nativeAfter), "core.odd": 2} {
 		if code, out := verified(table); code != 0 || !strings.Contains(out, fmt.Sprintf("as it should be: %d rows", rows)) {
 			t.Errorf("verify %s ends with %d:\n%s", table, code, out)
 		}
@@ -242,6 +272,7 @@ sources:
 	for _, statement := range []string{
 		`UPDATE core__base.p SET c0_smallint = 8 WHERE id = 101`,
 		`UPDATE core__base.m SET c0_tinyint = 8 WHERE id = 0`,
+		`UPDATE core__base.n SET c0_tinyint = 8 WHERE id = 0`,
 	} {
 		if _, err := duck.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -254,6 +285,7 @@ sources:
 	for table, want := range map[string]string{
 		"core.p": "differs: id=101: c0_smallint should be 7, is 8\n",
 		"core.m": "differs: id=0: c0_tinyint should be -128, is 8\n",
+		"core.n": "differs: id=0: c0_tinyint should be -128, is 8\n",
 	} {
 		if code, out := verified(table); code == 0 || !strings.Contains(out, want) || strings.Count(out, "differs: ") != 1 {
 			t.Errorf("verify %s ends with %d:\n%s", table, code, out)

@@ -32,6 +32,8 @@ func newEngine(kind Kind) (engine, error) {
 		return newPostgres()
 	case MariaDB:
 		return newMariaDB()
+	case MySQL:
+		return newMySQL()
 	}
 	return nil, fmt.Errorf("unknown kind of server %q", kind)
 }

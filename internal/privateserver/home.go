@@ -26,6 +26,7 @@ type Kind string
 const (
 	Postgres Kind = "postgres"
 	MariaDB  Kind = "mariadb"
+	MySQL    Kind = "mysql"
 )
 
 // Home is a temporary folder that holds servers. It and they are removed by

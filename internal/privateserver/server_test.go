@@ -27,8 +27,21 @@ func TestMain(m *testing.M) {
 	if kind := os.Getenv("PRIVATESERVER_OWNER"); kind != "" {
 		owner(privateserver.Kind(kind))
 	}
-	os.Exit(m.Run())
+	h, err := privateserver.NewHome()
+	if err != nil {
+		panic(err)
+	}
+	shared = h
+	code := m.Run()
+	if err := h.Close(); err != nil {
+		panic(err)
+	}
+	os.Exit(code)
 }
+
+// shared is the home of every test that does not end one: the data folder of a
+// kind is made once in a home, which takes MySQL seconds.
+var shared *privateserver.Home
 
 func owner(kind privateserver.Kind) {
 	h, err := privateserver.NewHome()
@@ -43,13 +56,18 @@ func owner(kind privateserver.Kind) {
 	select {}
 }
 
-var kinds = []privateserver.Kind{privateserver.Postgres, privateserver.MariaDB}
+var kinds = []privateserver.Kind{privateserver.Postgres, privateserver.MariaDB, privateserver.MySQL}
 
 func eachKind(t *testing.T, test func(t *testing.T, h *privateserver.Home, kind privateserver.Kind, s *privateserver.Server)) {
 	for _, kind := range kinds {
 		t.Run(string(kind), func(t *testing.T) {
-			h := newHome(t)
-			test(t, h, kind, start(t, h, kind))
+			s := start(t, shared, kind)
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			test(t, shared, kind, s)
 		})
 	}
 }
@@ -100,12 +118,21 @@ func count(t *testing.T, db *sql.DB, query string) int {
 	return n
 }
 
+func text(t *testing.T, s *privateserver.Server, query string) string {
+	t.Helper()
+	var out string
+	if err := testkit.Open(t, s.DSN("")).QueryRowContext(t.Context(), query).Scan(&out); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return out
+}
+
 func TestKillKeepsWhatWasCommitted(t *testing.T) {
 	eachKind(t, func(t *testing.T, _ *privateserver.Home, kind privateserver.Kind, s *privateserver.Server) {
-		if kind == privateserver.MariaDB {
-			exec1(t, testkit.Open(t, s.DSN("")), "CREATE DATABASE d")
-		} else {
+		if kind == privateserver.Postgres {
 			exec1(t, testkit.Open(t, s.DSN("")), "CREATE DATABASE d TEMPLATE template0")
+		} else {
+			exec1(t, testkit.Open(t, s.DSN("")), "CREATE DATABASE d")
 		}
 		addr := s.Addr()
 		for round := 1; round <= 3; round++ {
@@ -153,6 +180,9 @@ func TestTwoServersShareNothing(t *testing.T) {
 	eachKind(t, func(t *testing.T, h *privateserver.Home, kind privateserver.Kind, one *privateserver.Server) {
 		two := start(t, h, kind)
 		exec1(t, testkit.Open(t, one.DSN("")), "CREATE TABLE only_in_one (id int)")
+		if kind == privateserver.MySQL && text(t, one, "SELECT @@server_uuid") == text(t, two, "SELECT @@server_uuid") {
+			t.Error("the servers have one identity")
+		}
 		if _, err := testkit.Open(t, two.DSN("")).ExecContext(t.Context(), "SELECT * FROM only_in_one"); err == nil {
 			t.Error("the second server has the first one's table")
 		}
@@ -175,6 +205,13 @@ func TestServersCanBeCaptured(t *testing.T) {
 			"SELECT @@binlog_row_metadata": "FULL",
 			"SELECT @@gtid_strict_mode":    "1",
 		},
+		privateserver.MySQL: {
+			"SELECT @@log_bin":             "1",
+			"SELECT @@binlog_format":       "ROW",
+			"SELECT @@binlog_row_image":    "FULL",
+			"SELECT @@binlog_row_metadata": "FULL",
+			"SELECT @@gtid_mode":           "ON",
+		},
 	}
 	eachKind(t, func(t *testing.T, _ *privateserver.Home, kind privateserver.Kind, s *privateserver.Server) {
 		db := testkit.Open(t, s.DSN(""))
@@ -188,15 +225,17 @@ func TestServersCanBeCaptured(t *testing.T) {
 }
 
 func TestHomeCloseLeavesNothing(t *testing.T) {
-	eachKind(t, func(t *testing.T, h *privateserver.Home, _ privateserver.Kind, s *privateserver.Server) {
-		home := filepath.Dir(filepath.Dir(s.SocketDir()))
-		if err := h.Close(); err != nil {
-			t.Error(err)
-		}
-		if _, err := os.Stat(home); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("the folder is left: %v", err)
-		}
-	})
+	h := newHome(t)
+	home := ""
+	for _, kind := range kinds {
+		home = filepath.Dir(filepath.Dir(start(t, h, kind).SocketDir()))
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(home); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is left: %v", err)
+	}
 }
 
 // A process that is killed cannot clean up; its servers and their folder must

@@ -23,6 +23,7 @@ var (
 	home           = sync.OnceValues(privateserver.NewHome)
 	sharedPostgres = sync.OnceValues(func() (*privateserver.Server, error) { return start(privateserver.Postgres) })
 	sharedMariaDB  = sync.OnceValues(func() (*privateserver.Server, error) { return start(privateserver.MariaDB) })
+	sharedMySQL    = sync.OnceValues(func() (*privateserver.Server, error) { return start(privateserver.MySQL) })
 	databases      atomic.Int64 // numbers the databases of the shared servers
 )
 
@@ -53,6 +54,13 @@ func Postgres(t testing.TB, args ...string) *Server {
 func MariaDB(t testing.TB, args ...string) *Server {
 	t.Helper()
 	return own(t, privateserver.MariaDB, args)
+}
+
+// MySQL starts a MySQL of the test's own, with GTIDs and a binlog of full row
+// images and their metadata. The arguments are added to its command line.
+func MySQL(t testing.TB, args ...string) *Server {
+	t.Helper()
+	return own(t, privateserver.MySQL, args)
 }
 
 func own(t testing.TB, kind privateserver.Kind, args []string) *Server {
@@ -152,8 +160,19 @@ func dropPostgres(t testing.TB, srv *privateserver.Server, name string) {
 // others.
 func MariaDBDatabase(t testing.TB) string {
 	t.Helper()
+	return sharedDatabase(t, sharedMariaDB)
+}
+
+// MySQLDatabase is what MariaDBDatabase is, on a MySQL.
+func MySQLDatabase(t testing.TB) string {
+	t.Helper()
+	return sharedDatabase(t, sharedMySQL)
+}
+
+func sharedDatabase(t testing.TB, shared func() (*privateserver.Server, error)) string {
+	t.Helper()
 	skipShort(t)
-	srv, err := sharedMariaDB()
+	srv, err := shared()
 	check(t, err)
 	name := fmt.Sprintf("test%d", databases.Add(1))
 	execute(t, srv.DSN(""), "CREATE DATABASE "+name)

@@ -12,7 +12,7 @@ import (
 
 func TestSharedServersGiveEachTestADatabase(t *testing.T) {
 	for name, database := range map[string]func(testing.TB) string{
-		"postgres": testkit.PostgresDatabase, "mariadb": testkit.MariaDBDatabase,
+		"postgres": testkit.PostgresDatabase, "mariadb": testkit.MariaDBDatabase, "mysql": testkit.MySQLDatabase,
 	} {
 		t.Run(name, func(t *testing.T) {
 			one, two := testkit.Open(t, database(t)), testkit.Open(t, database(t))

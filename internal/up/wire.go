@@ -34,7 +34,7 @@ func sources(kind string, s config.Source) (producers.Config, error) {
 			c.Tables = append(c.Tables, postgres.TableConfig{Name: name, Key: s.Tables[name].Key, Text: s.Tables[name].Text})
 		}
 		return c, c.Validate()
-	case config.KindMariaDB:
+	case config.KindMariaDB, config.KindMySQL:
 		c := &mysql.Config{DSN: s.DSN, ServerID: s.ServerID}
 		for _, name := range names {
 			t := s.Tables[name]
@@ -44,7 +44,7 @@ func sources(kind string, s config.Source) (producers.Config, error) {
 		}
 		return c, c.Validate()
 	}
-	return nil, fmt.Errorf("kind %s cannot be captured yet: use postgres or mariadb", kind)
+	return nil, fmt.Errorf("kind %s is not known", kind)
 }
 
 func (p *process) makeProducers() error {

@@ -63,12 +63,17 @@ func TestCore(t *testing.T) {
 			"k varchar(20), id int, n decimal(30,4), x blob, at timestamp(6) NULL, local datetime, d date, j text, f double, ok tinyint, u bigint unsigned, PRIMARY KEY (id, k)",
 			`123456789012345.6789, x'00ff', '2026-03-29 01:30:00.123456', '2026-03-29 02:30:00', '2024-02-29', '{"a": 1.10}', 0.1, 1, 18446744073709551615`,
 		},
+		"mysql": {
+			testkit.MySQLDatabase,
+			"k varchar(20), id int, n decimal(30,4), x blob, at timestamp(6) NULL, local datetime, d date, j text, f double, ok tinyint, u bigint unsigned, PRIMARY KEY (id, k)",
+			`123456789012345.6789, x'00ff', '2026-03-29 01:30:00.123456', '2026-03-29 02:30:00', '2024-02-29', '{"a": 1.10}', 0.1, 1, 18446744073709551615`,
+		},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			dsn := server.dsn(t)
 			db := testkit.Open(t, dsn)
 			table := "public.t"
-			if kind == "mariadb" {
+			if kind != "postgres" {
 				table = dsn[strings.LastIndexByte(dsn, '/')+1:] + ".t"
 			}
 			for _, statement := range []string{

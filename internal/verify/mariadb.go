@@ -11,21 +11,54 @@ import (
 	"time"
 )
 
+// mariadb reads MariaDB and MySQL; which of them it is, the server says.
 type mariadb struct{}
+
+func isMySQL(ctx context.Context, q querier) (bool, error) {
+	var version string
+	err := q.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version)
+	return !strings.Contains(version, "MariaDB"), err
+}
 
 func (mariadb) begin(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		return err
+	}
+	if err := settle(ctx, conn); err != nil {
 		return err
 	}
 	_, err := conn.ExecContext(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 	return err
 }
 
+// settle waits until what MySQL's log holds is visible: there, a transaction is
+// in the log a moment before, and owns its GTID until it is visible.
+func settle(ctx context.Context, conn *sql.Conn) error {
+	if my, err := isMySQL(ctx, conn); err != nil || !my {
+		return err
+	}
+	for range 1000 { // a replica's transactions own theirs for long
+		var owned string
+		if err := conn.QueryRowContext(ctx, "SELECT @@global.gtid_owned").Scan(&owned); err != nil || owned == "" {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
+
 func (mariadb) mark(ctx context.Context, q querier) (Mark, error) {
+	my, err := isMySQL(ctx, q)
+	if err != nil {
+		return Mark{}, err
+	}
 	var file string
 	var offset uint64
-	var do, ignore sql.NullString
-	if err := q.QueryRowContext(ctx, "SHOW MASTER STATUS").Scan(&file, &offset, &do, &ignore); err != nil {
+	query, into := "SHOW MASTER STATUS", []any{&file, &offset, new(any), new(any)}
+	if my {
+		query, into = "SHOW BINARY LOG STATUS", append(into, new(any))
+	}
+	if err := q.QueryRowContext(ctx, query).Scan(into...); err != nil {
 		return Mark{}, err
 	}
 	dot := strings.LastIndexByte(file, '.')
@@ -38,15 +71,23 @@ func (mariadb) mark(ctx context.Context, q querier) (Mark, error) {
 
 func (mariadb) describe(ctx context.Context, conn *sql.Conn, table Table) (layout, error) {
 	schema, name, _ := strings.Cut(table.Name, ".")
-	// A JSON column is text with a check that MariaDB makes for it.
+	my, err := isMySQL(ctx, conn)
+	if err != nil {
+		return layout{}, err
+	}
+	// A JSON column of MariaDB is text with a check that it makes for it.
+	json := `EXISTS (SELECT 1 FROM information_schema.check_constraints j
+		WHERE j.constraint_schema = c.table_schema AND j.table_name = c.table_name AND j.level = 'Column'
+		  AND j.constraint_name = c.column_name AND j.check_clause LIKE 'json_valid(%')`
+	if my {
+		json = "c.data_type = 'json'"
+	}
 	rows, err := conn.QueryContext(ctx, `
 		SELECT c.column_name, c.data_type, c.column_type, COALESCE(c.numeric_precision, 0), COALESCE(c.numeric_scale, 0),
 		       COALESCE((SELECT k.ordinal_position FROM information_schema.key_column_usage k
 		                 WHERE k.table_schema = c.table_schema AND k.table_name = c.table_name
 		                   AND k.constraint_name = 'PRIMARY' AND k.column_name = c.column_name), 0),
-		       EXISTS (SELECT 1 FROM information_schema.check_constraints j
-		               WHERE j.constraint_schema = c.table_schema AND j.table_name = c.table_name AND j.level = 'Column'
-		                 AND j.constraint_name = c.column_name AND j.check_clause LIKE 'json_valid(%')
+		       `+json+`
 		FROM information_schema.columns c
 		WHERE c.table_schema = ? AND c.table_name = ?
 		ORDER BY c.ordinal_position`, schema, name)
@@ -102,7 +143,7 @@ func mariadbText(name, typ, held string, scale int) string {
 	case held == "DOUBLE": // the text of a float has six digits, that of a double(10,2) two behind the point
 		return text("CAST(" + name + " AS DOUBLE)")
 	case typ == "time": // held as microseconds: it reaches beyond a day
-		return text("CAST(TIME_TO_SEC(CAST(" + name + " AS TIME(6))) * 1000000 AS SIGNED)")
+		return text("CAST(IF(" + name + " < TIME'0:0', -1, 1) * ((HOUR(" + name + ") * 3600 + MINUTE(" + name + ") * 60 + SECOND(" + name + ")) * 1000000 + MICROSECOND(" + name + ")) AS SIGNED)")
 	case typ == "decimal" && held == "VARCHAR" && scale > 0: // too wide a number is held as its digits
 		return "TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM " + text(name) + "))"
 	}
@@ -155,7 +196,8 @@ func mariadbType(typ, full string, precision, scale int) string {
 	case "decimal":
 		return decimalType(precision, scale)
 	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob",
-		"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection":
+		"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection",
+		"vector":
 		return blob
 	case "date":
 		return "DATE"

@@ -131,7 +131,7 @@ func rawValue(col *column, data []byte) (raw []byte, used int, err error) {
 		prefix = lengthSize(stringWidth(col.meta))
 	case gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING:
 		prefix = lengthSize(int(col.meta))
-	default: // BLOB, GEOMETRY: the length of the length is the meta
+	default: // BLOB, GEOMETRY, JSON, VECTOR: the length of the length is the meta
 		prefix = int(col.meta)
 	}
 	if len(data) < prefix {
@@ -204,7 +204,15 @@ func (v *converter) binary(col *column, raw []byte) (schemas.Cell, error) {
 		return v.inet(v.padded(raw, col.size))
 	case formBytes:
 		return schemas.BytesCell(v.padded(raw, col.size)), nil
-	default: // text, JSON
+	case formJSON:
+		if col.wire == gomysql.MYSQL_TYPE_JSON {
+			start := len(v.bytes)
+			var err error
+			v.bytes, err = appendJSON(v.bytes, raw)
+			return schemas.BytesCell(v.bytes[start:len(v.bytes):len(v.bytes)]), err
+		}
+		return textCell(col, raw)
+	default:
 		return textCell(col, raw)
 	}
 }

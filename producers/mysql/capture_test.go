@@ -22,6 +22,7 @@ const patience = time.Minute
 // capture is a source under test, with what a producer would keep of it.
 type capture struct {
 	t      *testing.T
+	family family
 	dsn    string
 	db     *sql.DB
 	cfg    *mysql.Config
@@ -37,9 +38,9 @@ type capture struct {
 }
 
 // newCapture makes a database with the statements and captures the tables.
-func newCapture(t *testing.T, dsn string, tables []mysql.Table, stmts ...string) *capture {
+func newCapture(t *testing.T, f family, dsn string, tables []mysql.Table, stmts ...string) *capture {
 	t.Helper()
-	c := &capture{t: t, dsn: dsn, db: testkit.Open(t, dsn), start: producers.Start{Epoch: 1, Tables: map[string]producers.TableVersion{}}}
+	c := &capture{t: t, family: f, dsn: dsn, db: testkit.Open(t, dsn), start: producers.Start{Epoch: 1, Tables: map[string]producers.TableVersion{}}}
 	c.exec("CREATE TABLE fence (id INT PRIMARY KEY)")
 	c.exec(stmts...)
 	c.cfg = &mysql.Config{DSN: dsn, Tables: append([]mysql.Table{{Name: c.name("fence")}}, tables...)}

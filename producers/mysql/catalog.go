@@ -19,12 +19,14 @@ type querier interface {
 
 // catalog knows what the server says about its collations and tables.
 type catalog struct {
+	kind       dialect
 	collations map[uint64]string // character set by number of the collation
 }
 
 // definition is a table as the server describes it now.
 type definition struct {
 	schema, name string
+	jsonColumns  string // the query for them
 	comment      string
 	columns      []column
 	primary      []string
@@ -43,13 +45,13 @@ var (
 	errNoMetadata = errors.New("the binlog does not name the columns")
 )
 
-func readCatalog(ctx context.Context, q querier) (*catalog, error) {
-	rows, err := q.QueryContext(ctx, collationsQuery)
+func readCatalog(ctx context.Context, q querier, kind dialect) (*catalog, error) {
+	rows, err := q.QueryContext(ctx, kind.collations())
 	if err != nil {
 		return nil, fmt.Errorf("read the server's collations: %w", err)
 	}
 	defer rows.Close()
-	c := &catalog{collations: map[uint64]string{}}
+	c := &catalog{kind: kind, collations: map[uint64]string{}}
 	for rows.Next() {
 		var id uint64
 		var name string
@@ -67,7 +69,7 @@ func readCatalog(ctx context.Context, q querier) (*catalog, error) {
 // define reads a table. A table that cannot be captured is a HaltError, one
 // that is not there errNoTable.
 func (c *catalog) define(ctx context.Context, q querier, schema, name string) (*definition, error) {
-	d := &definition{schema: schema, name: name, uniques: map[string][]uniquePart{}}
+	d := &definition{schema: schema, name: name, jsonColumns: c.kind.jsonColumns(), uniques: map[string][]uniquePart{}}
 	for _, step := range []func(context.Context, querier) error{d.readTable, d.readColumns, d.readKeys, d.readCascades} {
 		if err := step(ctx, q); err != nil {
 			return nil, fmt.Errorf("read the definition of %s.%s: %w", schema, name, err)
@@ -106,7 +108,7 @@ func (d *definition) readTable(ctx context.Context, q querier) error {
 }
 
 func (d *definition) readColumns(ctx context.Context, q querier) error {
-	jsons, err := queryStrings(ctx, q, jsonColumnsQuery, d.schema, d.name)
+	jsons, err := queryStrings(ctx, q, d.jsonColumns, d.schema, d.name)
 	if err != nil {
 		return err
 	}
@@ -167,12 +169,15 @@ func (col *column) declare(dataType, columnType, charsetName string, precision, 
 		if col.form = formText; isJSON {
 			col.form = formJSON
 		}
+	case "json":
+		col.form = formJSON
 	case "enum":
 		col.form = formEnum
 	case "set":
 		col.form = formSet
 	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob",
-		"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection":
+		"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection", "geomcollection",
+		"vector":
 		col.form = formBytes
 	case "uuid":
 		col.form = formUUID
@@ -252,14 +257,10 @@ func (d *definition) keyOf(cfg Table) ([]string, error) {
 	return d.primary, nil
 }
 
-// check refuses what a table's configuration does not allow.
-func (d *definition) check(cfg Table) error {
-	if len(d.cascades) > 0 && !cfg.IgnoreCascades {
-		return d.halt(fmt.Errorf("foreign key %s changes its rows by ON DELETE or ON UPDATE, which the binlog does not carry", d.cascades[0]),
-			fmt.Sprintf("ALTER TABLE %s DROP FOREIGN KEY %s, then ADD it with RESTRICT, or set ignore_cascades if its parent's keys are never deleted or changed",
-				quoteTable(d.schema, d.name), quoteName(d.cascades[0])))
-	}
-	return nil
+func (d *definition) cascadeError() error {
+	return d.halt(fmt.Errorf("foreign key %s changes its rows by ON DELETE or ON UPDATE, which the binlog does not carry", d.cascades[0]),
+		fmt.Sprintf("ALTER TABLE %s DROP FOREIGN KEY %s, then ADD it with RESTRICT, or set ignore_cascades if its parent's keys are never deleted or changed",
+			quoteTable(d.schema, d.name), quoteName(d.cascades[0])))
 }
 
 // forms says which columns the binlog writes as another type.

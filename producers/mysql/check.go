@@ -27,14 +27,16 @@ func halt(err error, hint string) error { return &producers.HaltError{Err: err, 
 
 // server is what Open learns about the server.
 type server struct {
-	id      uint32
-	account string // as whom the server knows the user
-	status  logStatus
+	id       uint32
+	uuid     string // of MySQL
+	account  string // as whom the server knows the user
+	cascades bool   // the binlog carries what foreign keys change
+	status   logStatus
 }
 
 // inspect checks that the server logs what the source needs.
-func inspect(ctx context.Context, db *sql.DB, addr string) (server, error) {
-	s, faults, err := examine(ctx, db, addr)
+func inspect(ctx context.Context, db *sql.DB, kind dialect, addr string) (server, error) {
+	s, faults, err := examine(ctx, db, kind, addr)
 	if err == nil && len(faults) > 0 {
 		err = joinHalts(faults)
 	}
@@ -42,29 +44,30 @@ func inspect(ctx context.Context, db *sql.DB, addr string) (server, error) {
 }
 
 // examine is what the server is, and all that a person must change of it.
-func examine(ctx context.Context, db *sql.DB, addr string) (s server, faults []error, err error) {
-	var version, format, image, metadata string
+func examine(ctx context.Context, db *sql.DB, kind dialect, addr string) (s server, faults []error, err error) {
+	var format, image, metadata string
 	var on bool
-	err = db.QueryRowContext(ctx, `SELECT @@version, @@server_id, CURRENT_USER(), @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image`).
-		Scan(&version, &s.id, &s.account, &on, &format, &image)
+	err = db.QueryRowContext(ctx, `SELECT @@server_id, CURRENT_USER(), @@global.log_bin, @@global.binlog_format, @@global.binlog_row_image`).
+		Scan(&s.id, &s.account, &on, &format, &image)
 	if err != nil {
 		return s, nil, connectError(err, addr)
 	}
-	if !strings.Contains(version, "MariaDB") {
-		return s, nil, halt(fmt.Errorf("the server at %s is version %s", addr, version), "this source captures MariaDB 10.5 or newer")
-	}
 	if err := db.QueryRowContext(ctx, `SELECT @@global.binlog_row_metadata`).Scan(&metadata); err != nil {
-		return s, nil, halt(fmt.Errorf("read binlog_row_metadata of %s: %w", addr, err), "this source captures MariaDB 10.5 or newer")
+		return s, nil, halt(fmt.Errorf("read binlog_row_metadata of %s: %w", addr, err), "this source captures "+kind.versions())
+	}
+	more, err := kind.settings(ctx, db, &s)
+	if err != nil {
+		return s, nil, err
 	}
 	if !on {
 		faults = append(faults, halt(fmt.Errorf("%s: %w", addr, errNoBinlog),
 			"add log_bin and server_id to the [mysqld] section of its configuration and restart it"))
 	}
-	for _, v := range []struct{ name, value, want string }{
+	for _, v := range append([]setting{
 		{"binlog_format", format, "ROW"},
 		{"binlog_row_image", image, "FULL"},
 		{"binlog_row_metadata", metadata, "FULL"},
-	} {
+	}, more...) {
 		if v.value != v.want {
 			faults = append(faults, halt(fmt.Errorf("%s has %s=%s", addr, v.name, v.value),
 				fmt.Sprintf("SET GLOBAL %s = '%s', put it into the server's configuration, and let open sessions reconnect", v.name, v.want)))
@@ -76,8 +79,8 @@ func examine(ctx context.Context, db *sql.DB, addr string) (s server, faults []e
 	if !on {
 		return s, faults, nil
 	}
-	if s.status, err = readStatus(ctx, db); err != nil {
-		err = privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+	if s.status, err = kind.status(ctx, db); err != nil {
+		err = privilegeError(err, s.account, kind.monitor()+" ON *.*")
 		var h *producers.HaltError
 		if errors.As(err, &h) {
 			return s, append(faults, err), nil
@@ -135,7 +138,7 @@ func connectError(err error, addr string) error {
 		mysql.ErrMalformPkt, mysql.ErrPktSync, mysql.ErrPktSyncMul, mysql.ErrInvalidConn, mysql.ErrBusyBuffer,
 	} {
 		if errors.Is(err, garbled) {
-			return fmt.Errorf("%w: what listens there does not speak MariaDB's protocol, or is too slow; check host and port in dsn", connect)
+			return fmt.Errorf("%w: what listens there does not speak MariaDB's or MySQL's protocol, or is too slow; check host and port in dsn", connect)
 		}
 	}
 	return connect
@@ -172,39 +175,35 @@ func (s server) inLog(schema, table string) error {
 
 // continues checks that the log of the server still holds the place where the
 // token was made, with the same history before it. A number that was given away
-// again after RESET MASTER, a purged file or another server is a gap (G12).
-func (s server) continues(ctx context.Context, q querier, t token, at place) error {
-	if t.ServerID != s.id {
-		return halt(fmt.Errorf("resume at %s: the log belongs to server_id %d, and this is %d", at, t.ServerID, s.id),
+// again after a reset, a purged file or another server is a gap (G12).
+func (s server) continues(ctx context.Context, q querier, kind dialect, t token, at place) error {
+	var other error
+	switch {
+	case t.ServerUUID != s.uuid:
+		other = fmt.Errorf("resume at %s: the log belongs to the server %q, and this is %q", at, t.ServerUUID, s.uuid)
+	case s.uuid == "" && t.ServerID != s.id:
+		other = fmt.Errorf("resume at %s: the log belongs to server_id %d, and this is %d", at, t.ServerID, s.id)
+	}
+	if other != nil {
+		return halt(other,
 			"connect to the server that was captured before; if another one took its place, "+snapshotAgain)
 	}
 	if at.base() != s.status.end.base() {
 		return halt(fmt.Errorf("resume at %s: the binlog is called %s now", at, s.status.end.base()), snapshotAgain)
 	}
 	if s.status.end.compare(at) < 0 {
-		return halt(fmt.Errorf("resume at %s: the binlog ends at %s, before it: RESET MASTER, a restored server, or a crash that lost the log's end", at, s.status.end),
+		return halt(fmt.Errorf("resume at %s: the binlog ends at %s, before it: it was reset, or this is a restored server, or a crash that lost the log's end", at, s.status.end),
 			snapshotAgain+"; sync_binlog=1 keeps the log's end over a crash")
 	}
 	first, err := firstFile(ctx, q)
 	if err != nil {
-		return privilegeError(err, s.account, monitorPrivilege+" ON *.*")
+		return privilegeError(err, s.account, kind.monitor()+" ON *.*")
 	}
 	if first.number > at.number {
 		return halt(fmt.Errorf("resume at %s: the server purged it, the oldest file is %s", at, first.file),
 			snapshotAgain+"; a greater binlog_expire_logs_seconds keeps files longer")
 	}
-	want, err := parseGTIDs(t.GTIDs)
-	if err != nil {
-		return fmt.Errorf("parse resume token: %w", err)
-	}
-	got, ok, err := gtidsAt(ctx, q, at)
-	if err != nil {
-		return err
-	}
-	if !ok || got.String() != want.String() {
-		return halt(fmt.Errorf("resume at %s: the GTIDs there are %q, and were %q: the log was reset or replaced", at, got, want), snapshotAgain)
-	}
-	return nil
+	return kind.continues(ctx, q, t, at)
 }
 
 func firstFile(ctx context.Context, q querier) (place, error) {
@@ -213,10 +212,14 @@ func firstFile(ctx context.Context, q querier) (place, error) {
 		return place{}, fmt.Errorf("list the binlog's files: %w", err)
 	}
 	defer rows.Close()
+	columns, err := rows.Columns() // MySQL's are three
+	if err != nil {
+		return place{}, fmt.Errorf("list the binlog's files: %w", err)
+	}
 	var file string
-	var size uint64
+	into := []any{&file, new(any), new(any)}
 	if rows.Next() {
-		if err := rows.Scan(&file, &size); err != nil {
+		if err := rows.Scan(into[:len(columns)]...); err != nil {
 			return place{}, fmt.Errorf("list the binlog's files: %w", err)
 		}
 	}

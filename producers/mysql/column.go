@@ -188,8 +188,10 @@ func (c *catalog) describe(col *column, collation uint64, labels []string, known
 		col.form = formSet
 	case gomysql.MYSQL_TYPE_VARCHAR, gomysql.MYSQL_TYPE_VAR_STRING, gomysql.MYSQL_TYPE_STRING, gomysql.MYSQL_TYPE_BLOB:
 		col.form = formText
-	case gomysql.MYSQL_TYPE_GEOMETRY:
+	case gomysql.MYSQL_TYPE_GEOMETRY, gomysql.MYSQL_TYPE_VECTOR:
 		col.form = formBytes
+	case gomysql.MYSQL_TYPE_JSON:
+		col.form = formJSON
 	case gomysql.MYSQL_TYPE_DATETIME, gomysql.MYSQL_TYPE_TIMESTAMP, gomysql.MYSQL_TYPE_TIME:
 		return fmt.Errorf("its date or time is stored in the format of MySQL 5.5, which the binlog does not describe: ALTER TABLE … FORCE rewrites it")
 	default:

@@ -18,7 +18,8 @@ import (
 	"millrace/producers"
 )
 
-// Config is the section of a MariaDB source.
+// Config is the section of a source that is MariaDB or MySQL; which one, the
+// server says.
 type Config struct {
 	// DSN is mysql://user:password@host:port/db. The database is where the
 	// connection starts and may be left out. ?tls=true asks for TLS with a
@@ -90,7 +91,7 @@ func (c *Config) Validate() error {
 
 // driver is the configuration of the SQL connections. Every session reads and
 // writes in UTC, gets text in the bytes of its column, and sees dates as they
-// are stored.
+// are stored. connect adds what only one of the servers knows.
 func (c *Config) driver() (*mysql.Config, error) {
 	const form = "dsn: want mysql://user:password@host:port/db"
 	u, err := url.Parse(c.DSN)
@@ -130,9 +131,7 @@ func (c *Config) driver() (*mysql.Config, error) {
 		"time_zone":             "'+00:00'",
 		"sql_mode":              "''",
 		"character_set_results": "NULL",
-		"tx_isolation":          "'REPEATABLE-READ'",
 		"net_write_timeout":     "600", // a snapshot's reader may wait for Kafka
-		"max_statement_time":    "0",
 	}
 	if err := d.Apply(mysql.Charset("utf8mb4", "")); err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)

@@ -167,7 +167,7 @@ func TestReadingAheadIsBounded(t *testing.T) {
 	go func() {
 		var err error
 		for err == nil {
-			err = s.HandleEvent(big)
+			err = s.hand(big)
 		}
 		done <- err
 	}()
@@ -194,7 +194,7 @@ func TestOneEventAboveTheBoundPasses(t *testing.T) {
 	s := &stream{events: make(chan *replication.BinlogEvent, 1), credit: semaphore.NewWeighted(aheadBytes), ctx: t.Context()}
 	huge := &replication.BinlogEvent{RawData: make([]byte, aheadBytes+1)}
 	for range 3 {
-		if err := s.HandleEvent(huge); err != nil {
+		if err := s.hand(huge); err != nil {
 			t.Fatal(err)
 		}
 		if e, err := s.next(t.Context(), nil); err != nil || e != huge {

@@ -10,8 +10,9 @@ import (
 	"millrace/producers"
 )
 
-// group is the transaction that the stream stands in: MariaDB's event group,
-// from its GTID to XID, COMMIT or, if it stands alone, its one statement.
+// group is the transaction that the stream stands in: an event group, from its
+// GTID to XID, COMMIT or, if it stands alone, its one statement. MariaDB says in
+// the GTID whether it does; in MySQL it does unless BEGIN comes first.
 type group struct {
 	open       bool
 	standalone bool
@@ -49,8 +50,16 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 	}
 	switch event := e.Event.(type) {
 	case *replication.MariadbGTIDEvent:
-		s.begin(e, event)
+		s.begin(gtid{domain: event.GTID.DomainID, server: event.GTID.ServerID, seq: event.GTID.SequenceNumber}, int64(e.Header.Timestamp)*1e6)
+		s.group.standalone, s.group.prepared = event.IsStandalone(), event.Flags&flagPreparedXA != 0
+	case *replication.GTIDEvent:
+		s.beginMySQL(e, event)
+	case *replication.GtidTaggedLogEvent:
+		s.beginMySQL(e, &event.GTIDEvent)
 	case *replication.TableMapEvent:
+		if !s.group.open {
+			return false, halt(fmt.Errorf("the stream began in the middle of a transaction, at %s: the log was replaced", before), snapshotAgain)
+		}
 		hold, err = s.mapTable(ctx, e, event)
 	case *replication.RowsEvent:
 		err = s.rows(e, event)
@@ -58,7 +67,7 @@ func (s *source) process(ctx context.Context, e *replication.BinlogEvent) (hold 
 		hold, err = s.query(ctx, event)
 	case *replication.XIDEvent:
 		s.end()
-	case *replication.MariadbGTIDListEvent:
+	case *replication.MariadbGTIDListEvent, *replication.PreviousGTIDsEvent:
 		s.log.listed = true
 	case *replication.BeginLoadQueryEvent, *replication.ExecuteLoadQueryEvent:
 		err = s.opaque("LOAD DATA")
@@ -121,18 +130,26 @@ func (s *source) abandon() {
 	}
 }
 
-func (s *source) begin(e *replication.BinlogEvent, event *replication.MariadbGTIDEvent) {
-	g := gtid{domain: event.GTID.DomainID, server: event.GTID.ServerID, seq: event.GTID.SequenceNumber}
-	s.group = group{
-		open: true, standalone: event.IsStandalone(), prepared: event.Flags&flagPreparedXA != 0,
-		gtid: g, id: g.String(), tsUs: int64(e.Header.Timestamp) * 1e6, first: len(s.out.Changes),
+func (s *source) begin(g gtid, tsUs int64) {
+	s.group = group{open: true, gtid: g, id: g.String(), tsUs: tsUs, first: len(s.out.Changes)}
+	if s.group.id == "" {
+		s.group.id = s.log.at.String()
 	}
 	clear(s.maps)
 }
 
+func (s *source) beginMySQL(e *replication.BinlogEvent, event *replication.GTIDEvent) {
+	at := int64(event.OriginalCommitTimestamp)
+	if at == 0 {
+		at = int64(e.Header.Timestamp) * 1e6
+	}
+	s.begin(gtid{origin: originOf(event.SID, event.Tag.String()), seq: uint64(event.GNO)}, at)
+	s.group.standalone = true
+}
+
 func (s *source) end() {
 	if s.group.open {
-		s.log.gtids[s.group.gtid.domain] = s.group.gtid
+		s.log.gtids.add(s.group.gtid)
 	}
 	s.bound()
 	s.group = group{first: len(s.out.Changes)}
@@ -192,6 +209,9 @@ func (s *source) query(ctx context.Context, e *replication.QueryEvent) (hold boo
 			return false, err
 		}
 	}
+	if what.begin {
+		s.group.standalone, s.group.prepared = false, s.group.prepared || what.prepares
+	}
 	switch {
 	case what.rollback:
 		s.abandon()
@@ -223,6 +243,11 @@ func (s *source) rows(e *replication.BinlogEvent, event *replication.RowsEvent) 
 	if s.group.prepared {
 		return halt(fmt.Errorf("an XA transaction prepared changes of %s at %s; whether and where they are committed, the rows do not say", t.id(), s.log.at),
 			"XA transactions are not captured: write to captured tables without them; "+snapshotAgain)
+	}
+	if e.Header.EventType == replication.PARTIAL_UPDATE_ROWS_EVENT {
+		s.haltTable(t, t.haltError(fmt.Errorf("an update at %s carries only the parts of its JSON that changed", s.log.at),
+			"a session or the server writes with binlog_row_value_options PARTIAL_JSON: set it to '', then restart millrace: the table is then snapshotted again"))
+		return nil
 	}
 	r, err := s.openRows(e, t.layout)
 	if err != nil {

@@ -102,7 +102,7 @@ func (s *source) cut() producers.Batch {
 	if !s.group.sent {
 		s.out.Resume = token{
 			ServerID: s.server.id, File: s.log.boundary.file, Pos: s.log.boundary.pos,
-			GTIDs: s.log.gtids.String(), Created: s.log.created,
+			ServerUUID: s.server.uuid, GTIDs: s.log.gtids.String(), Created: s.log.created,
 		}.encode()
 	}
 	return s.out
@@ -146,7 +146,7 @@ func (s *source) takeProbe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the server's clock: %w", err)
 	}
-	st, err := readStatus(ctx, s.db)
+	st, err := s.kind.status(ctx, s.db)
 	if err != nil {
 		return err
 	}

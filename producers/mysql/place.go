@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -59,56 +57,18 @@ func (p place) position(epoch, seq uint32) schemas.Position {
 // everything else: the read point of a snapshot taken at p.
 func (p place) after(epoch uint32) schemas.Position { return p.position(epoch, math.MaxUint32) }
 
-// gtid is MariaDB's number of one group of events within a domain.
-type gtid struct {
-	domain, server uint32
-	seq            uint64
-}
-
-func (g gtid) String() string { return fmt.Sprintf("%d-%d-%d", g.domain, g.server, g.seq) }
-
-// gtidSet is the last gtid of every domain.
-type gtidSet map[uint32]gtid
-
-func parseGTIDs(text string) (gtidSet, error) {
-	set := gtidSet{}
-	for part := range strings.SplitSeq(text, ",") {
-		if part = strings.TrimSpace(part); part == "" {
-			continue
-		}
-		fields := strings.Split(part, "-")
-		if len(fields) != 3 {
-			return nil, fmt.Errorf("parse GTID %q: want domain-server-sequence", part)
-		}
-		domain, err1 := strconv.ParseUint(fields[0], 10, 32)
-		server, err2 := strconv.ParseUint(fields[1], 10, 32)
-		seq, err3 := strconv.ParseUint(fields[2], 10, 64)
-		if err := cmp.Or(err1, err2, err3); err != nil {
-			return nil, fmt.Errorf("parse GTID %q: %w", part, err)
-		}
-		set[uint32(domain)] = gtid{uint32(domain), uint32(server), seq}
-	}
-	return set, nil
-}
-
-func (s gtidSet) String() string {
-	parts := make([]string, 0, len(s))
-	for _, g := range slices.SortedFunc(maps.Values(s), func(a, b gtid) int { return cmp.Compare(a.domain, b.domain) }) {
-		parts = append(parts, g.String())
-	}
-	return strings.Join(parts, ",")
-}
-
 // token is what the source resumes with: where a transaction ended, and what
 // proves that the log around that place is still the same log.
 type token struct {
 	ServerID uint32 `json:"server_id"`
 	File     string `json:"file"`
 	Pos      uint64 `json:"pos"`
-	// GTIDs is the last GTID of each domain at Pos.
+	// ServerUUID is of MySQL alone.
+	ServerUUID string `json:"server_uuid,omitempty"`
+	// GTIDs is the last GTID of each domain at Pos; of MySQL, all executed ones.
 	GTIDs string `json:"gtids"`
 	// Created is when the server made the file. It tells the file from one of
-	// the same name that RESET MASTER made room for.
+	// the same name that a reset of the log made room for.
 	Created uint32 `json:"created"`
 }
 

@@ -62,18 +62,18 @@ func TestPlacesOrderLikeTheirPositions(t *testing.T) {
 }
 
 func TestGTIDs(t *testing.T) {
-	set, err := parseGTIDs(" 10-2-7,0-1-100320 ")
+	set, err := parseLastGTIDs(" 10-2-7,0-1-100320 ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := set.String(); got != "0-1-100320,10-2-7" {
 		t.Errorf("got %q: domains are to stand in order", got)
 	}
-	if empty, err := parseGTIDs(""); err != nil || empty.String() != "" {
+	if empty, err := parseLastGTIDs(""); err != nil || empty.String() != "" {
 		t.Errorf("nothing: %q, %v", empty, err)
 	}
 	for _, bad := range []string{"0-1", "0-1-x", "x", "0-1-2-3", "-1-1-1", "99999999999-1-1"} {
-		if set, err := parseGTIDs(bad); err == nil {
+		if set, err := parseLastGTIDs(bad); err == nil {
 			t.Errorf("%q was read as %v", bad, set)
 		}
 	}

@@ -62,7 +62,7 @@ func (s *source) readRows(ctx context.Context, t *schemas.Table, clause func([]k
 		return producers.Chunk{}, 0, fmt.Errorf("read %s: %w", t.ID(), err)
 	}
 	defer conn.Close()
-	at, err := beginSnapshot(ctx, conn)
+	at, err := s.kind.snapshot(ctx, s.db, conn, quoteTable(t.Schema, t.Name))
 	if err != nil {
 		return producers.Chunk{}, 0, fmt.Errorf("read %s: %w", t.ID(), err)
 	}

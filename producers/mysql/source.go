@@ -10,7 +10,6 @@ import (
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
-	"github.com/go-sql-driver/mysql"
 
 	"millrace/producers"
 	"millrace/schemas"
@@ -28,12 +27,13 @@ const (
 	tick = time.Second // how often an idle source speaks
 )
 
-// source reads one MariaDB. The fields below stream belong to Next.
+// source reads one server. The fields below stream belong to Next.
 type source struct {
 	cfg     *Config
 	env     producers.Env
 	epoch   uint32
 	db      *sql.DB
+	kind    dialect
 	server  server
 	catalog *catalog
 	stream  *stream
@@ -83,16 +83,12 @@ type probe struct {
 }
 
 func open(ctx context.Context, cfg *Config, from producers.Start, env producers.Env) (_ producers.Source, err error) {
-	d, err := cfg.driver()
+	d, db, kind, err := cfg.connect(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	connector, err := mysql.NewConnector(d)
-	if err != nil {
-		return nil, fmt.Errorf("dsn: %w", err)
-	}
 	s := &source{
-		cfg: cfg, env: env, epoch: from.Epoch, db: sql.OpenDB(connector),
+		cfg: cfg, env: env, epoch: from.Epoch, db: db, kind: kind,
 		tables: map[string]*tracked{}, maps: map[uint64]*tracked{}, probed: time.Now(),
 	}
 	defer func() {
@@ -101,10 +97,10 @@ func open(ctx context.Context, cfg *Config, from producers.Start, env producers.
 		}
 	}()
 	s.db.SetConnMaxIdleTime(time.Minute)
-	if s.server, err = inspect(ctx, s.db, d.Addr); err != nil {
+	if s.server, err = inspect(ctx, s.db, kind, d.Addr); err != nil {
 		return nil, err
 	}
-	if s.catalog, err = readCatalog(ctx, s.db); err != nil {
+	if s.catalog, err = readCatalog(ctx, s.db, kind); err != nil {
 		return nil, err
 	}
 	if err := s.locate(ctx, from); err != nil {
@@ -113,7 +109,7 @@ func open(ctx context.Context, cfg *Config, from producers.Start, env producers.
 	if err := s.takeTables(ctx, from); err != nil {
 		return nil, err
 	}
-	if s.stream, err = openStream(d, cfg.replicaID(env), s.log.boundary); err != nil {
+	if s.stream, err = openStream(d, kind.flavour(), cfg.replicaID(env), s.log.boundary); err != nil {
 		return nil, streamError(err, s.server.account)
 	}
 	return s, s.firstFile(ctx)
@@ -123,22 +119,19 @@ func open(ctx context.Context, cfg *Config, from producers.Start, env producers.
 func (s *source) locate(ctx context.Context, from producers.Start) error {
 	if from.Token == "" {
 		s.log.boundary = s.server.status.end
-		gtids, _, err := gtidsAt(ctx, s.db, s.log.boundary)
-		s.log.gtids = gtids
-		if s.log.gtids == nil {
-			s.log.gtids = gtidSet{}
-		}
 		s.log.at = s.log.boundary
+		var err error
+		s.log.gtids, err = s.kind.parseGTIDs(s.server.status.gtids)
 		return err
 	}
 	t, at, err := parseToken(from.Token)
 	if err != nil {
 		return err
 	}
-	if err := s.server.continues(ctx, s.db, t, at); err != nil {
+	if err := s.server.continues(ctx, s.db, s.kind, t, at); err != nil {
 		return err
 	}
-	if s.log.gtids, err = parseGTIDs(t.GTIDs); err != nil {
+	if s.log.gtids, err = s.kind.parseGTIDs(t.GTIDs); err != nil {
 		return err
 	}
 	s.log.boundary, s.log.created, s.log.at = at, t.Created, at
@@ -177,7 +170,7 @@ func (s *source) takeTables(ctx context.Context, from producers.Start) error {
 	}
 	n, err := preparedXA(ctx, s.db)
 	if err != nil {
-		return err
+		return s.xaError(err)
 	}
 	if n > 0 {
 		return halt(fmt.Errorf("%d prepared XA transactions are open: a snapshot would not hold their rows, and the binlog does not repeat them", n),
@@ -225,7 +218,7 @@ func (s *source) presentTable(ctx context.Context, t *tracked) (*schemas.Table, 
 	if err != nil {
 		return nil, nil, err
 	}
-	sh, err := def.shape(t.cfg)
+	sh, err := s.shape(def, t.cfg)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -236,7 +229,7 @@ func (s *source) presentTable(ctx context.Context, t *tracked) (*schemas.Table, 
 // firstFile reads up to the description of the file in which the stream begins,
 // so that faults of the start are faults of Open. The file's creation time
 // proves that it is the file of the token: its name, its size and even its GTIDs
-// repeat after RESET MASTER.
+// repeat after the log was reset.
 func (s *source) firstFile(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -270,4 +263,25 @@ func (s *source) Close() error {
 	}
 	_ = s.db.Close() // its only errors are of connections that the server has closed before
 	return nil
+}
+
+func (s *source) xaError(err error) error {
+	if codeOf(err) == gomysql.ER_XAER_RMERR {
+		return halt(err, "GRANT XA_RECOVER_ADMIN ON *.* TO "+quoteAccount(s.server.account))
+	}
+	return err
+}
+
+// preparedXA counts the XA transactions that are prepared and not yet decided.
+func preparedXA(ctx context.Context, q querier) (int, error) {
+	rows, err := q.QueryContext(ctx, `XA RECOVER`)
+	if err != nil {
+		return 0, fmt.Errorf("list prepared XA transactions: %w", err)
+	}
+	defer rows.Close()
+	n := 0
+	for rows.Next() {
+		n++
+	}
+	return n, rows.Err()
 }

@@ -29,6 +29,8 @@ type outcome struct {
 	rollback bool
 	partial  bool // a part of the transaction is rolled back
 	opaque   bool // it may have changed any table
+	begin    bool // a transaction of more than one statement
+	prepares bool // one that XA commits, or not, in another
 }
 
 // classify says what a statement of the log means for tables. db is where
@@ -47,6 +49,11 @@ func classify(query, db string) outcome {
 		return outcome{}
 	}
 	switch verb.text {
+	case "BEGIN":
+		return outcome{begin: true}
+	case "XA":
+		starts := s.at("START", "BEGIN")
+		return outcome{begin: starts, prepares: starts}
 	case "COMMIT":
 		return outcome{commit: true}
 	case "ROLLBACK":

@@ -24,6 +24,8 @@ const (
 // stream hands over the binlog's events one by one.
 type stream struct {
 	syncer *replication.BinlogSyncer
+	parser *replication.BinlogParser // belongs to the handler
+	sum    int                       // the bytes of checksum that end an event
 	events chan *replication.BinlogEvent
 	credit *semaphore.Weighted
 	ctx    context.Context // ends the handler, which the library calls without one
@@ -33,8 +35,9 @@ type stream struct {
 }
 
 // openStream asks the server for its binlog from a place on. Rows are not
-// decoded: that is for the one who knows the table.
-func openStream(d *mysql.Config, id uint32, at place) (*stream, error) {
+// decoded: that is for the one who knows the table. The library hands events
+// over as they are, because it would inflate a compressed transaction whole.
+func openStream(d *mysql.Config, flavour string, id uint32, at place) (*stream, error) {
 	host, port, err := endpoint(d)
 	if err != nil {
 		return nil, err
@@ -43,17 +46,20 @@ func openStream(d *mysql.Config, id uint32, at place) (*stream, error) {
 		events: make(chan *replication.BinlogEvent, aheadEvents),
 		credit: semaphore.NewWeighted(aheadBytes),
 		failed: make(chan struct{}),
+		parser: replication.NewBinlogParser(),
 	}
+	s.parser.SetFlavor(flavour)
+	s.parser.SetRowsEventDecodeFunc(func(e *replication.RowsEvent, data []byte) error {
+		_, err := e.DecodeHeader(data)
+		return err
+	})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.syncer = replication.NewBinlogSyncer(replication.BinlogSyncerConfig{
 		ServerID: id, Flavor: flavour, Host: host, Port: port, User: d.User, Password: d.Passwd, TLSConfig: d.TLS,
 		HeartbeatPeriod: 5 * time.Second, DisableRetrySync: true, DiscardGTIDSet: true, EventCacheCount: 1,
 		Logger:                  slog.New(slog.DiscardHandler),
 		SynchronousEventHandler: s,
-		RowsEventDecodeFunc: func(e *replication.RowsEvent, data []byte) error {
-			_, err := e.DecodeHeader(data)
-			return err
-		},
+		RawModeEnabled:          true,
 	})
 	start := gomysql.Position{Name: at.file, Pos: 4}
 	if at.pos <= math.MaxUint32 { // beyond, the protocol cannot name it: read the file again and skip
@@ -72,9 +78,31 @@ func openStream(d *mysql.Config, id uint32, at place) (*stream, error) {
 	return s, nil
 }
 
-// HandleEvent waits until there is room for the event: the socket fills, and
-// the server stops reading its log.
+// HandleEvent hands over an event, or those of a compressed transaction.
 func (s *stream) HandleEvent(e *replication.BinlogEvent) error {
+	if e.Header.EventType == replication.TRANSACTION_PAYLOAD_EVENT {
+		return eachInner(e, s.sum, s.parse)
+	}
+	return s.parse(e.RawData)
+}
+
+func (s *stream) parse(raw []byte) error {
+	e, err := s.parser.Parse(raw)
+	if err != nil {
+		return fmt.Errorf("parse an event: %w", err)
+	}
+	if format, ok := e.Event.(*replication.FormatDescriptionEvent); ok {
+		s.sum = 0
+		if format.ChecksumAlgorithm == replication.BINLOG_CHECKSUM_ALG_CRC32 {
+			s.sum = replication.BinlogChecksumLength
+		}
+	}
+	return s.hand(e)
+}
+
+// hand waits until there is room for the event: the socket fills, and the
+// server stops reading its log.
+func (s *stream) hand(e *replication.BinlogEvent) error {
 	if err := s.credit.Acquire(s.ctx, weight(e)); err != nil {
 		return fmt.Errorf("hand over an event: %w", err)
 	}

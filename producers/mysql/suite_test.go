@@ -13,25 +13,64 @@ import (
 	"millrace/producers/sourcetest"
 )
 
+// family is one of the servers that the tests run on.
+type family struct {
+	name     string
+	server   func(t testing.TB, args ...string) *testkit.Server // of the test's own
+	database func(t testing.TB) string                          // on a shared one
+	compress []string                                           // what makes it compress its binlog
+	types    func() []sourcetest.TypeCase
+	status   string // the statement that tells where the binlog ends
+	reset    string
+	monitor  string // the privilege to read the binlog's status
+	metadata string // binlog_row_metadata that does not name the columns
+}
+
+var (
+	mariadb = family{
+		name: "mariadb", server: testkit.MariaDB, database: testkit.MariaDBDatabase,
+		compress: []string{"--log-bin-compress=ON", "--log-bin-compress-min-len=10"},
+		types:    mariadbTypes, status: "SHOW MASTER STATUS", reset: "RESET MASTER",
+		monitor: "BINLOG MONITOR", metadata: "NO_LOG",
+	}
+	mysql97 = family{
+		name: "mysql", server: testkit.MySQL, database: testkit.MySQLDatabase,
+		compress: []string{"--binlog-transaction-compression=ON"},
+		types:    mysqlTypes, status: "SHOW BINARY LOG STATUS", reset: "RESET BINARY LOGS AND GTIDS",
+		monitor: "REPLICATION CLIENT", metadata: "MINIMAL",
+	}
+)
+
+// onBoth runs a test on MariaDB and on MySQL.
+func onBoth(t *testing.T, test func(t *testing.T, f family)) {
+	for _, f := range []family{mariadb, mysql97} {
+		t.Run(f.name, func(t *testing.T) { test(t, f) })
+	}
+}
+
 func TestSource(t *testing.T) {
-	sourcetest.Run(t, func(t *testing.T) *sourcetest.Harness {
-		return harness(t, testkit.MariaDBDatabase(t))
+	onBoth(t, func(t *testing.T, f family) {
+		sourcetest.Run(t, func(t *testing.T) *sourcetest.Harness {
+			return harness(t, f, f.database(t))
+		})
 	})
 }
 
 func TestSourceWithCompressedLog(t *testing.T) {
-	srv := testkit.MariaDB(t, "--log-bin-compress=ON", "--log-bin-compress-min-len=10")
-	n := 0
-	sourcetest.Run(t, func(t *testing.T) *sourcetest.Harness {
-		n++
-		h := harness(t, srv.CreateDatabase(fmt.Sprintf("suite%d", n)))
-		h.Kill = func(testing.TB) { srv.Kill(); srv.Start() }
-		return h
+	onBoth(t, func(t *testing.T, f family) {
+		srv := f.server(t, f.compress...)
+		n := 0
+		sourcetest.Run(t, func(t *testing.T) *sourcetest.Harness {
+			n++
+			h := harness(t, f, srv.CreateDatabase(fmt.Sprintf("suite%d", n)))
+			h.Kill = func(testing.TB) { srv.Kill(); srv.Start() }
+			return h
+		})
 	})
 }
 
 // harness is a database as the conformance suite wants it.
-func harness(t *testing.T, dsn string) *sourcetest.Harness {
+func harness(t *testing.T, f family, dsn string) *sourcetest.Harness {
 	db := testkit.Open(t, dsn)
 	name := dsn[strings.LastIndexByte(dsn, '/')+1:]
 	var conn *sql.Conn
@@ -83,7 +122,7 @@ func harness(t *testing.T, dsn string) *sourcetest.Harness {
 			}
 			return cfg
 		},
-		Types:   typeCases(),
+		Types:   append(typeCases(), f.types()...),
 		BigType: "LONGTEXT",
 	}
 }

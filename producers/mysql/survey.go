@@ -2,14 +2,12 @@ package mysql
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
-	"github.com/go-sql-driver/mysql"
 
 	"millrace/producers"
 )
@@ -18,20 +16,15 @@ var _ producers.Surveyor = (*Config)(nil)
 
 // Survey implements producers.Surveyor. Its session may only read.
 func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Survey, err error) {
-	d, err := c.driver()
-	if err != nil {
-		return nil, err
-	}
-	d.Params["tx_read_only"] = "1"
-	connector, err := mysql.NewConnector(d)
-	if err != nil {
-		return nil, fmt.Errorf("dsn: %w", err)
-	}
-	s := &source{cfg: c, env: env, db: sql.OpenDB(connector)}
-	defer func() { err = errors.Join(err, s.Close()) }()
 	var out producers.Survey
+	d, db, kind, err := c.connect(ctx, true)
+	if err != nil {
+		return &out, out.Add("", err)
+	}
+	s := &source{cfg: c, env: env, db: db, kind: kind}
+	defer func() { err = errors.Join(err, s.Close()) }()
 	var faults []error
-	if s.server, faults, err = examine(ctx, s.db, d.Addr); err != nil {
+	if s.server, faults, err = examine(ctx, s.db, kind, d.Addr); err != nil {
 		return &out, out.Add("", err) // nothing more can be asked
 	}
 	mayRead, err := mayReadBinlog(ctx, s.db)
@@ -42,12 +35,15 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 		faults = append(faults, halt(fmt.Errorf("%s may not read the binlog", s.server.account),
 			"GRANT REPLICATION SLAVE ON *.* TO "+quoteAccount(s.server.account)))
 	}
+	if _, err := preparedXA(ctx, s.db); err != nil {
+		faults = append(faults, s.xaError(err))
+	}
 	for _, fault := range faults {
 		if err := out.Add("", fault); err != nil {
 			return nil, err
 		}
 	}
-	if s.catalog, err = readCatalog(ctx, s.db); err != nil {
+	if s.catalog, err = readCatalog(ctx, s.db, kind); err != nil {
 		return nil, err
 	}
 	for _, cfg := range c.Tables {

@@ -93,9 +93,9 @@ func (s *source) renewed(t *tracked, sh shape) (*schemas.Table, error) {
 }
 
 // shape is what a definition means for the schema.
-func (d *definition) shape(cfg Table) (shape, error) {
-	if err := d.check(cfg); err != nil {
-		return shape{}, err
+func (s *source) shape(d *definition, cfg Table) (shape, error) {
+	if len(d.cascades) > 0 && !cfg.IgnoreCascades && !s.server.cascades {
+		return shape{}, d.cascadeError()
 	}
 	key, err := d.keyOf(cfg)
 	sh := shape{key: key, description: d.comment}
@@ -210,7 +210,7 @@ func (s *source) anticipate(ctx context.Context, t *tracked) error {
 	if err != nil {
 		return err
 	}
-	sh, err := def.shape(t.cfg)
+	sh, err := s.shape(def, t.cfg)
 	if err != nil {
 		return nil //nolint:nilerr // if it is still so when the log is drained, settle halts the table
 	}
@@ -300,7 +300,7 @@ func (s *source) settle() {
 		t.stale = false
 		sh, err := shape{}, a.err
 		if err == nil {
-			sh, err = a.def.shape(t.cfg)
+			sh, err = s.shape(a.def, t.cfg)
 		}
 		var next *schemas.Table
 		if err == nil {
