@@ -167,11 +167,15 @@ func (s *session) loop(ctx context.Context) error {
 		}
 		s.schedule()
 		timer.Reset(s.wait())
+		batches := s.reader.batches
+		if s.crowded() {
+			batches = nil
+		}
 		var err error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case b := <-s.reader.batches:
+		case b := <-batches:
 			if err = s.takeHalts(); err == nil {
 				err = s.batch(b)
 			}

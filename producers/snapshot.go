@@ -56,6 +56,18 @@ func (s *session) callFor(t *table, c *schemas.Change) {
 	t.Rereads = append(t.Rereads, reread{Key: key, Above: c.Position})
 }
 
+// crowded reports whether the stream is to wait until rows have been read again.
+// A source that asks for many, because its log carries only what changed, would
+// else end in snapshots without end.
+func (s *session) crowded() bool {
+	for _, t := range s.tables {
+		if t.asked && len(t.Rereads) >= rereadsAtOnce && t.halted == nil && !t.Dropped && !t.held {
+			return true
+		}
+	}
+	return false
+}
+
 func cloneCell(c schemas.Cell) schemas.Cell {
 	c.Bytes = append([]byte(nil), c.Bytes...)
 	return c

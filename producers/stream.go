@@ -91,7 +91,8 @@ func (s *session) change(c *schemas.Change) error {
 	unset := len(c.After) > 0 && slices.ContainsFunc(c.After, func(c schemas.Cell) bool { return c.Kind == schemas.Unset })
 	if unset {
 		c.Since = t.Since
-		if c.Op == schemas.Create && len(t.Table.Key) > 0 {
+		if (c.Op == schemas.Create || c.Reread) && len(t.Table.Key) > 0 {
+			t.asked = t.asked || c.Reread
 			// Also for one that was sent already: the crash may have forgotten the call.
 			s.callFor(t, c)
 		}

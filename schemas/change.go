@@ -92,9 +92,12 @@ type Change struct {
 	// OtherKey is the row that holds the other key of a key change: the new
 	// key beside a Delete, the old key beside a Create. Only key columns count.
 	OtherKey Row
-	Token    Token  // where in the log it stands, for people; may be empty
-	TxID     string // the source's transaction, may be empty
-	TxOrder  int64  // ordinal of the change within the transaction, from 1; 0 if unknown
+	// Reread says that columns which are unset have changed as well: the row is to
+	// be read again.
+	Reread  bool
+	Token   Token  // where in the log it stands, for people; may be empty
+	TxID    string // the source's transaction, may be empty
+	TxOrder int64  // ordinal of the change within the transaction, from 1; 0 if unknown
 }
 
 // Token is what a source needs to resume. It is opaque to all but the source

@@ -23,6 +23,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"millrace/internal/invalid"
+	"millrace/schemas"
 )
 
 // The kinds of sources and of warehouses.
@@ -30,6 +31,7 @@ const (
 	KindPostgres = "postgres"
 	KindMariaDB  = "mariadb"
 	KindMySQL    = "mysql"
+	KindMongoDB  = "mongodb"
 	KindDuckDB   = "duckdb"
 	KindBigQuery = "bigquery"
 )
@@ -110,9 +112,20 @@ type Table struct {
 	// ZeroDates is "null" if dates of MariaDB or MySQL that no calendar has
 	// become null; else they halt the table.
 	ZeroDates string
+	// Columns are filled from fields of MongoDB's documents; Promote makes columns
+	// of the fields that are seen.
+	Columns []Column
+	Promote bool
 	// IgnoreCascades captures a MariaDB or MySQL table although a foreign key's
 	// cascade can change its rows without an event.
 	IgnoreCascades bool
+}
+
+// Column is a column that is filled from a field of documents.
+type Column struct {
+	Name string
+	Path string // of the field, with dots; empty: Name
+	Type schemas.Type
 }
 
 // Kafka says where the topics are.

@@ -14,6 +14,7 @@ import (
 
 	"millrace/internal/config"
 	"millrace/internal/invalid"
+	"millrace/schemas"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -38,6 +39,22 @@ func TestGood(t *testing.T) {
 			Sources: map[string]config.Source{"orders_db": {
 				Kind: config.KindPostgres, DSN: "postgres://me@localhost/orders",
 				Tables: map[string]config.Table{"public.orders": {Core: "core.orders"}},
+			}},
+		},
+		"documents.yaml": {
+			Prefix:    "millrace",
+			Data:      filepath.Join(dir, "data"),
+			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "data", "warehouse.duckdb"), LoadEvery: 100 * time.Millisecond},
+			HTTP:      "127.0.0.1:8080",
+			Sources: map[string]config.Source{"shop": {
+				Kind: config.KindMongoDB, DSN: "mongodb://u:p@h1:27017,h2:27017/?replicaSet=rs0",
+				Tables: map[string]config.Table{
+					"shop.orders": {Core: "core.orders", EventTime: []string{"paid_at"}, Columns: []config.Column{
+						{Name: "amount", Path: "total.amount", Type: schemas.Type{Kind: schemas.Decimal, Precision: 12, Scale: 2}},
+						{Name: "paid_at", Type: schemas.Type{Kind: schemas.Timestamp}},
+					}},
+					"shop.items": {Core: "core.items", Promote: true},
+				},
 			}},
 		},
 		"embedded.yaml": {

@@ -36,9 +36,9 @@ func (r *reader) source(e entry, warehouse string, taken cores) Source {
 	f := r.fields(v, "kind", "dsn", "dsn_file", "tables", "server_id")
 	s := Source{Tables: map[string]Table{}}
 	if kind, ok := f["kind"]; ok {
-		s.Kind = r.choice(kind, KindPostgres, KindMariaDB, KindMySQL)
+		s.Kind = r.choice(kind, KindPostgres, KindMariaDB, KindMySQL, KindMongoDB)
 	} else if isMapping(v) {
-		r.fault(v.child("kind", v.line), "is absent", "write postgres, mariadb or mysql")
+		r.fault(v.child("kind", v.line), "is absent", "write postgres, mariadb, mysql or mongodb")
 	}
 	s.DSN = r.dsn(v, f, s.Kind, r.opens(e.name))
 	if id, ok := f["server_id"]; ok && r.only(id, s.Kind, KindMariaDB, KindMySQL) {
@@ -106,6 +106,7 @@ var dsnForms = map[string]struct {
 	KindPostgres: {[]string{"postgres", "postgresql"}, "postgres://user:password@host:port/database"},
 	KindMariaDB:  {[]string{"mysql"}, "mysql://user:password@host:port/database"},
 	KindMySQL:    {[]string{"mysql"}, "mysql://user:password@host:port/database"},
+	KindMongoDB:  {[]string{"mongodb", "mongodb+srv"}, "mongodb://user:password@host:port/?replicaSet=name"},
 }
 
 // checkDSN tells whether a DSN is of the right kind. It never repeats any of
@@ -114,6 +115,9 @@ func (r *reader) checkDSN(v value, dsn, kind string) {
 	want, ok := dsnForms[kind]
 	if !ok || dsn == "" {
 		return
+	}
+	if kind == KindMongoDB { // it may name several hosts, which no URL does
+		dsn = moreHosts.ReplaceAllString(dsn, "$1")
 	}
 	u, err := url.Parse(dsn)
 	switch {
@@ -125,6 +129,9 @@ func (r *reader) checkDSN(v value, dsn, kind string) {
 		r.fault(v, "names no host", "write "+want.form)
 	}
 }
+
+// moreHosts are the hosts of a DSN after the first.
+var moreHosts = regexp.MustCompile(`^([a-z+]+://[^/,?]*)(?:,[^/?]*)`)
 
 // cores are the core tables so far, by their name in lower case: a warehouse
 // may not tell Orders from orders.
@@ -139,18 +146,18 @@ func (r *reader) table(e entry, kind, warehouse string, taken cores) Table {
 	v := e.value
 	_, name, dotted := strings.Cut(e.name, ".")
 	if !dotted || name == "" || strings.HasPrefix(e.name, ".") || strings.Contains(name, ".") {
-		r.fault(v, "is not the name of a table", "write schema.table, or database.table for MariaDB and MySQL")
+		r.fault(v, "is not the name of a table", "write schema.table, or database.table for MariaDB and MySQL, database.collection for MongoDB")
 		name = ""
 	}
 	var f map[string]value
 	if !isNull(v) {
-		f = r.fields(v, "event_time", "history", "as", "key", "text", "append_only", "zero_dates", "ignore_cascades", "mode")
+		f = r.fields(v, "event_time", "history", "as", "key", "text", "append_only", "zero_dates", "ignore_cascades", "mode", "columns", "promote")
 	}
 	t := Table{Core: "core." + name}
 	if ev, ok := f["event_time"]; ok {
 		t.EventTime = r.texts(ev)
 	}
-	if k, ok := f["key"]; ok {
+	if k, ok := f["key"]; ok && r.only(k, kind, KindPostgres, KindMariaDB, KindMySQL) {
 		t.Key = r.texts(k)
 	}
 	if text, ok := f["text"]; ok && r.only(text, kind, KindPostgres) {
@@ -167,6 +174,12 @@ func (r *reader) table(e entry, kind, warehouse string, taken cores) Table {
 	}
 	if v, ok := f["zero_dates"]; ok && r.only(v, kind, KindMariaDB, KindMySQL) {
 		t.ZeroDates = r.zeroDates(v)
+	}
+	if v, ok := f["columns"]; ok && r.only(v, kind, KindMongoDB) {
+		t.Columns = r.columns(v)
+	}
+	if v, ok := f["promote"]; ok && r.only(v, kind, KindMongoDB) {
+		t.Promote = r.truth(v)
 	}
 	if as, ok := f["as"]; ok {
 		t.Core = r.text(as)

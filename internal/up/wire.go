@@ -16,6 +16,7 @@ import (
 	"millrace/internal/config"
 	"millrace/internal/kafka"
 	"millrace/producers"
+	"millrace/producers/mongodb"
 	"millrace/producers/mysql"
 	"millrace/producers/postgres"
 	"millrace/schemas/registry"
@@ -41,6 +42,16 @@ func sources(kind string, s config.Source) (producers.Config, error) {
 			c.Tables = append(c.Tables, mysql.Table{
 				Name: name, Key: t.Key, AppendOnly: t.AppendOnly, ZeroDates: t.ZeroDates, IgnoreCascades: t.IgnoreCascades,
 			})
+		}
+		return c, c.Validate()
+	case config.KindMongoDB:
+		c := &mongodb.Config{DSN: s.DSN}
+		for _, name := range names {
+			t := mongodb.Table{Name: name, Promote: s.Tables[name].Promote}
+			for _, column := range s.Tables[name].Columns {
+				t.Columns = append(t.Columns, mongodb.Column(column))
+			}
+			c.Tables = append(c.Tables, t)
 		}
 		return c, c.Validate()
 	}

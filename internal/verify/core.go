@@ -47,6 +47,12 @@ func Core(ctx context.Context, p Platform, into *Replica, source *Database, tabl
 // compareOnce compares, and returns the keys of the rows that changed since
 // the source's rows were read: what is said about them may be out of date.
 func compareOnce(ctx context.Context, p Platform, into *Replica, source *Database, table Table, core string, tell Tell) (Report, map[string]bool, error) {
+	if source.documents != nil {
+		var err error
+		if table, err = withPromoted(ctx, of(p), table, core); err != nil {
+			return Report{}, nil, err
+		}
+	}
 	copied, err := source.Copy(ctx, into, table, core)
 	if err != nil {
 		return Report{}, nil, err
@@ -67,6 +73,9 @@ func compareOnce(ctx context.Context, p Platform, into *Replica, source *Databas
 		got = without(got, "_op", "_pos", "_ts", "_load", "_unset") // of a table that only grows
 	}
 	got = without(got, gone(want, got)...)
+	if source.documents != nil {
+		want, got = spelledAlike(want), spelledAlike(got)
+	}
 	report := on.compare(core, want, got, copied.Key)
 	if len(report.Differences) == 0 {
 		return report, nil, nil

@@ -27,8 +27,9 @@ type Copied struct {
 
 // Database is a source, read with its plain SQL driver.
 type Database struct {
-	db     *sql.DB
-	reader reader
+	db        *sql.DB
+	reader    reader
+	documents *documents // in place of both
 }
 
 // reader is what differs between kinds of databases.
@@ -48,6 +49,8 @@ type Table struct {
 	Key       []string // empty: its primary key
 	Text      []string // columns of PostgreSQL that are captured as text
 	ZeroDates bool     // dates of MariaDB that no calendar has are null
+	Fields    []Field  // columns of MongoDB's documents
+	Promote   bool     // there are more of them, which the platform chose
 }
 
 // layout is how a table is read.
@@ -88,7 +91,7 @@ func OpenDatabase(kind, dsn string) (*Database, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the source: %w", err)
 		}
-		return &Database{db, postgres{}}, nil
+		return &Database{db: db, reader: postgres{}}, nil
 	case "mariadb", "mysql":
 		text, err := driverDSN(dsn)
 		if err != nil {
@@ -98,7 +101,13 @@ func OpenDatabase(kind, dsn string) (*Database, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the source: %w", err)
 		}
-		return &Database{db, mariadb{}}, nil
+		return &Database{db: db, reader: mariadb{}}, nil
+	case "mongodb":
+		d, err := openDocuments(dsn)
+		if err != nil {
+			return nil, err
+		}
+		return &Database{documents: d}, nil
 	}
 	return nil, fmt.Errorf("sources of kind %q cannot be verified", kind)
 }
@@ -122,16 +131,33 @@ func driverDSN(dsn string) (string, error) {
 }
 
 // Close closes its connections.
-func (d *Database) Close() error { return d.db.Close() }
+func (d *Database) Close() error {
+	if d.documents != nil {
+		return d.documents.close()
+	}
+	return d.db.Close()
+}
 
 // Mark is a place in the log at or above every change that was committed before.
-func (d *Database) Mark(ctx context.Context) (Mark, error) { return d.reader.mark(ctx, d.db) }
+func (d *Database) Mark(ctx context.Context) (Mark, error) {
+	if d.documents != nil {
+		return d.documents.mark(ctx)
+	}
+	return d.reader.mark(ctx, d.db)
+}
 
 // Copy copies a table as of one moment into the replica, under the name of its
 // core table.
 func (d *Database) Copy(ctx context.Context, into *Replica, table Table, core string) (Copied, error) {
 	fail := func(err error) (Copied, error) {
 		return Copied{}, fmt.Errorf("copy %s from its source: %w", table.Name, err)
+	}
+	if d.documents != nil {
+		copied, err := d.documents.copy(ctx, into, table, core)
+		if err != nil {
+			return fail(err)
+		}
+		return copied, nil
 	}
 	low, err := d.Mark(ctx)
 	if err != nil {

@@ -134,7 +134,7 @@ func (r *reader) until(t *testing.T, what string, done func(seen) bool) {
 	for {
 		s, err := r.next(t, ctx)
 		if err != nil {
-			t.Fatalf("wait for %s: %v\nso far: %s", what, err, describe(r.changes()))
+			t.Fatalf("wait for %s: %v\nso far: %s", what, err, r.h.describe(r.changes()))
 		}
 		if done(s) {
 			return
@@ -158,7 +158,7 @@ func (r *reader) sync(t *testing.T) {
 	t.Helper()
 	r.fence++
 	n := int64(r.fence)
-	r.h.Exec(t, fmt.Sprintf("INSERT INTO fence VALUES (%d, %d)", n, n))
+	r.h.exec(t, insert(fenceTable, []any{n, n}))
 	r.awaitFence(t)
 }
 
@@ -167,7 +167,7 @@ func (r *reader) awaitFence(t *testing.T) {
 	n, found := int64(r.fence), false
 	r.until(t, fmt.Sprintf("fence %d", n), func(s seen) bool {
 		for _, c := range s.changes {
-			found = found || c.Table.ID() == r.h.ID("fence") && c.After[0].Int == n
+			found = found || c.Table.ID() == r.h.ID("fence") && number(c.After[0]) == n
 		}
 		return found && s.resume != ""
 	})

@@ -28,8 +28,11 @@ func testResume(t *testing.T, h *Harness) {
 	r := newReader(t, h, items)
 	r.ready(t)
 	for i := range 6 {
-		h.Exec(t, "BEGIN", fmt.Sprintf("INSERT INTO items VALUES (%d, 'a', 1)", i), fmt.Sprintf("UPDATE items SET name = 'b' WHERE id = %d", i), "COMMIT",
-			fmt.Sprintf("UPDATE items SET id = id + 100 WHERE id = %d", i))
+		n := int64(i)
+		h.exec(t, begin, item(n, "a", "1"), update(n, "name", "b"), commit)
+		if h.keysChange() {
+			h.exec(t, update(n, "id", n+100))
+		}
 	}
 	r.sync(t)
 	whole := *r // what was read in one go; its source is closed by the first reopen
@@ -66,11 +69,11 @@ func testAck(t *testing.T, h *Harness) {
 			t.Fatal(err)
 		}
 	}
-	h.Exec(t, "INSERT INTO items VALUES (1, 'a', 1)")
+	h.exec(t, item(1, "a", "1"))
 	r.sync(t)
 	durable := r.checkpoint(len(r.batches) - 1)
 	ack()
-	h.Exec(t, "INSERT INTO items VALUES (2, 'b', 1)", "UPDATE items SET name = 'c' WHERE id = 1")
+	h.exec(t, item(2, "b", "1"), update(1, "name", "c"))
 	r.sync(t) // read, never acknowledged
 	// The source goes on for a while, idle; nothing but the acknowledged may go.
 	for range 2 {
@@ -78,7 +81,7 @@ func testAck(t *testing.T, h *Harness) {
 	}
 	lost := r.above(durable.Last)
 	r.close(t)
-	h.Exec(t, "INSERT INTO items VALUES (3, 'd', 1)")
+	h.exec(t, item(3, "d", "1"))
 	r.start = durable
 	r.open(t)
 	r.sync(t)
@@ -87,7 +90,7 @@ func testAck(t *testing.T, h *Harness) {
 		t.Fatalf("%d changes above the acknowledged, want at least %d", len(got), len(lost))
 	}
 	diff(t, "above the acknowledged", got[:len(lost)], lost)
-	if s := describe(r.changes()[len(r.changes())-1:]); s != "c 3|d|1.00\n" {
+	if s := h.describe(r.changes()[len(r.changes())-1:]); s != "c 3|d|1.00\n" {
 		t.Fatalf("what was written while the producer was down: %s", s)
 	}
 }
@@ -96,7 +99,7 @@ func testAck(t *testing.T, h *Harness) {
 // that dies during its first snapshot.
 func testSnapshotStart(t *testing.T, h *Harness) {
 	makeItems(t, h)
-	h.Exec(t, "INSERT INTO items VALUES (1, 'a', 1), (2, 'b', 1)")
+	h.exec(t, insert(itemTable, []any{1, "a", "1"}, []any{2, "b", "1"}))
 	r := newReader(t, h, items)
 	r.ready(t)
 	start := r.checkpoint(len(r.batches) - 1)
@@ -104,30 +107,30 @@ func testSnapshotStart(t *testing.T, h *Harness) {
 	if len(rows) != 1 || chunk.End {
 		t.Fatalf("%d rows, end %v", len(rows), chunk.End)
 	}
-	h.Exec(t, "UPDATE items SET name = 'changed' WHERE id = 1", "DELETE FROM items WHERE id = 2")
+	h.exec(t, update(1, "name", "changed"), remove(2))
 	r.close(t)
-	h.Exec(t, "INSERT INTO items VALUES (3, 'c', 1)")
+	h.exec(t, item(3, "c", "1"))
 	r.start = start
 	r.open(t)
 	r.sync(t)
 	rest, _ := r.chunk(t, start.Tables[h.ID(items)].Table, chunk.Last, 10)
 	all := append(append(rows, rest...), r.changes()...)
-	diff(t, "a snapshot that a crash interrupted", fold(t, start.Tables[h.ID(items)].Table, all), h.Rows(t, items, itemColumns...))
+	diff(t, "a snapshot that a crash interrupted", h.fold(t, start.Tables[h.ID(items)].Table, all), h.Rows(t, items, itemColumns...))
 }
 
 func testSecondOpen(t *testing.T, h *Harness) {
 	makeItems(t, h)
 	r := newReader(t, h, items)
 	r.ready(t)
-	h.Exec(t, "INSERT INTO items VALUES (1, 'a', 1)")
+	h.exec(t, item(1, "a", "1"))
 	r.sync(t)
 	r.reopen(t, r.checkpoint(len(r.batches)-1))
-	h.Exec(t, "INSERT INTO items VALUES (2, 'a', 1)")
+	h.exec(t, item(2, "a", "1"))
 	r.sync(t)
 	if v := r.versions(items); len(v) > 0 {
 		t.Fatalf("a table that Open was given was announced again: since %v", v[0].Since)
 	}
-	if s := describe(r.changes()); s != "c 2|a|1.00\n" {
+	if s := h.describe(r.changes()); s != "c 2|a|1.00\n" {
 		t.Fatalf("got %s", s)
 	}
 }
@@ -139,10 +142,10 @@ func testKill(t *testing.T, h *Harness) {
 	makeItems(t, h)
 	r := newReader(t, h, items)
 	r.ready(t)
-	h.Exec(t, "INSERT INTO items VALUES (1, 'a', 1)")
+	h.exec(t, item(1, "a", "1"))
 	r.sync(t)
 	at := r.checkpoint(len(r.batches) - 1)
-	h.Exec(t, "INSERT INTO items VALUES (2, 'b', 1)")
+	h.exec(t, item(2, "b", "1"))
 	h.Kill(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -158,7 +161,7 @@ func testKill(t *testing.T, h *Harness) {
 	r.start = at
 	r.open(t)
 	r.sync(t)
-	if s := describe(r.changes()); s != "c 2|b|1.00\n" {
+	if s := h.describe(r.changes()); s != "c 2|b|1.00\n" {
 		t.Fatalf("after the kill: %s", s)
 	}
 }

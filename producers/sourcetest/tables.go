@@ -20,12 +20,12 @@ func testTypes(t *testing.T, h *Harness) {
 		longest = max(longest, len(c.Values))
 	}
 	h.Exec(t, "CREATE TABLE types ("+strings.Join(columns, ", ")+")")
-	insert := func(id int, value func(TypeCase) string) string {
-		row := []string{fmt.Sprint(id)}
+	row := func(id int, value func(TypeCase) string) string {
+		values := []string{fmt.Sprint(id)}
 		for _, c := range h.Types {
-			row = append(row, value(c))
+			values = append(values, value(c))
 		}
-		return "INSERT INTO types VALUES (" + strings.Join(row, ", ") + ")"
+		return "INSERT INTO types VALUES (" + strings.Join(values, ", ") + ")"
 	}
 	nth := func(n int) func(TypeCase) string {
 		return func(c TypeCase) string {
@@ -38,7 +38,7 @@ func testTypes(t *testing.T, h *Harness) {
 	r := newReader(t, h, "types")
 	r.ready(t)
 	for n := range longest + 1 { // the last row is null throughout
-		h.Exec(t, insert(n, nth(n)))
+		h.Exec(t, row(n, nth(n)))
 	}
 	r.sync(t)
 	table := r.table(t, "types")
@@ -91,7 +91,7 @@ func testAddNullable(t *testing.T, h *Harness) {
 	r.ready(t)
 	h.Exec(t, "INSERT INTO items VALUES (1, 'a', 1)", "ALTER TABLE items ADD COLUMN extra VARCHAR(20)", "INSERT INTO items VALUES (2, 'b', 2, 'new')")
 	r.sync(t)
-	if got, want := describe(r.changes()), "c 1|a|1.00\nc 2|b|2.00|new\n"; got != want {
+	if got, want := h.describe(r.changes()), "c 1|a|1.00\nc 2|b|2.00|new\n"; got != want {
 		t.Fatalf("got:\n%swant:\n%s", got, want)
 	}
 	vs := r.versions(items)
@@ -134,7 +134,7 @@ func (r *reader) rewritten(t *testing.T, before int) {
 	for i, c := range v.Table.Columns {
 		names[i] = c.Name
 	}
-	diff(t, "the table read again", fold(t, v.Table, rows), r.h.Rows(t, items, names...))
+	diff(t, "the table read again", r.h.fold(t, v.Table, rows), r.h.Rows(t, items, names...))
 }
 
 func testAddDefault(t *testing.T, h *Harness) {
@@ -170,8 +170,8 @@ func testDDLWhileDown(t *testing.T, h *Harness) {
 	r.start = at
 	r.open(t)
 	r.sync(t)
-	if got := r.changes(); len(got) != 2 || rowText(got[0].Table, got[0].After) != "2|b|2.00" || rowText(got[1].Table, got[1].After) != "3|c|3.00|8" {
-		t.Fatalf("got:\n%s", describe(got))
+	if got := r.changes(); len(got) != 2 || h.rowText(got[0].Table, got[0].After) != "2|b|2.00" || h.rowText(got[1].Table, got[1].After) != "3|c|3.00|8" {
+		t.Fatalf("got:\n%s", h.describe(got))
 	}
 	r.rewritten(t, 0)
 }
@@ -193,7 +193,7 @@ func testUnset(t *testing.T, h *Harness) {
 	r.sync(t)
 	var got []string
 	for _, c := range r.changes("big") {
-		s := strings.ReplaceAll(rowText(c.Table, c.After), value.String(), "BIG")
+		s := strings.ReplaceAll(h.rowText(c.Table, c.After), value.String(), "BIG")
 		if c.Op == schemas.Delete {
 			s = keyText(c.Table, c.Before)
 		}

@@ -27,23 +27,34 @@ func text(c schemas.Column, cell schemas.Cell) string {
 	return strconv.FormatInt(cell.Int, 10)
 }
 
-func rowText(t *schemas.Table, row schemas.Row) string {
+func (h *Harness) rowText(t *schemas.Table, row schemas.Row) string {
 	if row == nil {
 		return "-"
 	}
 	var out []string
 	for i, cell := range row {
-		out = append(out, text(t.Columns[i], cell))
+		if !slices.Contains(h.Hidden, t.Columns[i].Name) {
+			out = append(out, text(t.Columns[i], cell))
+		}
 	}
 	return strings.Join(out, "|")
 }
 
+// number is a key, which may be held as its digits.
+func number(c schemas.Cell) int64 {
+	if c.Bytes == nil {
+		return c.Int
+	}
+	n, _ := strconv.ParseInt(string(c.Bytes), 10, 64) // what is no number is no key of the suite
+	return n
+}
+
 // describe is one line per change: op, and the row after it, or the key of a delete.
-func describe(changes []schemas.Change) string {
+func (h *Harness) describe(changes []schemas.Change) string {
 	var b strings.Builder
 	for i := range changes {
 		c := &changes[i]
-		row := rowText(c.Table, c.After)
+		row := h.rowText(c.Table, c.After)
 		if c.Op == schemas.Delete {
 			row = keyText(c.Table, c.Before)
 		}
@@ -65,7 +76,7 @@ func keyText(t *schemas.Table, row schemas.Row) string {
 // fold applies the changes in the order given and returns the rows that are
 // left, as Harness.Rows does for a table whose first column is its key. It is
 // G2: any order and any repetition give the same.
-func fold(t *testing.T, table *schemas.Table, changes []schemas.Change) []string {
+func (h *Harness) fold(t *testing.T, table *schemas.Table, changes []schemas.Change) []string {
 	t.Helper()
 	type stored struct {
 		row   register.Row
@@ -106,10 +117,10 @@ func fold(t *testing.T, table *schemas.Table, changes []schemas.Change) []string
 			left = append(left, s.row)
 		}
 	}
-	slices.SortFunc(left, func(a, b register.Row) int { return cmp.Compare(a.V[0].Int, b.V[0].Int) })
+	slices.SortFunc(left, func(a, b register.Row) int { return cmp.Compare(number(a.V[0]), number(b.V[0])) })
 	var out []string
 	for _, r := range left {
-		out = append(out, rowText(table, r.V))
+		out = append(out, h.rowText(table, r.V))
 	}
 	return out
 }

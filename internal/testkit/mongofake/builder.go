@@ -121,6 +121,10 @@ func (w *builder) uuid(key string, id [16]byte) {
 // any writes a value that was made of Go's types. That it cannot be written is
 // a mistake of this package.
 func (w *builder) any(key string, v any) {
+	if v == nil {
+		w.null(key)
+		return
+	}
 	t, data, err := bson.MarshalValue(v)
 	if err != nil {
 		panic(fmt.Sprintf("mongofake: write %s: %v", key, err))

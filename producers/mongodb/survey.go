@@ -1,0 +1,96 @@
+package mongodb
+
+import (
+	"context"
+	"errors"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"millrace/producers"
+)
+
+var _ producers.Surveyor = (*Config)(nil)
+
+// Survey implements producers.Surveyor. It only reads.
+func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Survey, err error) {
+	client, err := mongo.Connect(c.options())
+	if err != nil {
+		return nil, err
+	}
+	s := newSource(c, env, client)
+	s.epoch = 1
+	defer func() { err = errors.Join(err, s.Close()) }()
+	var out producers.Survey
+	var faults []error
+	if s.server, faults, err = s.inspect(ctx); err != nil {
+		return &out, out.Add("", err) // nothing more can be asked
+	}
+	for _, fault := range faults {
+		if err := out.Add("", fault); err != nil {
+			return nil, err
+		}
+	}
+	if len(faults) == 0 {
+		if err := s.mayWatch(ctx); err != nil {
+			if err := out.Add("", err); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, cfg := range c.Tables {
+		t := &tracked{cfg: cfg}
+		t.db, t.collection, _ = cfg.split()
+		if err := s.present(ctx, t); err != nil {
+			if err := out.Add(cfg.Name, s.guess(ctx, &out, t, err)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		promoted, err := s.sample(ctx, t)
+		if err != nil {
+			if err := out.Add(cfg.Name, err); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		s.take(t, promoted)
+		out.Tables = append(out.Tables, t.table)
+	}
+	return &out, nil
+}
+
+// mayWatch opens the change stream as Open would, and closes it.
+func (s *source) mayWatch(ctx context.Context) error {
+	_, applied, err := s.clock(ctx)
+	if err != nil {
+		return err
+	}
+	watched, err := openStream(ctx, s.client, s.cfg, s.server, from{time: applied})
+	if err == nil {
+		watched.close()
+	}
+	return err
+}
+
+// guess adds to the fault of a collection that is not there the name that was meant.
+func (s *source) guess(ctx context.Context, out *producers.Survey, t *tracked, err error) error {
+	var h *producers.HaltError
+	if !errors.As(err, &h) || codeOf(err) != 0 {
+		return err
+	}
+	reply, failed := run(ctx, s.client.Database(t.db), bson.D{
+		{Key: "listCollections", Value: 1}, {Key: "nameOnly", Value: true}, {Key: "authorizedCollections", Value: true},
+	})
+	if failed != nil {
+		return err // as it was: the guess is only a help
+	}
+	var there, configured []string
+	for e := fields(lookup(lookup(reply, "cursor").data, "firstBatch").data); e.next(); {
+		there = append(there, t.db+"."+string(lookup(e.val.data, "name").text()))
+	}
+	for _, t := range s.cfg.Tables {
+		configured = append(configured, t.Name)
+	}
+	return &producers.HaltError{Table: h.Table, Err: h.Err, Hint: out.Guess(t.id(), there, configured) + h.Hint}
+}
