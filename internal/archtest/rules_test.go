@@ -73,8 +73,8 @@ var clients = []client{
 		homes: []string{"producers/mysql", "internal/demo", "internal/verify", testkit},
 	},
 	// The stand-in reads and writes documents; its tests connect to it.
-	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", "internal/verify", fakeMongoDB}},
-	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb", "internal/verify"}, testHomes: []string{fakeMongoDB}},
+	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", "internal/demo", "internal/verify", fakeMongoDB}},
+	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb", "internal/demo", "internal/verify"}, testHomes: []string{fakeMongoDB}},
 	{library: "github.com/xdg-go/scram", homes: []string{fakeMongoDB}},
 	{
 		library: "github.com/twmb/franz-go/pkg/kfake", tests: true,
