@@ -149,7 +149,8 @@ func (d *demo) chooseWarehouse() (err error) {
 
 // prepare starts databases, fills them, and starts millrace on them.
 func (d *demo) prepare(ctx context.Context) error {
-	d.step("Databases", "Private servers in a temporary folder, and the MongoDB that MONGODB_URI names.\n         Data split across services is the problem that Millrace solves.")
+	d.step("Databases", "Private servers in a temporary folder. Data split across services is the problem that Millrace\n"+
+		"         solves. MONGODB_URI names the MongoDB; the stand-in for it is the server of the tests.")
 	if err := d.openShop(ctx); err != nil {
 		return err
 	}
@@ -205,8 +206,7 @@ func (d *demo) openShop(ctx context.Context) (err error) {
 	if d.home, err = privateserver.NewHome(); err != nil {
 		return err
 	}
-	d.places = &places{home: d.home, mongoDB: d.MongoDB}
-	if err := d.places.leave(d.Without); err != nil {
+	if d.places, err = newPlaces(d.home, d.MongoDB, d.Without); err != nil {
 		return err
 	}
 	d.shop, err = openShop(ctx, d.places)
@@ -215,7 +215,7 @@ func (d *demo) openShop(ctx context.Context) (err error) {
 
 // The random part of the workload.
 const (
-	steps     = 1200
+	steps     = 1500
 	stepEvery = 20 * time.Millisecond
 )
 
@@ -229,10 +229,10 @@ func (d *demo) writeWhileItRuns(ctx context.Context) error {
 		300:  d.kill,
 		340:  func() error { return d.work.emptyDay(ctx, emptiedDays[1]) }, // nobody listens
 		380:  func() error { return d.restart(ctx) },
-		640:  func() error { return d.changeSchema(ctx) },
-		800:  func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[1]) },
-		900:  func() error { return d.work.emptyDay(ctx, emptiedDays[2]) },
-		1000: func() error { return d.shop.orders.images(ctx, true) },
+		700:  func() error { return d.changeSchema(ctx) },
+		900:  func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[1]) },
+		1050: func() error { return d.work.emptyDay(ctx, emptiedDays[2]) },
+		1250: func() error { return d.shop.orders.images(ctx, true) },
 	}
 	tick := time.NewTicker(stepEvery)
 	defer tick.Stop()

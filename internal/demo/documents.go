@@ -22,7 +22,7 @@ type documents struct {
 }
 
 func openDocuments(ctx context.Context, uri string) (*documents, error) {
-	client, err := mongo.Connect(options.Client().ApplyURI(uri).SetServerSelectionTimeout(10 * time.Second))
+	client, err := mongo.Connect(options.Client().SetServerSelectionTimeout(10*time.Second).ApplyURI(uri))
 	if err != nil {
 		return nil, fmt.Errorf("open the MongoDB that MONGODB_URI names: %w", err)
 	}
@@ -35,7 +35,7 @@ func openDocuments(ctx context.Context, uri string) (*documents, error) {
 		return nil, errors.Join(fmt.Errorf("ask the MongoDB that MONGODB_URI names what it is: %w", err), d.disconnect())
 	}
 	if d.server = "MongoDB " + info.Version; info.GitVersion == "mongofake" {
-		d.server = "what stands in for MongoDB in tests"
+		d.server = "MongoDB's stand-in"
 	}
 	return d, nil
 }

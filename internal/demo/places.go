@@ -53,23 +53,23 @@ type place struct {
 // places are the databases of one demonstration. They belong to it, and so do
 // the connections to them.
 type places struct {
-	home    *privateserver.Home
+	start   func(context.Context, privateserver.Kind, ...string) (*privateserver.Server, error)
 	mongoDB string            // connection string of a MongoDB; empty: there is none
 	without map[string]string // kinds that are left out, and why
 
 	open map[string]*place // by kind
 }
 
-// leave notes the kinds that are not wanted.
-func (p *places) leave(kinds []string) error {
-	p.without, p.open = make(map[string]string), make(map[string]*place)
-	for _, kind := range kinds {
+// newPlaces refuses to do without a kind that nothing can stand in for.
+func newPlaces(home *privateserver.Home, mongoDB string, without []string) (*places, error) {
+	p := &places{start: home.Start, mongoDB: mongoDB, without: make(map[string]string), open: make(map[string]*place)}
+	for _, kind := range without {
 		if !slices.Contains(canBeLeftOut(), kind) {
-			return fmt.Errorf("the shop cannot be without %q: of %s it can", kind, strings.Join(canBeLeftOut(), ", "))
+			return nil, fmt.Errorf("the shop cannot be without %q: of %s it can", kind, strings.Join(canBeLeftOut(), ", "))
 		}
 		p.without[kind] = "it is not wanted"
 	}
-	return nil
+	return p, nil
 }
 
 // find returns the best place that there is for a service.
@@ -113,7 +113,7 @@ func (p *places) prepare(ctx context.Context, kind string) (*place, error) {
 		}
 		return &place{kind: kind, dsn: p.mongoDB, schema: d.name(), what: d.server, documents: d}, nil
 	}
-	server, err := p.home.Start(ctx, privateserver.Kind(kind))
+	server, err := p.start(ctx, privateserver.Kind(kind))
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +162,8 @@ func mysqlDSN(s *privateserver.Server, db string) string {
 	return c.FormatDSN()
 }
 
-// close closes the connections, and drops what was made on a server that is not
-// ours.
+// close closes the connections. The servers that were started are their home's;
+// on the MongoDB, which is not, the database is dropped.
 func (p *places) close() error {
 	var errs []error
 	for _, at := range p.open {
