@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BENCH ?= .
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help deps build binary test test-short analyze lint fmt bench fuzz demo check clean
+.PHONY: help deps build binary test test-short analyze manifests chart lint fmt bench fuzz demo check clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ test-short: ## the tests that need no server
 
 analyze: ## read every statement for BigQuery by GoogleSQL's analyzer; its first build takes minutes
 	cd internal/warehouse/bigquery/analyze && go vet . && go test -count=1 -timeout 5m . # a cached result does not know of changed statements
+
+manifests: ## check what deploy/ holds: image, compose, dashboards and alerts; its first build takes minutes
+	cd deploy/test && go vet . && go test -count=1 -timeout 8m . # a cached result does not know of changed files
+
+chart: ## render the Helm chart by Helm's engine, and check every object; its first build takes minutes
+	cd deploy/helm/test && go vet . && go test -count=1 -timeout 5m . # a cached result does not know of a changed chart
 
 lint: $(LINT) ## check the style
 	$(LINT) run --allow-parallel-runners ./...

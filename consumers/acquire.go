@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
 
 	"millrace/consumers/deadletter"
 	"millrace/internal/kafka"
@@ -16,13 +19,17 @@ import (
 	"millrace/schemas/avro"
 )
 
+// acquiredAtOnce bounds how many tables are taken over at the same time. One whose
+// old owner's job still runs waits for minutes, and those behind it with it.
+const acquiredAtOnce = 32
+
 // assigned takes over the topics that the group gave us: the epoch of each head
 // is raised before its offsets are read, so that no earlier owner can move them
 // any more (G5). A topic that a person must look at is not read; an error is
 // returned only if the warehouse or Kafka cannot be reached, and is tried again.
 //
-// ctx ends when the group moves on; the goroutines of the topics live until
-// they are revoked, or as long as life.
+// ctx ends when the group moves on, and the takeovers with it; the goroutines of
+// the topics live until they are revoked, or as long as life.
 func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	families := map[string]bool{}
 	for name := range asked {
@@ -30,44 +37,29 @@ func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32
 			families[first] = true
 		}
 	}
-	var taken []*topic
-	for first := range families {
+	taken := make([]*topic, len(families))
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(acquiredAtOnce)
+	for i, first := range slices.Sorted(maps.Keys(families)) {
 		if name := s.runs(first); name != "" && asked[name] == nil {
 			continue // the table is ours, and reads the topic that is its turn
 		}
-		// The client asks again for what it was given in a rebalance that was cut
-		// short: of one table, one goroutine.
-		gone := map[string][]int32{}
-		for _, name := range s.known[first] {
-			gone[name] = nil
-		}
-		s.dropped(gone)
-		t, err := s.acquire(ctx, s.tables[first])
-		var h *haltError
-		var changed *warehouse.ChangedError
-		if errors.As(err, &changed) { // one table that was changed by hand holds up no other
-			err = halt(fmt.Errorf("take over %s: %s", s.tables[first].Core, changed.Problem), changed.Cure)
-		}
-		switch {
-		case errors.As(err, &h):
-			s.mu.Lock()
-			s.haltTopic(first, h)
-			s.mu.Unlock()
-			continue
-		case errors.Is(err, warehouse.ErrBusy):
-			s.leaveAside(life, s.tables[first], err)
-			continue
-		case err != nil:
-			s.opts.Log.Warn("take over topic", "topic", first, "err", err)
-			return nil, err
-		}
-		if asked[t.conf.Topic] == nil {
-			continue // the earlier generation is still on its way to us
-		}
-		taken = append(taken, t)
+		group.Go(func() error {
+			t, err := s.takeOver(inner, life, first)
+			if t != nil && asked[t.conf.Topic] != nil { // else the earlier generation is still on its way to us
+				taken[i] = t
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
 	}
 	out := map[string]map[int32]kgo.Offset{}
 	for _, t := range taken {
+		if t == nil {
+			continue
+		}
 		name := t.conf.Topic
 		out[name] = map[int32]kgo.Offset{}
 		for p, n := range t.offsets() {
@@ -76,6 +68,37 @@ func (s *session) assigned(ctx, life context.Context, asked map[string]map[int32
 		s.start(life, t)
 	}
 	return out, nil
+}
+
+// takeOver takes over the table of the topic of its first generation. It returns
+// nil without an error if the table is halted, or set aside.
+func (s *session) takeOver(ctx, life context.Context, first string) (*topic, error) {
+	// The client asks again for what it was given in a rebalance that was cut
+	// short: of one table, one goroutine.
+	gone := map[string][]int32{}
+	for _, name := range s.known[first] {
+		gone[name] = nil
+	}
+	s.dropped(gone)
+	t, err := s.acquire(ctx, s.tables[first])
+	var h *haltError
+	var changed *warehouse.ChangedError
+	if errors.As(err, &changed) { // one table that was changed by hand holds up no other
+		err = halt(fmt.Errorf("take over %s: %s", s.tables[first].Core, changed.Problem), changed.Cure)
+	}
+	switch {
+	case errors.As(err, &h):
+		s.mu.Lock()
+		s.haltTopic(first, h)
+		s.mu.Unlock()
+		return nil, nil
+	case errors.Is(err, warehouse.ErrBusy):
+		s.leaveAside(life, s.tables[first], err)
+		return nil, nil
+	case err != nil && ctx.Err() == nil: // else another table's error has ended this takeover, or the group
+		s.opts.Log.Warn("take over topic", "topic", first, "err", err)
+	}
+	return t, err
 }
 
 // errAside ends a session in which a table was set aside.

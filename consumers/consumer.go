@@ -62,7 +62,8 @@ type Consumer struct {
 
 // New checks the options.
 func New(o Options) (*Consumer, error) {
-	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics, o.Group), status: newBoard(o.Tables), setAside: time.Minute, measureEvery: measureEvery}
+	b := newBoard(o.Tables)
+	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics, o.Group, b), status: b, setAside: time.Minute, measureEvery: measureEvery}
 	var errs []error
 	for _, t := range o.Tables {
 		if _, ok := c.tables[t.Topic]; ok {

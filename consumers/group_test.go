@@ -120,8 +120,8 @@ func TestLag(t *testing.T) {
 // Members of two groups can be measured by one process.
 func TestGroupsAreMeasuredApart(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	newMetrics(reg, "p.consumers").sessions.Inc()
-	newMetrics(reg, "p.consumers.big")
+	newMetrics(reg, "p.consumers", newBoard(nil)).sessions.Inc()
+	newMetrics(reg, "p.consumers.big", newBoard(nil))
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -9,13 +9,14 @@ type metrics struct {
 	letters  *prometheus.CounterVec
 	retries  *prometheus.CounterVec
 	lag      *prometheus.GaugeVec
+	bytes    *prometheus.CounterVec
 	buffered prometheus.Gauge
 	sessions prometheus.Counter
 }
 
 // newMetrics registers the metrics of one member of a group; reg may be nil. A
 // process may have members of several groups.
-func newMetrics(reg prometheus.Registerer, group string) *metrics {
+func newMetrics(reg prometheus.Registerer, group string, b *board) *metrics {
 	m := &metrics{
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "millrace_loads_total", Help: "Committed loads of a core table.",
@@ -36,6 +37,9 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		lag: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "millrace_load_lag_records", Help: "Records of the topic that are not loaded yet. Only the table's owner says it.",
 		}, []string{"table"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "millrace_load_read_bytes_total", Help: "Bytes of keys and values that were polled from the table's topic.",
+		}, []string{"table"}),
 		buffered: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "millrace_load_buffered_bytes", Help: "Bytes of records that were polled and not loaded yet.",
 		}),
@@ -44,7 +48,8 @@ func newMetrics(reg prometheus.Registerer, group string) *metrics {
 		}),
 	}
 	if reg != nil {
-		prometheus.WrapRegistererWith(prometheus.Labels{"group": group}, reg).MustRegister(m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.buffered, m.sessions)
+		prometheus.WrapRegistererWith(prometheus.Labels{"group": group}, reg).MustRegister(
+			m.loads, m.rows, m.duration, m.letters, m.retries, m.lag, m.bytes, m.buffered, m.sessions, newCollector(b))
 	}
 	return m
 }

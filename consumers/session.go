@@ -126,7 +126,9 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 		if r == nil || len(p.Records) == 0 {
 			return
 		}
-		r.topic.hold(size(p.Records))
+		held := size(p.Records)
+		r.topic.hold(held)
+		s.metrics.bytes.WithLabelValues(r.topic.conf.Core).Add(float64(held - recordOverhead*int64(len(p.Records))))
 		r.topic.lag.polled(p)
 		r.topic.showLag()
 		r.topic.push(p.Records)
@@ -136,9 +138,12 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 	return nil
 }
 
+// recordOverhead is about what a record takes in memory beside its key and value.
+const recordOverhead = 200
+
 func size(records []*kgo.Record) (n int64) {
 	for _, r := range records {
-		n += int64(len(r.Key) + len(r.Value) + 200)
+		n += int64(len(r.Key)+len(r.Value)) + recordOverhead
 	}
 	return n
 }
@@ -273,6 +278,11 @@ func (s *session) dropped(gone map[string][]int32) {
 		if r != nil {
 			r.cancel()
 			<-r.done
+		}
+		// What it is tried for is the next owner's to say.
+		conf, _ := s.conf(name)
+		for _, table := range []string{conf.Core, conf.History} {
+			s.status.update(table, func(st *TableStatus) { st.Trouble = "" })
 		}
 	}
 }

@@ -141,6 +141,12 @@ func (d *Deriver) poke() {
 // warehouse.ErrFenced or warehouse.ErrRevision when another writer has the
 // table: then this one stays out. Any other trouble is retried.
 func (d *Deriver) Run(ctx context.Context) error {
+	d.opts.Metrics.run(d.table.Name, true)
+	defer d.opts.Metrics.run(d.table.Name, false)
+	return d.loop(ctx)
+}
+
+func (d *Deriver) loop(ctx context.Context) error {
 	failures := 0
 	for {
 		again, err := d.cycle(ctx)
@@ -153,6 +159,7 @@ func (d *Deriver) Run(ctx context.Context) error {
 		case err != nil:
 			failures++
 			d.fail(err)
+			d.opts.Metrics.retry(d.table.Name)
 			d.log.Warn("derivation retried", "failures", failures, "err", err)
 			d.state = nil // what the warehouse holds is what counts
 			again = d.opts.Now().Add(min(backoff(failures), time.Minute))

@@ -20,6 +20,9 @@ type Metrics struct {
 	dirty    *prometheus.GaugeVec
 	held     *prometheus.GaugeVec
 	complete *prometheus.GaugeVec
+	running  *prometheus.GaugeVec
+	outside  *prometheus.GaugeVec
+	retries  *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics.
@@ -33,9 +36,12 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		dirty:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_deriver_dirty", Help: "Windows or keys that wait to be computed."}, byTable),
 		held:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_deriver_held", Help: "Windows, or sets of keys, that wait after a failure."}, byTable),
 		complete: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_deriver_complete_through_seconds", Help: "Time up to which the table is complete, in seconds since 1970."}, byTable),
+		running:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_deriver_running", Help: "1 while the table is kept up to date here, 0 once it stays out."}, byTable),
+		outside:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millrace_deriver_outside_ranges", Help: "Touched ranges that lie outside of all windows, and are not computed."}, byTable),
+		retries:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millrace_deriver_retries_total", Help: "Times that a table was taken up again after an error outside of its runs, such as a warehouse that does not answer."}, byTable),
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.runs, m.duration, m.rows, m.holds, m.dirty, m.held, m.complete} {
+	for _, c := range []prometheus.Collector{m.runs, m.duration, m.rows, m.holds, m.dirty, m.held, m.complete, m.running, m.outside, m.retries} {
 		errs = append(errs, reg.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -68,12 +74,30 @@ func (m *Metrics) hold(table string) {
 	}
 }
 
+func (m *Metrics) run(table string, is bool) {
+	if m == nil {
+		return
+	}
+	n := 0.0
+	if is {
+		n = 1
+	}
+	m.running.WithLabelValues(table).Set(n)
+}
+
+func (m *Metrics) retry(table string) {
+	if m != nil {
+		m.retries.WithLabelValues(table).Inc()
+	}
+}
+
 func (m *Metrics) state(s Status) {
 	if m == nil {
 		return
 	}
 	m.dirty.WithLabelValues(s.Table).Set(float64(s.Dirty))
 	m.held.WithLabelValues(s.Table).Set(float64(len(s.Held)))
+	m.outside.WithLabelValues(s.Table).Set(float64(s.Outside))
 	if !s.Complete.IsZero() {
 		m.complete.WithLabelValues(s.Table).Set(float64(s.Complete.Unix()))
 	}

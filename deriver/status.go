@@ -77,7 +77,7 @@ func (d *Deriver) report() {
 	}
 	now := Status{
 		Table: d.table.Name, Acquired: true, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed, Drained: maps.Clone(s.drained),
-		Begin: s.begin, Frontier: s.frontier, Complete: s.head.Complete, Outside: s.outside, Timeless: s.timeless,
+		Begin: s.begin, Frontier: s.frontier, Complete: later(s.head.Complete, d.reported), Outside: s.outside, Timeless: s.timeless,
 	}
 	for _, w := range s.dirt {
 		if w.Error != "" && !w.RetryAt.IsZero() {

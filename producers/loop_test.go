@@ -195,6 +195,31 @@ func TestManyRereads(t *testing.T) {
 	}
 }
 
+// TestRereadsOfDeltas: a source whose log carries only what changed asks for very
+// many rows. The stream waits for them; the table is not snapshotted instead.
+func TestRereadsOfDeltas(t *testing.T) {
+	w := newWorld(t, rand.Uint64(), false, "a")
+	r := w.start(nil)
+	const n = 3 * maxRereads
+	for i := range int64(n) {
+		w.db.transact(func(x *memWriter) { x.put("a", i) })
+	}
+	r.settle()
+	done := w.count("a", schemas.SnapshotDone)
+	for i := range int64(n) {
+		w.db.transact(func(x *memWriter) { x.patch("a", i) })
+	}
+	r.settle()
+	r.finish()
+	w.check()
+	if more := w.count("a", schemas.SnapshotDone) - done; more != 0 {
+		t.Errorf("the table was snapshotted: %d records say so", more)
+	}
+	if reads := w.count("a", schemas.Read); reads < n {
+		t.Errorf("%d rows were read again, of %d", reads, n)
+	}
+}
+
 func TestTableWithoutKey(t *testing.T) {
 	w := newWorld(t, 1, false, "a")
 	w.db.tables["a"].keyless = true

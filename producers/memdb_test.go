@@ -66,6 +66,7 @@ type memItem struct {
 	other   int64 // of a key change; -1: none
 	row     memRow
 	unset   bool
+	reread  bool // what is unset has changed too
 }
 
 type memTxn struct {
@@ -173,6 +174,18 @@ func (w *memWriter) move(name string, from, to int64) {
 	w.emit(t, schemas.Create, to, from, row, true)
 }
 
+// patch changes both columns, of which the log carries one: the row is to be read
+// again.
+func (w *memWriter) patch(name string, key int64) {
+	t := w.db.tables[name]
+	if _, live := t.rows[key]; !live || t.keyless {
+		return
+	}
+	w.db.value++
+	w.emit(t, schemas.Update, key, -1, memRow{v: w.db.value, big: "patched" + strconv.FormatInt(w.db.value, 10)}, true)
+	w.txn.items[len(w.txn.items)-1].reread = true
+}
+
 func (w *memWriter) truncate(name string) {
 	t := w.db.tables[name]
 	it := memItem{table: name, version: t.version, since: t.since, columns: t.columns, gen: t.generation, op: schemas.Truncate, pos: w.pos(), other: -1}
@@ -235,6 +248,8 @@ func (db *memDB) random(keys int64, ddl bool) {
 			case n < 36:
 				w.remove(name, key)
 				w.put(name, key)
+			case n < 44:
+				w.patch(name, key)
 			default:
 				w.put(name, key)
 			}
@@ -402,7 +417,7 @@ func (s *memSource) end(lsn uint64) schemas.Position {
 
 func (s *memSource) change(it *memItem) schemas.Change {
 	t := s.tables[it.table]
-	c := schemas.Change{Table: t, Op: it.op, Position: it.pos, TsUs: 5, TxID: strconv.FormatUint(it.pos.Major, 10)}
+	c := schemas.Change{Table: t, Op: it.op, Position: it.pos, TsUs: 5, Reread: it.reread, TxID: strconv.FormatUint(it.pos.Major, 10)}
 	switch it.op {
 	case schemas.Delete:
 		c.Before = memCells(t, it.key, memRow{})

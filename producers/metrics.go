@@ -13,11 +13,10 @@ type metrics struct {
 	commits      prometheus.Histogram
 	restarts     prometheus.Counter
 	chunkRetries prometheus.Counter
-	haltedTables prometheus.Gauge
 }
 
 // newMetrics registers the metrics of one source; reg may be nil.
-func newMetrics(reg prometheus.Registerer, source string) *metrics {
+func newMetrics(reg prometheus.Registerer, source string, status func() Status) *metrics {
 	const ns, sub = "millrace", "producer"
 	m := &metrics{
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -44,14 +43,10 @@ func newMetrics(reg prometheus.Registerer, source string) *metrics {
 			Namespace: ns, Subsystem: sub,
 			Name: "chunk_retries_total", Help: "Chunks of a snapshot that were read again.",
 		}),
-		haltedTables: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: ns, Subsystem: sub,
-			Name: "halted_tables", Help: "Tables that wait for a person.",
-		}),
 	}
 	if reg != nil {
 		prometheus.WrapRegistererWith(prometheus.Labels{"source": source}, reg).MustRegister(
-			m.changes, m.transactions, m.records, m.commits, m.restarts, m.chunkRetries, m.haltedTables)
+			m.changes, m.transactions, m.records, m.commits, m.restarts, m.chunkRetries, newCollector(status))
 	}
 	return m
 }
@@ -60,14 +55,4 @@ func (m *metrics) committed(took time.Duration, records int) {
 	m.transactions.Inc()
 	m.records.Add(float64(records))
 	m.commits.Observe(took.Seconds())
-}
-
-func (m *metrics) halted(tables map[string]*table) {
-	n := 0
-	for _, t := range tables {
-		if t.halted != nil {
-			n++
-		}
-	}
-	m.haltedTables.Set(float64(n))
 }

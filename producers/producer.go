@@ -55,8 +55,8 @@ func New(o Options) (*Producer, error) {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, fmt.Errorf("make producer of %q: %w", o.Source, err)
 	}
-	p.metrics = newMetrics(o.Metrics, o.Source)
 	p.status.init(o.Source)
+	p.metrics = newMetrics(o.Metrics, o.Source, p.Status)
 	return p, nil
 }
 
@@ -73,8 +73,7 @@ func (p *Producer) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // asked to end
 		}
-		var halt *HaltError
-		if errors.Is(err, ErrFenced) || errors.As(err, &halt) && halt.Table == "" {
+		if forPerson(err) {
 			return fmt.Errorf("produce %s: %w", p.opts.Source, err)
 		}
 		if committed {

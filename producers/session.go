@@ -153,7 +153,6 @@ func (s *session) load(at *resumed) error {
 		}
 		s.txn.void = append(s.txn.void, id)
 	}
-	s.p.metrics.halted(s.tables)
 	return nil
 }
 
@@ -264,7 +263,6 @@ func (s *session) halt(t *table, err error) {
 	t.Snapshot.restart(s.Last, false)
 	t.dirty = true
 	s.p.status.halted(t.id, err)
-	s.p.metrics.halted(s.tables)
 }
 
 // sorted are the tables in the order of their IDs.

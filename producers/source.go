@@ -34,6 +34,9 @@ type Batch struct {
 	// to which it was read. Its Time is the server's clock, read when the log was
 	// drained to Pos, and zero unless it was.
 	Complete schemas.Progress
+	// Retained is how many bytes of its log the server keeps for this source;
+	// 0: as before, or the server does not keep its log for anyone.
+	Retained int64
 }
 
 // TableVersion is a version of a table as it is at some place in the log.

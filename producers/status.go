@@ -17,7 +17,10 @@ type Status struct {
 	Err      error // why the last session ended; nil if it was stopped
 	Position schemas.Position
 	Complete schemas.Progress // of what is committed
-	Tables   []TableStatus    // by ID
+	// Retained is how many bytes of its log the server keeps for this producer, as
+	// of the last look; 0 if that is not known.
+	Retained int64
+	Tables   []TableStatus // by ID
 }
 
 // TableStatus is a snapshot of a captured table for people.
@@ -92,6 +95,12 @@ func (b *statusBoard) committed(s *session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.take(s)
+}
+
+func (b *statusBoard) retained(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now.Retained = bytes
 }
 
 func (b *statusBoard) take(s *session) {

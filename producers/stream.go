@@ -12,6 +12,9 @@ import (
 
 // batch sends what the source has read.
 func (s *session) batch(b *Batch) error {
+	if b.Retained > 0 {
+		s.p.status.retained(b.Retained)
+	}
 	for i := range b.Tables {
 		if err := s.raise(b.Tables[i].Since.Epoch); err != nil {
 			return err

@@ -47,6 +47,8 @@ find_missing() { # compiler, postgres, mariadb: the names of the packages
 	have mariadb-install-db /opt/homebrew/opt/mariadb*/bin /usr/local/opt/mariadb*/bin &&
 		have mariadbd /usr/sbin /usr/local/sbin /opt/homebrew/opt/mariadb*/bin /usr/local/opt/mariadb*/bin ||
 		need "$3" "tests and the demonstration start private servers of it"
+	python3 -c 'import venv, ensurepip' 2>/dev/null ||
+		need "$4" "a folder of the tests' own holds a second server for MongoDB, from PyPI"
 }
 
 announce() {
@@ -90,11 +92,27 @@ install_debian() {
 		apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
+# SecantusDB speaks MongoDB's protocol. Tests run it as a process of its own, as
+# a second opinion; nothing that ships touches it.
+secantus_version=0.7.0b3
+install_secantus() {
+	local folder
+	folder=$(cd "$(dirname "$0")/.." && pwd)/.cache/secantusdb
+	[[ -f $folder/$secantus_version ]] && return
+	rm -rf "$folder"
+	echo "deps: installing SecantusDB $secantus_version with pip into .cache: tests run it as a server for MongoDB"
+	if python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check "SecantusDB==$secantus_version"; then
+		touch "$folder/$secantus_version"
+	else
+		echo "deps: SecantusDB could not be installed: the tests that need it are skipped, and fail in CI" >&2
+	fi
+}
+
 main() {
 	check_go
 	case $(uname -s) in
 	Darwin)
-		find_missing llvm postgresql@17 mariadb
+		find_missing llvm postgresql@17 mariadb python3
 		if ((${#missing[@]})); then
 			command -v brew >/dev/null || die "Homebrew is missing (https://brew.sh); needed: ${missing[*]}"
 			announce "Homebrew"
@@ -102,7 +120,7 @@ main() {
 		fi
 		;;
 	*)
-		find_missing g++ postgresql mariadb-server
+		find_missing g++ postgresql mariadb-server python3-venv
 		if ((${#missing[@]})); then
 			command -v apt-get >/dev/null ||
 				die "neither Debian nor Ubuntu: install the equivalents of these packages: ${missing[*]}"
@@ -110,6 +128,7 @@ main() {
 		fi
 		;;
 	esac
+	install_secantus
 	[[ $(uname -s) == Darwin ]] || "$(dirname "$0")/mysql.sh"
 	go mod download
 }

@@ -35,6 +35,8 @@ apt=$cache/apt
 mkdir -p "$apt/lists/partial" "$apt/archives/partial"
 : >"$apt/status" # nothing is installed: every package that it needs is fetched
 
+# A mirror that stands still serves lists past their date; they are signed all
+# the same.
 fetch() {
 	apt-get -qq \
 		-o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
@@ -42,21 +44,21 @@ fetch() {
 		-o Dir::State::Lists="$apt/lists" -o Dir::State::Status="$apt/status" \
 		-o Dir::Cache="$apt" -o Dir::Cache::Archives="$apt/archives" \
 		-o APT::Sandbox::User=root -o APT::Get::List-Cleanup=false -o Debug::NoLocking=true \
-		-o Acquire::Languages=none -o Acquire::Retries=5 "$@"
+		-o Acquire::Check-Valid-Until=false -o Acquire::Languages=none -o Acquire::Retries=5 "$@"
 }
 
 # The mirrors are those that this machine already uses.
 mirrors() {
 	# shellcheck disable=SC2016 # apt fills it in
-	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | sort -u
+	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed /security/d | sort -u
 }
 
 list() {
 	local mirror
-	while read -r mirror; do
+	for mirror in $(mirrors); do
 		echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$apt/sources.list"
 		fetch update >&2 && return
-	done < <(mirrors)
+	done
 	return 1
 }
 

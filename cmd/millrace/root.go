@@ -32,7 +32,7 @@ func newRoot(out, errs io.Writer) *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		newUp(), newInit(), newProduce(), newConsume(), newDerive(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),
+		newUp(), newInit(), newProduce(), newConsume(), newDerive(), newRegistry(), newCheck(), newShow(), newStatus(), newSQL(), newVerify(), newDemo(), newVersion(),
 	)
 	return root
 }

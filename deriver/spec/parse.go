@@ -16,12 +16,15 @@ import (
 )
 
 // Load reads every *.yaml and *.yml file below the root of fsys, and the SQL
-// files beside them. It returns the specs with all their faults; one that has
-// any is marked as Faulty.
+// files beside them; it does not look into hidden folders. It returns the specs
+// with all their faults; one that has any is marked as Faulty.
 func Load(fsys fs.FS) ([]*Spec, invalid.Faults, error) {
 	var specs []*Spec
 	var faults invalid.Faults
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && HiddenFolder(name, entry) {
+			return fs.SkipDir
+		}
 		if err != nil || entry.IsDir() || (path.Ext(name) != ".yaml" && path.Ext(name) != ".yml") {
 			return err
 		}
@@ -41,6 +44,13 @@ func Load(fsys fs.FS) ([]*Spec, invalid.Faults, error) {
 		return nil, nil, fmt.Errorf("read the folder of specs: %w", err)
 	}
 	return specs, faults, nil
+}
+
+// HiddenFolder says that an entry of a folder of specs is a folder that is not
+// looked into. A mounted ConfigMap has each file twice: as a link, and in a hidden
+// folder, to which the links lead.
+func HiddenFolder(name string, entry fs.DirEntry) bool {
+	return entry.IsDir() && name != "." && strings.HasPrefix(path.Base(name), ".")
 }
 
 // Parse reads one spec. read gives the file that query names. A spec with

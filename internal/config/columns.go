@@ -34,7 +34,7 @@ func (r *reader) columns(v value) []Column {
 		}
 		typ := e.value
 		if isMapping(e.value) {
-			mendDecimal(e.value.node)
+			mendDecimal(e.node)
 			f := r.fields(e.value, "path", "type")
 			if at, ok := f["path"]; ok {
 				c.Path = r.path(at)
@@ -42,7 +42,7 @@ func (r *reader) columns(v value) []Column {
 			if typ, ok := f["type"]; ok {
 				c.Type = r.columnType(typ)
 			} else {
-				r.fault(e.value.child("type", e.value.line), "is absent", "write one of "+columnTypes)
+				r.fault(e.child("type", e.line), "is absent", "write one of "+columnTypes)
 			}
 		} else {
 			c.Type = r.columnType(typ)

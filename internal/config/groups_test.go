@@ -29,6 +29,14 @@ func TestSecretsAndGroupsOfPartsApart(t *testing.T) {
 			t.Errorf("%s is in %s, not %s", id, got, want)
 		}
 	}
+	blank := func(string) (string, bool) { return " \n", true }
+	if _, err := config.LoadFor(file, blank, func(source string) bool { return source == "a" }); err == nil || !strings.Contains(err.Error(), "sources.a.dsn: is blank; write postgres://") {
+		t.Errorf("a blank DSN is told as %v", err)
+	}
+	newline := func(string) (string, bool) { return "postgres://me@db/shop\n", true }
+	if c, err := config.LoadFor(file, newline, func(source string) bool { return source == "a" }); err != nil || c.Sources["a"].DSN != "postgres://me@db/shop" {
+		t.Errorf("a DSN that ends in a newline gives %v", err)
+	}
 	_, err = config.Load(file, env)
 	if err == nil || !strings.Contains(err.Error(), "sources.a.dsn: needs the environment variable NOT_SET_HERE") || !strings.Contains(err.Error(), "sources.b.dsn_file: cannot be read") {
 		t.Errorf("a process that opens all sources is told %v", err)

@@ -73,7 +73,11 @@ func (r *reader) dsn(source value, f map[string]value, kind string, opened bool)
 	case (hasDirect || hasFile) && !opened:
 		return ""
 	case hasDirect:
-		dsn := r.text(direct)
+		text := r.text(direct)
+		dsn := strings.TrimSpace(text) // a Secret made of a file ends in a newline
+		if text != "" && dsn == "" {
+			r.fault(direct, "is blank", "write "+dsnForms[kind].form)
+		}
 		r.checkDSN(direct, dsn, kind)
 		return dsn
 	case hasFile:

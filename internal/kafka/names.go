@@ -90,6 +90,9 @@ func (n Names) Snapshots(source string) (string, error) { return n.join(source, 
 // Loads is the topic of load-complete events.
 func (n Names) Loads() (string, error) { return n.join("loads") }
 
+// Schemas is the topic of the registry that serves parts that run apart.
+func (n Names) Schemas() (string, error) { return n.join("schemas") }
+
 // DeadLetter is the dead-letter topic of a topic.
 func (Names) DeadLetter(topic string) (string, error) { return checkLen(topic + ".dlq") }
 

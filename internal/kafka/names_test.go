@@ -31,8 +31,9 @@ func TestNames(t *testing.T) {
 	positions, _ := n.Positions("s")
 	snapshots, _ := n.Snapshots("s")
 	loads, _ := n.Loads()
+	schemas, _ := n.Schemas()
 	dlq, _ := n.DeadLetter("shop.s.a.b")
-	for got, want := range map[string]string{positions: "shop.s.positions", snapshots: "shop.s.snapshots", loads: "shop.loads", dlq: "shop.s.a.b.dlq"} {
+	for got, want := range map[string]string{positions: "shop.s.positions", snapshots: "shop.s.snapshots", loads: "shop.loads", schemas: "shop.schemas", dlq: "shop.s.a.b.dlq"} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}

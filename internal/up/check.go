@@ -50,7 +50,8 @@ type Share struct{ Asked, Of int }
 // nothing there, and asks the process that runs on the configuration, if there
 // is one. What a person must cure at a source is a fault; a source that does
 // not answer may only be out of reach from here, so that it is named as not
-// checked, and its columns are those that were captured of it, if any were.
+// checked, and its columns are those that were captured of it, if any were. A
+// warehouse elsewhere that does not answer is a fault: it reads the specs' queries.
 func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	if o.Config == "" && o.Derived == "" {
 		return nil, errors.New("nothing to check: name a configuration with --config or a folder of specs with --derived")
@@ -75,10 +76,12 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		var found invalid.Faults
 		surveyed, found = out.survey(ctx, conf)
 		faults = append(faults, found...)
-		if asked, found := out.askWarehouse(ctx, conf); !asked || len(found) > 0 {
-			faults = append(faults, found...)
-			out.Unchecked = append(out.Unchecked, "the specs: the warehouse reads their queries")
-			o.Derived = ""
+		found, err := askWarehouse(ctx, conf)
+		if err != nil {
+			return nil, err
+		}
+		if faults = append(faults, found...); len(found) > 0 {
+			o.Derived = "" // the warehouse reads the specs' queries
 		}
 	}
 	if o.Derived != "" {
@@ -97,20 +100,23 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	return &out, nil
 }
 
-// askWarehouse asks the warehouse whether it can be used as configured.
-func (c *Checked) askWarehouse(ctx context.Context, conf *config.Config) (asked bool, faults invalid.Faults) {
+// askWarehouse asks the warehouse whether it can be used as configured. One that is
+// named and does not answer cannot.
+func askWarehouse(ctx context.Context, conf *config.Config) (faults invalid.Faults, err error) {
 	if conf.Warehouse.Kind != config.KindBigQuery {
-		return true, nil
+		return nil, nil
 	}
 	found, err := bigquery.Survey(ctx, bigQueryOptions(conf))
 	if err != nil {
-		c.Unchecked = append(c.Unchecked, "the warehouse: it could not be asked: "+oneLine(err))
-		return false, nil
+		return nil, fmt.Errorf("ask the warehouse: %w", err)
 	}
-	for _, f := range found {
+	for _, f := range found.Faults {
 		faults = append(faults, conf.Fault(f.Field, oneLine(f.Problem), f.Cure))
 	}
-	return true, faults
+	for _, f := range foreign(conf, found.Topics) {
+		faults = append(faults, conf.Fault("prefix", "is "+conf.Prefix+", and "+f.problem, f.cure))
+	}
+	return faults, nil
 }
 
 // running notes where the process that runs on the configuration has read other

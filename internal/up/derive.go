@@ -89,8 +89,10 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 			}
 		}
 	}
-	d.metrics, err = deriver.NewMetrics(p.metrics)
-	return d, err
+	if d.metrics, err = deriver.NewMetrics(p.metrics); err != nil {
+		return nil, err
+	}
+	return d, p.metrics.Register(newLeftOut(d.left))
 }
 
 // run starts each derived table as soon as the columns of the tables that it
@@ -232,6 +234,13 @@ func same(a, b *graph.Node) bool {
 			return reflect.DeepEqual(m, n)
 		})
 	})
+}
+
+// left is how many specs are left out.
+func (d *derivers) left() float64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return float64(len(d.broken))
 }
 
 func (d *derivers) wait(why string) {

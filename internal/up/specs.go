@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 
+	"millrace/deriver/spec"
 	"millrace/internal/page"
 )
 
@@ -18,6 +19,9 @@ type specTexts map[string]string
 func readSpecTexts(folder fs.FS) (specTexts, error) {
 	out := specTexts{}
 	err := fs.WalkDir(folder, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && spec.HiddenFolder(name, entry) {
+			return fs.SkipDir
+		}
 		if err != nil || entry.IsDir() || !slices.Contains([]string{".yaml", ".yml", ".sql"}, path.Ext(name)) {
 			return err
 		}

@@ -87,7 +87,7 @@ type process struct {
 // is for a person: it says what to do.
 func Run(ctx context.Context, o Options) (err error) {
 	p := &process{Options: o, metrics: prometheus.NewRegistry(), began: time.Now(), names: kafka.Names{Prefix: o.Config.Prefix}}
-	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBuild(o.Version))
 	defer func() {
 		for i := len(p.closers) - 1; i >= 0; i-- {
 			err = errors.Join(err, p.closers[i]())

@@ -43,15 +43,15 @@ func openDialect(ctx context.Context, c *config.Config) (warehouse.Dialect, erro
 }
 
 // place is where the warehouse is, for a person.
-func (p *process) place() string {
-	if p.Config.Warehouse.Kind == config.KindBigQuery {
-		return "the project " + p.Config.Warehouse.BigQuery.Project
+func place(c *config.Config) string {
+	if c.Warehouse.Kind == config.KindBigQuery {
+		return "the project " + c.Warehouse.BigQuery.Project
 	}
-	return "the data folder " + p.Config.Data
+	return "the data folder " + c.Data
 }
 
-func (p *process) otherPlace() string {
-	if p.Config.Warehouse.Kind == config.KindBigQuery {
+func otherPlace(c *config.Config) string {
+	if c.Warehouse.Kind == config.KindBigQuery {
 		return "project"
 	}
 	return "folder under data"

@@ -13,6 +13,7 @@ import (
 	"millrace/internal/config"
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse"
+	"millrace/schemas"
 )
 
 // The addresses of a configuration are all that is needed to reach what stands
@@ -49,8 +50,8 @@ func TestOpenBigQuery(t *testing.T) {
 	}
 }
 
-// A wrong project or location is said at once, at its line; a project that does
-// not answer is not checked, and with it the specs.
+// A wrong project, location or address is said at once, at its line; so are a project
+// and a write path that do not answer, and tables of another prefix.
 func TestCheckAsksBigQuery(t *testing.T) {
 	fake, err := bigqueryfake.Start(t.Context(), bigqueryfake.Options{})
 	if err != nil {
@@ -62,6 +63,7 @@ func TestCheckAsksBigQuery(t *testing.T) {
 		}
 	})
 	dir := t.TempDir()
+	prefix, writes := "p", fake.GRPCAddr()
 	check := func(project, location, jobs string) (*Checked, error) {
 		t.Helper()
 		path := filepath.Join(dir, "millrace.yaml")
@@ -72,7 +74,8 @@ warehouse:
   project: %s
   location: %s
   endpoints: {jobs: %q, writes: %q}
-`, dir, project, location, jobs, fake.GRPCAddr())
+prefix: %s
+`, dir, project, location, jobs, writes, prefix)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -87,8 +90,14 @@ warehouse:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.SetNeeds(t.Context(), "core.orders", "spec", warehouse.Kept{}); err != nil { // makes the dataset millrace
-		t.Fatal(err)
+	id := []schemas.Column{{Name: "id", Type: schemas.Type{Kind: schemas.Int}}}
+	for table, topic := range map[string]string{"core.orders": "p.shop.public.orders", "core.lines": "p.shop.public.lines"} {
+		if err := w.Ensure(t.Context(), warehouse.CoreTable{Name: table, Mode: schemas.ModeMerge, Columns: id, Key: []string{"id"}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Acquire(t.Context(), table, topic, "id"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -108,11 +117,32 @@ warehouse:
 	if _, err := check(fake.Project(), "US", fake.URL()); err == nil || !strings.Contains(err.Error(), "grant roles/bigquery.jobUser on the project") {
 		t.Errorf("got %v", err)
 	}
+	fault := func(what, want string) {
+		t.Helper()
+		if _, err := check(fake.Project(), "US", fake.URL()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", what, err, want)
+		}
+	}
+	writes = "127.0.0.1:1"
+	fault("no write path", "millrace.yaml:7: warehouse.endpoints.writes: the write path does not answer: ")
+	writes = strings.TrimPrefix(site.URL, "http://")
+	fault("another server", "millrace.yaml:7: warehouse.endpoints.writes: ")
+	writes = fake.GRPCAddr()
+	fake.On("GetWriteStream", 1, bigqueryfake.Refuse(403, "", "BigQuery Storage API has not been used in project 1 before or it is disabled."))
+	fault("the API is off", "warehouse: ask the write path: ")
+	fake.On("GetWriteStream", 1, bigqueryfake.Refuse(403, "", "Permission 'TABLES_UPDATE_DATA' denied on resource 'survey' (or it may not exist)."))
+	if _, err := check(fake.Project(), "US", fake.URL()); err != nil {
+		t.Errorf("the write path answers: %v", err)
+	}
+	prefix = "q"
+	fault("another prefix", "millrace.yaml:8: prefix: is q, and the project "+fake.Project()+
+		" belongs to the prefix p: its core.lines was loaded from topic p.shop.public.lines, and 1 more of it; write prefix: p again, or name another project")
+	prefix = "p"
+	if _, err := check(fake.Project(), "US", "http://127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "millrace.yaml:7: warehouse.endpoints.jobs: ") {
+		t.Errorf("nothing listens: %v", err)
+	}
 	for n := range 100 {
 		fake.On("jobs.insert", n+1, bigqueryfake.Refuse(503, "backendError", "no"))
 	}
-	checked, err := check(fake.Project(), "US", fake.URL())
-	if err != nil || len(checked.Unchecked) < 2 || !strings.Contains(strings.Join(checked.Unchecked, "\n"), "the warehouse: it could not be asked: ") {
-		t.Errorf("%+v %v", checked, err)
-	}
+	fault("an outage", "millrace.yaml:3: warehouse: ")
 }

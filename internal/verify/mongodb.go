@@ -75,7 +75,7 @@ func (d *documents) copy(ctx context.Context, into *Replica, table Table, core s
 	if err != nil {
 		return Copied{}, err
 	}
-	defer cursor.Close(context.WithoutCancel(ctx))
+	defer func() { _ = cursor.Close(context.WithoutCancel(ctx)) }() // what was read is read
 	columns := []column{{"_id", "VARCHAR"}, {"doc", "JSON"}}
 	if len(table.Fields) > 0 || table.Promote {
 		columns = append(columns, column{"_conflicts", "JSON"})

@@ -61,6 +61,9 @@ type file struct {
 func ReadSpecs(dir string) ([]*Spec, error) {
 	var specs []*Spec
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && path != dir && d.IsDir() && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir // a mounted ConfigMap has each file a second time in there
+		}
 		if err != nil || d.IsDir() || filepath.Ext(path) != ".yaml" {
 			return err
 		}

@@ -127,8 +127,11 @@ func (t Table) columnFaults() (faults []error) {
 func (c *Config) options() *options.ClientOptions {
 	// Neither reads nor writes are repeated behind our back: what failed is taken
 	// up again from the checkpoint.
-	return options.Client().ApplyURI(c.DSN).SetAppName("millrace").
-		SetServerSelectionTimeout(connectPatience).SetRetryReads(false).SetRetryWrites(false)
+	o := options.Client().ApplyURI(c.DSN).SetAppName("millrace").SetRetryReads(false).SetRetryWrites(false)
+	if o.ServerSelectionTimeout == nil { // else the DSN says it
+		o.SetServerSelectionTimeout(connectPatience)
+	}
+	return o
 }
 
 // Open connects, checks what the source needs, and resumes.

@@ -51,7 +51,7 @@ func (a *arena) cell(v value, t schemas.Type) (schemas.Cell, bool) {
 		return schemas.NullCell(), true
 	}
 	start := len(a.bytes)
-	ok := true
+	var ok bool
 	switch t.Kind {
 	case schemas.Bool:
 		if v.kind != bson.TypeBoolean {
@@ -83,8 +83,6 @@ func (a *arena) cell(v value, t schemas.Type) (schemas.Cell, bool) {
 		var err error
 		a.bytes, err = new(jsonWriter).value(a.bytes, v)
 		ok = err == nil
-	default:
-		ok = false
 	}
 	if !ok {
 		a.bytes = a.bytes[:start]

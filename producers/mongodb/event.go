@@ -102,7 +102,7 @@ func (s *source) join(raw []byte) ([]byte, error) {
 	if n < of {
 		return nil, nil
 	}
-	whole := make([]byte, 4)
+	whole := append([]byte(nil), 0, 0, 0, 0) // the length
 	for i, part := range s.parts {
 		for e := fields(part); e.next(); {
 			// The token behind the last part is the one behind the event.
@@ -139,7 +139,7 @@ func (s *source) process(raw []byte) (hold bool, err error) {
 	}
 	switch ev.op {
 	case "insert", "update", "replace", "delete":
-		hold, err = s.row(&ev)
+		hold = s.row(&ev)
 	case "drop":
 		s.emptied(s.named(ev.db, ev.coll), &ev)
 	case "dropDatabase":
@@ -153,9 +153,9 @@ func (s *source) process(raw []byte) (hold bool, err error) {
 	default:
 		return false, halt(fmt.Errorf("a change event is a %q, which this source does not know", ev.op), snapshotAgain)
 	}
-	if hold || err != nil {
+	if hold {
 		s.at = before
-		return hold, err
+		return true, nil
 	}
 	if s.token = ev.token; !s.group.open {
 		s.bound()
@@ -198,14 +198,14 @@ func (s *source) named(db, collection []byte) *tracked {
 }
 
 // row takes a change of one document.
-func (s *source) row(ev *event) (hold bool, err error) {
+func (s *source) row(ev *event) (hold bool) {
 	t := s.named(ev.db, ev.coll)
 	if t == nil {
-		return false, nil
+		return false
 	}
 	s.at.seq++
 	if !s.skip.less(s.at) {
-		return false, nil
+		return false
 	}
 	c := schemas.Change{Table: t.table, Op: schemas.Update}
 	for {
@@ -213,13 +213,13 @@ func (s *source) row(ev *event) (hold bool, err error) {
 		c.Table = t.table
 		if err := s.images(&m, ev, &c); err != nil {
 			s.stop(t, ev, err)
-			return false, nil
+			return false
 		}
 		if len(m.found) == 0 {
 			break
 		}
 		if len(s.out.Changes) > 0 {
-			return true, nil
+			return true
 		}
 		s.promote(t, m.found)
 	}
@@ -227,7 +227,7 @@ func (s *source) row(ev *event) (hold bool, err error) {
 		s.calls++
 	}
 	s.emit(ev, c)
-	return false, nil
+	return false
 }
 
 // images makes the rows before and after a change.

@@ -145,7 +145,10 @@ func (m *rowMaker) look(key []byte, v value) {
 	if !ok || p.taken[strings.ToLower(string(key))] || len(p.paths)+len(m.found) >= MaxColumns {
 		return
 	}
-	for _, f := range m.found {
+	for i, f := range m.found {
+		if f.name == string(key) && f.typ.Kind == schemas.Int && typ.Kind == schemas.Float {
+			m.found[i].typ = typ
+		}
 		if strings.EqualFold(f.name, string(key)) {
 			return
 		}

@@ -180,7 +180,10 @@ func (s *source) settle(ctx context.Context, applied uint64) error {
 	db, collection, _ := t.split()
 	at := bson.Timestamp{T: uint32(applied >> 32), I: uint32(applied)} //nolint:gosec // its two halves
 	_, err := run(ctx, s.client.Database(db), bson.D{
-		{Key: "find", Value: collection}, {Key: "limit", Value: 1}, {Key: "singleBatch", Value: true}, {Key: "projection", Value: bson.D{{Key: "_id", Value: 1}}},
+		{Key: "find", Value: collection},
+		{Key: "limit", Value: 1},
+		{Key: "singleBatch", Value: true},
+		{Key: "projection", Value: bson.D{{Key: "_id", Value: 1}}},
 		{Key: "readConcern", Value: bson.D{{Key: "level", Value: "majority"}, {Key: "afterClusterTime", Value: at}}},
 	})
 	if err != nil {

@@ -32,8 +32,10 @@ const (
 func (s *source) ReadChunk(ctx context.Context, t *schemas.Table, after []schemas.Cell, limit int, emit func([]schemas.Change) error) (producers.Chunk, error) {
 	r := chunkReader{source: s, table: t, emit: emit, limit: limit}
 	find := bson.D{
-		{Key: "find", Value: t.Name}, {Key: "hint", Value: bson.D{{Key: idColumn, Value: 1}}},
-		{Key: "sort", Value: bson.D{{Key: idColumn, Value: 1}}}, {Key: "limit", Value: int64(limit) + 1},
+		{Key: "find", Value: t.Name},
+		{Key: "hint", Value: bson.D{{Key: idColumn, Value: 1}}},
+		{Key: "sort", Value: bson.D{{Key: idColumn, Value: 1}}},
+		{Key: "limit", Value: int64(limit) + 1},
 	}
 	if after != nil {
 		id, err := parseID(after[0].Bytes)

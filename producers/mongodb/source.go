@@ -211,8 +211,10 @@ func (s *source) takeNew(ctx context.Context, t *tracked) error {
 // present checks that a collection is there and has a log.
 func (s *source) present(ctx context.Context, t *tracked) error {
 	reply, err := run(ctx, s.client.Database(t.db), bson.D{
-		{Key: "listCollections", Value: 1}, {Key: "filter", Value: bson.D{{Key: "name", Value: t.collection}}},
-		{Key: "nameOnly", Value: true}, {Key: "authorizedCollections", Value: true},
+		{Key: "listCollections", Value: 1},
+		{Key: "filter", Value: bson.D{{Key: "name", Value: t.collection}}},
+		{Key: "nameOnly", Value: true},
+		{Key: "authorizedCollections", Value: true},
 	})
 	if err != nil {
 		return rightsError(err, t.db)
@@ -253,7 +255,7 @@ func (s *source) Close() error {
 		s.stream.close()
 		s.stream = nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = s.client.Disconnect(ctx) // what does not end in time is cut
 	return nil

@@ -157,8 +157,10 @@ func (s *stream) run(ctx context.Context, a answer) {
 			return
 		}
 		a = s.ask(ctx, bson.D{
-			{Key: "getMore", Value: s.cursor}, {Key: "collection", Value: s.collection},
-			{Key: "batchSize", Value: eventsAtOnce}, {Key: "maxTimeMS", Value: wait.Milliseconds()},
+			{Key: "getMore", Value: s.cursor},
+			{Key: "collection", Value: s.collection},
+			{Key: "batchSize", Value: eventsAtOnce},
+			{Key: "maxTimeMS", Value: wait.Milliseconds()},
 		}, "nextBatch")
 	}
 }
@@ -189,17 +191,17 @@ func (s *stream) take(a *answer, reply []byte, batch string) error {
 		if !e.next() {
 			return e.err
 		}
-		switch key := string(e.key); {
-		case key == "id":
+		switch string(e.key) {
+		case "id":
 			id, ok := e.val.integer()
 			if !ok {
 				return errors.New(cursorMissing)
 			}
 			a.closed = id == 0
 			s.cursor = id
-		case key == "ns":
+		case "ns":
 			_, s.collection, _ = strings.Cut(string(e.val.text()), ".")
-		case key == batch:
+		case batch:
 			events := fields(e.val.data)
 			for events.next() {
 				a.events = append(a.events, events.val.data)
@@ -207,7 +209,7 @@ func (s *stream) take(a *answer, reply []byte, batch string) error {
 			if events.err != nil {
 				return events.err
 			}
-		case key == "postBatchResumeToken":
+		case "postBatchResumeToken":
 			a.token = slices.Clone(e.val.data)
 		}
 	}

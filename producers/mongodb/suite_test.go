@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"millrace/internal/testkit"
 	"millrace/internal/testkit/mongofake"
 	"millrace/producers"
 	"millrace/producers/sourcetest"
@@ -21,6 +22,14 @@ import (
 )
 
 const columnsOfDocuments = "a document has no columns of its own: what is declared or promoted is tested beside"
+
+// long is of a test that mostly waits.
+func long(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes longer than a short run has time for")
+	}
+	t.Parallel()
+}
 
 // lacks says why a document database cannot have a case.
 func lacks() map[string]string {
@@ -38,8 +47,10 @@ func lacks() map[string]string {
 
 // TestSource runs the suite on the stand-in, with post-images and without.
 func TestSource(t *testing.T) {
+	long(t)
 	for _, images := range []bool{true, false} {
 		t.Run("images="+strconv.FormatBool(images), func(t *testing.T) {
+			t.Parallel()
 			sourcetest.Run(t, func(t *testing.T) *sourcetest.Harness {
 				f := startFake(t, mongofake.Options{})
 				h := newDB(t, f.URI(), images).harness(lacks())
@@ -63,6 +74,21 @@ func TestSourceOnServer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSourceOnSecantus is a second opinion on streams and resuming. It has no
+// snapshots at a cluster time, and its images are not those of the change.
+func TestSourceOnSecantus(t *testing.T) {
+	long(t)
+	uri := testkit.Secantus(t)
+	reasons := lacks()
+	for _, name := range []string{"SnapshotsStartSurvivesACrash", "ChunksCoverTheTable", "ChunksBesideWritesConverge", "ReadKeys", "IdleProgress"} {
+		reasons[name] = "it reads the latest, not a snapshot at a cluster time"
+	}
+	reasons["KilledServer"] = "a kill loses what it acknowledged"
+	sourcetest.Run(t, func(t *testing.T) *sourcetest.Harness {
+		return newDB(t, uri, false).harness(reasons)
+	})
 }
 
 // fake is a stand-in that can be killed.

@@ -21,9 +21,17 @@ func TestChunksGoOverAllTypesOfIDs(t *testing.T) {
 	c := newCapture(t, startFake(t, mongofake.Options{}).URI(), false, Table{Name: "t"})
 	d, _ := bson.ParseDecimal128("2.5")
 	ids := []any{
-		int32(1), int64(2), 2.25, d, 3.0, "", "1", "a", "zz", bson.D{{Key: "a", Value: int32(1)}}, bson.D{{Key: "b", Value: "x"}},
-		bson.NewObjectID(), bson.NewObjectID(), bson.Binary{Subtype: 4, Data: make([]byte, 16)}, true, false, nil,
-		bson.DateTime(5), bson.Timestamp{T: 1, I: 1}, bson.MinKey{}, bson.MaxKey{}, math.Inf(1), math.NaN(), "65a1b2c3d4e5f60718293a4b",
+		int32(1), int64(2), 2.25, d, 3.0, "", "1", "a", "zz",
+		bson.D{{Key: "a", Value: int32(1)}},
+		bson.D{{Key: "b", Value: "x"}},
+		bson.NewObjectID(), bson.NewObjectID(),
+		bson.Binary{Subtype: 4, Data: make([]byte, 16)},
+		true, false, nil,
+		bson.DateTime(5),
+		bson.Timestamp{T: 1, I: 1},
+		bson.MinKey{},
+		bson.MaxKey{},
+		math.Inf(1), math.NaN(), "65a1b2c3d4e5f60718293a4b",
 	}
 	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	want := map[string]bool{}
@@ -245,6 +253,7 @@ func TestDeployment(t *testing.T) {
 
 // Whatever ends a stream, Next says so, and the checkpoint leads on.
 func TestFaultsOfTheStream(t *testing.T) {
+	long(t)
 	for name, fault := range map[string]mongofake.Fault{
 		"cut": mongofake.Cut(), "reply lost": mongofake.LoseReply(), "cursor lost": mongofake.LoseCursor(), "stepped down": mongofake.NotPrimary(),
 	} {
@@ -277,6 +286,7 @@ func TestFaultsOfTheStream(t *testing.T) {
 
 // A chunk whose connection breaks, or whose time is over, is an error and no end.
 func TestFaultsOfAChunk(t *testing.T) {
+	long(t)
 	f := startFake(t, mongofake.Options{})
 	c := newCapture(t, f.URI(), false, Table{Name: "t"})
 	var docs []any

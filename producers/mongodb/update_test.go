@@ -21,8 +21,10 @@ func orders() Table {
 func order(id any, amount string) bson.D {
 	d, _ := bson.ParseDecimal128(amount)
 	return bson.D{
-		{Key: "_id", Value: id}, {Key: "total", Value: bson.D{{Key: "amount", Value: d}, {Key: "tax", Value: int32(1)}}},
-		{Key: "items", Value: bson.A{bson.D{{Key: "sku", Value: "a"}}}}, {Key: "note", Value: "n"},
+		{Key: "_id", Value: id},
+		{Key: "total", Value: bson.D{{Key: "amount", Value: d}, {Key: "tax", Value: int32(1)}}},
+		{Key: "items", Value: bson.A{bson.D{{Key: "sku", Value: "a"}}}},
+		{Key: "note", Value: "n"},
 	}
 }
 

@@ -41,10 +41,13 @@ var (
 	}
 )
 
-// onBoth runs a test on MariaDB and on MySQL.
+// onBoth runs a test on MariaDB and on MySQL, beside each other: mostly it waits.
 func onBoth(t *testing.T, test func(t *testing.T, f family)) {
 	for _, f := range []family{mariadb, mysql97} {
-		t.Run(f.name, func(t *testing.T) { test(t, f) })
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, f)
+		})
 	}
 }
 

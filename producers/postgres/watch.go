@@ -40,9 +40,11 @@ func (s *Source) tick(ctx context.Context, now time.Time) error {
 	names, relations := splitNames(s.configured)
 	var p probe
 	var end, fingerprint string
+	var retained *int64
 	err = conn.QueryRow(ctx, `SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text,
-		(SELECT coalesce(hashtextextended(string_agg(doc::text, ',' ORDER BY doc->>'schema', doc->>'name'), 0), 0)::text FROM (`+catalogSQL+`) d)`,
-		names, relations, s.publication).Scan(&p.clock, &end, &fingerprint)
+		(SELECT coalesce(hashtextextended(string_agg(doc::text, ',' ORDER BY doc->>'schema', doc->>'name'), 0), 0)::text FROM (`+catalogSQL+`) d),
+		(SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint FROM pg_replication_slots WHERE slot_name = $4)`,
+		names, relations, s.publication, s.publication).Scan(&p.clock, &end, &fingerprint, &retained)
 	if err != nil {
 		return fmt.Errorf("read clock and catalog: %w", err)
 	}
@@ -57,6 +59,9 @@ func (s *Source) tick(ctx context.Context, now time.Time) error {
 	p.next = now.Add(took + p.wait)
 	if s.probe.lsn == 0 { // else the older one is still to be passed, and will be sooner
 		s.probe = p
+	}
+	if retained != nil {
+		s.batch.Retained = *retained
 	}
 	if fingerprint != s.fingerprint {
 		w, err := s.watch(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"millrace/producers"
@@ -123,9 +124,14 @@ func testConverge(t *testing.T, h *Harness) {
 	want := h.Rows(t, items, itemColumns...)
 	all := append(rows, r.changes()...)
 	diff(t, fmt.Sprintf("seed %d: rows first", seed), h.fold(t, table, all), want)
+	// What carries parts of rows comes in order once, and then in any (G2).
+	var once []schemas.Change
+	if h.Partial {
+		once = slices.Clone(all)
+	}
 	for range 5 {
 		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		diff(t, fmt.Sprintf("seed %d: shuffled", seed), h.fold(t, table, all), want)
+		diff(t, fmt.Sprintf("seed %d: shuffled", seed), h.fold(t, table, slices.Concat(once, all)), want)
 	}
 }
 

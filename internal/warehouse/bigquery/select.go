@@ -103,29 +103,47 @@ func inner(v any, name string) any {
 
 // Loaded is described at warehouse.Warehouse.
 func (w *Warehouse) Loaded(ctx context.Context) (table, topic string, err error) {
+	err = w.coreHeads(ctx, func(head string) error {
+		answer, err := w.Select(ctx, "SELECT topic FROM "+w.dialect.Ident(sqlgen.Schema)+"."+w.dialect.Ident(head)+" WHERE topic <> ''", 1)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", head, err)
+		}
+		if len(answer.Rows) == 1 {
+			table, topic = sqlgen.HeadOf(head), *answer.Rows[0][0]
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return table, topic, err
+}
+
+// errEnough ends a list.
+var errEnough = errors.New("that is enough")
+
+// coreHeads lists the heads of core tables, until do returns an error.
+func (w *Warehouse) coreHeads(ctx context.Context, do func(head string) error) error {
 	for token := ""; ; {
 		list, err := w.listTables(ctx, sqlgen.Schema, token)
 		if isMissing(err) {
-			return "", "", nil
+			return nil
 		}
 		if err != nil {
-			return "", "", cure(fmt.Errorf("list the tables of %s: %w", sqlgen.Schema, err))
+			return cure(fmt.Errorf("list the tables of %s: %w", sqlgen.Schema, err))
 		}
 		for _, t := range list.Tables {
 			head := t.TableReference.TableId
 			if !strings.HasPrefix(head, "core__") || !strings.HasSuffix(head, "__head") {
 				continue
 			}
-			answer, err := w.Select(ctx, "SELECT topic FROM "+w.dialect.Ident(sqlgen.Schema)+"."+w.dialect.Ident(head)+" WHERE topic <> ''", 1)
-			if err != nil {
-				return "", "", fmt.Errorf("read %s: %w", head, err)
-			}
-			if len(answer.Rows) == 1 {
-				return sqlgen.HeadOf(head), *answer.Rows[0][0], nil
+			if err := do(head); err != nil {
+				return err
 			}
 		}
 		if token = list.NextPageToken; token == "" {
-			return "", "", nil
+			return nil
 		}
 	}
 }
