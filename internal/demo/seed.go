@@ -25,7 +25,7 @@ func (w *workload) seed(ctx context.Context) error {
 		return err
 	}
 	for day := range days {
-		for range seededPerDay {
+		for range w.perDay {
 			if err := w.seedOrder(ctx, day); err != nil {
 				return err
 			}

@@ -29,6 +29,7 @@ type workload struct {
 	shop   *shop
 	rng    *rand.Rand
 	begin  time.Time // the first day
+	perDay int       // orders with which it begins
 	counts Counts
 
 	orders    []order
@@ -54,7 +55,7 @@ type payment struct {
 func newWorkload(s *shop, seed uint64) *workload {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	return &workload{
-		shop: s, rng: rand.New(rand.NewPCG(seed, seed)), begin: today.AddDate(0, 0, 1-days),
+		shop: s, rng: rand.New(rand.NewPCG(seed, seed)), begin: today.AddDate(0, 0, 1-days), perDay: seededPerDay,
 		gone: make(map[int]bool), empty: make(map[int]bool),
 	}
 }

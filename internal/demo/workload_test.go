@@ -126,6 +126,7 @@ func runWorkload(t *testing.T, s *shop) {
 	t.Helper()
 	const seed = 3
 	w := newWorkload(s, seed)
+	w.perDay = 5
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
