@@ -48,19 +48,17 @@ fuzz: ## run each fuzz target for FUZZTIME
 
 # Either a file with the section warehouse: of a configuration, or bigquery-fake.
 WAREHOUSE ?=
-# Names a MongoDB to make a database in; if it is empty, a stand-in runs beside.
-export MONGODB_URI ?=
 DEMO = bin/millrace demo $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED)) $(if $(WAREHOUSE),--warehouse $(WAREHOUSE))
 BESIDE =
 ifeq ($(WAREHOUSE),bigquery-fake)
 DEMO := $(subst bigquery-fake,bin/bigqueryfake.yaml,$(DEMO))
 BESIDE += bin/bigqueryfake bin/bigqueryfake.yaml
 endif
-ifeq ($(MONGODB_URI),)
+ifeq ($(MONGODB_URI),) # of a MongoDB to make a database in; without, a stand-in runs beside
 BESIDE += bin/mongofake "$$dir"
 endif
 
-demo: build $(filter bin/%fake,$(BESIDE)) ## show everything on databases of its own, and prove it; KEEP=1 leaves it running, WAREHOUSE=bigquery-fake runs it on that
+demo: build $(filter bin/%fake,$(BESIDE)) ## show everything on databases of its own, and prove it; KEEP=1 leaves it running, SEED=2 changes what is written, WAREHOUSE=bigquery-fake runs it on that, MONGODB_URI=… too
 	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(BESIDE) $(DEMO)
 
 .PHONY: bin/bigqueryfake bin/mongofake

@@ -15,7 +15,7 @@ func newDemo() *cobra.Command {
 		Long: "Show everything on databases of its own, and prove it by comparison. Of MongoDB it\n" +
 			"starts none: it makes a database in the one that MONGODB_URI names, and drops it in\n" +
 			"the end. What a database that is missing would hold lives in another.",
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 	}
 	keep := cmd.Flags().Bool("keep", false, "leave everything running in the end, until interrupted")
 	without := cmd.Flags().StringSlice("without", nil, "databases to do without: mongodb, mysql, mariadb; what they would hold lives elsewhere")

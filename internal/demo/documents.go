@@ -22,7 +22,7 @@ type documents struct {
 }
 
 func openDocuments(ctx context.Context, uri string) (*documents, error) {
-	client, err := mongo.Connect(options.Client().SetServerSelectionTimeout(10*time.Second).ApplyURI(uri))
+	client, err := mongo.Connect(options.Client().SetServerSelectionTimeout(10 * time.Second).ApplyURI(uri))
 	if err != nil {
 		return nil, fmt.Errorf("open the MongoDB that MONGODB_URI names: %w", err)
 	}
@@ -125,8 +125,10 @@ func (d orderDocuments) change(ctx context.Context, id int64, item, quantity int
 		return 0, fault("write to", err)
 	}
 	return d.set(ctx, id, bson.D{
-		{Key: "item.id", Value: int64(item)}, {Key: "item.quantity", Value: int32(quantity)},
-		{Key: "total", Value: exact}, {Key: "status", Value: "changed"},
+		{Key: "item.id", Value: int64(item)},
+		{Key: "item.quantity", Value: int32(quantity)},
+		{Key: "total", Value: exact},
+		{Key: "status", Value: "changed"},
 	})
 }
 

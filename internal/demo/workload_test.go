@@ -64,15 +64,23 @@ func TestPlaces(t *testing.T) {
 		at      map[string]string // the kind of each source's database
 		said    []string
 	}{
-		"all four": {true, nil,
+		"all four": {
+			true, nil,
 			map[string]string{"catalog_db": "postgres", "orders_db": "mongodb", "payments_db": "mysql", "refunds_db": "mariadb"},
-			[]string{"customers, items", "MongoDB's stand-in   orders"}},
-		"without MongoDB and MySQL": {false, []string{"mysql"},
+			[]string{"customers, items", "MongoDB's stand-in   orders"},
+		},
+		"without MongoDB and MySQL": {
+			false,
+			[]string{"mysql"},
 			map[string]string{"catalog_db": "postgres", "orders_db": "postgres", "payments_db": "mariadb", "refunds_db": "mariadb"},
-			[]string{"customers, items, orders", "payments, refunds", "mongodb              left out: MONGODB_URI", "mysql                left out: mysql is missing; install"}},
-		"PostgreSQL alone": {false, []string{"mysql", "mariadb"},
+			[]string{"customers, items, orders", "payments, refunds", "mongodb              left out: MONGODB_URI", "mysql                left out: mysql is missing; install"},
+		},
+		"PostgreSQL alone": {
+			false,
+			[]string{"mysql", "mariadb"},
 			map[string]string{"catalog_db": "postgres", "orders_db": "postgres", "payments_db": "postgres", "refunds_db": "postgres"},
-			[]string{"customers, items, orders, payments, refunds"}},
+			[]string{"customers, items, orders, payments, refunds"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mongoDB := ""
@@ -179,8 +187,10 @@ func checkBooks(t *testing.T, w *workload) {
 		table string
 		want  int
 	}{
-		{w.shop.catalog, "customers", len(w.customers)}, {w.shop.catalog, "items", items},
-		{w.shop.payments, "payments", len(w.payments) + 20}, {w.shop.refunds, "refunds", len(w.refunds) + 5}, // and those of the open loop
+		{w.shop.catalog, "customers", len(w.customers)},
+		{w.shop.catalog, "items", items},
+		{w.shop.payments, "payments", len(w.payments) + 20},
+		{w.shop.refunds, "refunds", len(w.refunds) + 5}, // and those of the open loop
 	} {
 		if n, err := c.count(t.Context(), "SELECT count(*) FROM "+c.table); err != nil || n != c.want {
 			t.Errorf("%s has %d rows, want %d: %v", c.table, n, c.want, err)
