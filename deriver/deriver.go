@@ -211,7 +211,7 @@ func (d *Deriver) sleep(ctx context.Context, until time.Time, deaf bool) bool {
 // cycle drains, marks, and only then runs. It returns when to come back at the
 // latest; zero: when something comes.
 func (d *Deriver) cycle(ctx context.Context) (again time.Time, err error) {
-	defer d.report()
+	defer func() { d.report(again) }()
 	if d.state == nil {
 		if err := d.acquire(ctx); err != nil {
 			return again, err

@@ -198,6 +198,67 @@ func TestPace(t *testing.T) {
 	p.want("SELECT sum(total) FROM analytics.revenue", "21")
 }
 
+// A table that waits for its freshness or its schedule says until when, of windows
+// and of keys; one that is in the middle of a round does not wait.
+func TestNextRunIsTold(t *testing.T) {
+	p := shop(t)
+	p.derive(strings.Replace(revenue, "window:", "freshness: 10m\nwindow:", 1), customers+"freshness: 1h\n")
+	p.quiet()
+	says := func(when, table string, dirty bool, next time.Time, freshness time.Duration) {
+		t.Helper()
+		if s := p.status(table); !s.Next.Equal(next) || s.Freshness != freshness || (s.Dirty > 0) != dirty {
+			t.Errorf("%s: %s has %d dirty, runs next at %s, freshness %s; want %s and %s", when, table, s.Dirty, s.Next, s.Freshness, next, freshness)
+		}
+	}
+	began := p.now
+	says("after a run", "analytics.revenue", false, began.Add(10*time.Minute), 10*time.Minute)
+	says("after a run", "analytics.customers", false, began.Add(time.Hour), time.Hour)
+	p.now = p.now.Add(time.Minute)
+	p.core["core.payments"].loads("2024-03-05T11:00:00Z", put(20, 1, 1, "2024-03-02T00:00:00Z"))
+	p.quiet()
+	says("after a load", "analytics.revenue", true, began.Add(10*time.Minute), 10*time.Minute)
+	says("after a load", "analytics.customers", true, began.Add(time.Hour), time.Hour)
+	p.now = began.Add(10 * time.Minute)
+	p.quiet()
+	says("after the next run", "analytics.revenue", false, p.now.Add(10*time.Minute), 10*time.Minute)
+	p.now = p.now.Add(time.Hour)
+	p.quiet()
+	p.now = p.now.Add(time.Hour)
+	p.quiet()
+	says("idle", "analytics.revenue", false, time.Time{}, 0)
+	says("idle", "analytics.customers", false, time.Time{}, 0)
+
+	p.restart(strings.NewReplacer("window:", "freshness: 1h\nwindow:", "2024-03-01", "2023-12-01").Replace(revenue))
+	d := p.derived["analytics.revenue"]
+	rounds := 0
+	d.Backfill(at("2023-12-01"), at("2024-04-01"))
+	for again := p.now; !again.After(p.now) && !again.IsZero(); {
+		var err error
+		if again, err = d.cycle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if s := d.Status(); s.Dirty > 0 {
+			if rounds++; !s.Next.IsZero() {
+				t.Errorf("in the middle of a round, %d dirty, it runs next at %s", s.Dirty, s.Next)
+			}
+		}
+	}
+	if rounds < 2 {
+		t.Errorf("%d cycles had dirt left", rounds)
+	}
+
+	p = shop(t)
+	p.now = at("2024-03-05T12:00:00Z")
+	p.derive(strings.Replace(revenue, "window:", "schedule: \"0 6 * * *\"\nwindow:", 1))
+	p.quiet()
+	says("by the clock", "analytics.revenue", true, at("2024-03-06T06:00:00Z"), 0)
+	p.now = at("2024-03-06T06:00:00Z")
+	p.quiet()
+	p.now = p.now.Add(time.Minute)
+	p.quiet()
+	says("until tomorrow", "analytics.revenue", false, at("2024-03-07T06:00:00Z"), 0)
+}
+
 // Loads gather while nothing new may run; who has heard of none does not rest.
 func TestRest(t *testing.T) {
 	p := shop(t)

@@ -19,7 +19,12 @@ type Status struct {
 	Waiting  string `json:"waiting,omitempty"` // empty: it runs, or is up to date
 	Error    string `json:"error,omitempty"`   // why the last cycle ended early
 	Dirty    int64  `json:"dirty"`             // windows or keys to compute
-	Held     []Held `json:"held,omitempty"`
+	// Next is before when nothing runs, though there were something to compute: a
+	// schedule says so, or Freshness. Zero: it runs at once, or waits for something
+	// else.
+	Next      time.Time     `json:"next,omitzero"`
+	Freshness time.Duration `json:"freshness,omitempty"` // 0: the schedule says it
+	Held      []Held        `json:"held,omitempty"`
 	// Absorbed are the inputs' loads whose effect the warehouse knows, Drained
 	// those whose effect this process knows.
 	Absorbed map[string]int64 `json:"absorbed,omitempty"`
@@ -69,8 +74,8 @@ func (d *Deriver) fail(err error) {
 	d.mu.Unlock()
 }
 
-// report writes the status at the end of a cycle.
-func (d *Deriver) report() {
+// report writes the status at the end of a cycle that comes back at again.
+func (d *Deriver) report(again time.Time) {
 	s := d.state
 	if s == nil {
 		return
@@ -88,6 +93,7 @@ func (d *Deriver) report() {
 		now.Held = append(now.Held, Held{Error: s.keys.Error, Failures: d.keyFailures, RetryAt: s.keys.RetryAt})
 	}
 	slices.SortFunc(now.Held, func(a, b Held) int { return a.Window.Compare(b.Window) })
+	now.Next, now.Freshness = d.next(again, now.Dirty > 0)
 	switch blocked := s.blocked(); {
 	case len(blocked) > 0:
 		now.Waiting = "for the snapshot of " + strings.Join(blocked, ", ")
@@ -95,11 +101,34 @@ func (d *Deriver) report() {
 		now.Waiting = d.Status().Waiting // begin has said why
 	case len(now.Held) > 0 && now.Dirty == int64(len(now.Held)):
 		now.Waiting = fmt.Sprintf("for %d that failed", len(now.Held))
-	case now.Dirty > 0 && d.opts.Node.Spec.Complete && s.scope() == spec.ScopeWindow:
+	case now.Dirty > 0 && now.Next.IsZero() && d.opts.Node.Spec.Complete && s.scope() == spec.ScopeWindow:
 		now.Waiting = "for the inputs to be complete; they are through " + s.through().Format(time.RFC3339)
 	}
 	d.opts.Metrics.state(now)
 	d.mu.Lock()
 	d.status = now
 	d.mu.Unlock()
+}
+
+// next is before when nothing runs, and the freshness that says so, after a cycle
+// that comes back at again.
+func (d *Deriver) next(again time.Time, dirty bool) (at time.Time, freshness time.Duration) {
+	s, now := d.state, d.opts.Now()
+	if !s.started() || len(s.waiting) > 0 || dirty && !again.After(now) { // it goes on, or waits for its inputs
+		return at, 0
+	}
+	at = later(d.pace.next(s.lastRound), again)
+	if !dirty {
+		at = later(at, d.rest(again))
+	}
+	if tick := d.pace.opens(now); !dirty && at.Before(tick) {
+		return tick, 0
+	}
+	if !at.After(now) {
+		return time.Time{}, 0
+	}
+	if d.pace.ticks != nil && !d.pace.onLoad && at.After(d.pace.next(s.lastRound)) {
+		return at, 0
+	}
+	return at, d.pace.freshness
 }

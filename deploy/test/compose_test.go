@@ -40,7 +40,7 @@ var oneShot = []string{"mongodb-init"}
 
 func TestCompose(t *testing.T) {
 	p := project(t)
-	for _, name := range []string{"kafka", "registry", "postgres", "mysql", "mongodb", "prometheus", "grafana", "millrace"} {
+	for _, name := range []string{"kafka", "registry", "postgres", "mysql", "mariadb", "mongodb", "prometheus", "grafana", "millrace"} {
 		if _, ok := p.Services[name]; !ok {
 			t.Errorf("no service %s", name)
 		}
@@ -63,8 +63,12 @@ func TestCompose(t *testing.T) {
 			}
 		}
 		for other, d := range s.DependsOn {
-			if d.Condition != types.ServiceConditionHealthy {
-				t.Errorf("%s does not wait until %s is healthy", name, other)
+			want := types.ServiceConditionHealthy
+			if slices.Contains(oneShot, other) {
+				want = types.ServiceConditionCompletedSuccessfully
+			}
+			if d.Condition != want {
+				t.Errorf("%s does not wait for %s: %s", name, other, d.Condition)
 			}
 		}
 		for _, v := range s.Volumes {

@@ -82,8 +82,13 @@ type Derived struct {
 	Waits    string    `json:"waits,omitempty"` // what it waits for; empty when it is up to date
 	Dirty    int64     `json:"dirty"`           // windows or keys to be computed
 	Held     int       `json:"held"`            // those that failed and wait to be tried again
-	Outside  int64     `json:"outside"`         // touched spans before its first window or after its last
-	Begin    time.Time `json:"begin,omitzero"`  // of its first window
+	// Next is before when no run comes, though there is something to compute, or
+	// loads gather. Freshness says why, as 1h; empty: a schedule does.
+	Next      time.Time `json:"next,omitzero"`
+	Freshness string    `json:"freshness,omitempty"`
+	Gathers   bool      `json:"gathers,omitempty"` // its inputs have loads that it has not looked at
+	Outside   int64     `json:"outside"`           // touched spans before its first window or after its last
+	Begin     time.Time `json:"begin,omitzero"`    // of its first window
 	// Drained are the loads of its inputs whose effect is in it, or dirty; none:
 	// it has not begun.
 	Drained map[string]int64 `json:"drained,omitempty"`

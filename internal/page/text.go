@@ -105,12 +105,26 @@ func (d *Derived) progress() string {
 	case d.Waits != "":
 		return "waits for " + d.Waits
 	case d.Dirty > 0:
-		return fmt.Sprintf("%d to be computed", d.Dirty)
+		return fmt.Sprintf("%d to be computed", d.Dirty) + d.NextRun()
+	case d.Gathers:
+		return "loads gather" + d.NextRun()
 	case d.Outside > 0:
 		return fmt.Sprintf("up to date; %d changes lie before %s, where its windows begin, or after now: see begin in docs/derived-tables.md",
 			d.Outside, d.Begin.Format(time.DateOnly))
 	}
 	return "up to date"
+}
+
+// NextRun says when a table is computed that waits, behind what it waits with.
+func (d *Derived) NextRun() string {
+	if d.Next.IsZero() {
+		return ""
+	}
+	out := ", next run at " + d.Next.UTC().Format("2006-01-02 15:04:05 MST")
+	if d.Freshness != "" {
+		out += ", freshness " + d.Freshness
+	}
+	return out
 }
 
 // Write prints the result of a query for a terminal.

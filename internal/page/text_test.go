@@ -3,6 +3,7 @@ package page
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPositionsAreShown(t *testing.T) {
@@ -21,6 +22,24 @@ func TestPositionsAreShown(t *testing.T) {
 		}
 		if got := shortPosition(position); got != want {
 			t.Errorf("%q is %q, want %q", position, got, want)
+		}
+	}
+}
+
+func TestTheNextRunIsShown(t *testing.T) {
+	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.FixedZone("", 3600))
+	for _, c := range []struct {
+		table Derived
+		want  string
+	}{
+		{Derived{Dirty: 3, Next: at, Freshness: "1h"}, "3 to be computed, next run at 2026-03-01 09:00:00 UTC, freshness 1h"},
+		{Derived{Dirty: 3, Next: at}, "3 to be computed, next run at 2026-03-01 09:00:00 UTC"},
+		{Derived{Dirty: 3}, "3 to be computed"},
+		{Derived{Gathers: true, Next: at, Freshness: "1m"}, "loads gather, next run at 2026-03-01 09:00:00 UTC, freshness 1m"},
+		{Derived{Next: at, Freshness: "1h"}, "up to date"},
+	} {
+		if got := c.table.state(); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
 }

@@ -24,7 +24,10 @@ func TestConfigurationOfCompose(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(dir, "derived"), os.DirFS("../../examples/shop/derived")); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"ORDERS_DSN": "postgres://u:p@postgres/shop", "PAYMENTS_DSN": "mysql://u:p@mysql/shop"}
+	env := map[string]string{
+		"CATALOG_DSN": "postgres://u:p@postgres/shop", "ORDERS_DSN": "mongodb://mongodb/",
+		"PAYMENTS_DSN": "mysql://u:p@mysql/shop", "REFUNDS_DSN": "mysql://u:p@mariadb/shop",
+	}
 	c, err := config.Load(file, func(name string) (string, bool) {
 		v, ok := env[name]
 		return v, ok
@@ -41,7 +44,7 @@ func TestConfigurationOfCompose(t *testing.T) {
 			cores[table.Core], cores[table.History] = true, true
 		}
 	}
-	for _, name := range []string{"core.orders", "core.items", "core.payments", "core.payments_history"} {
+	for _, name := range []string{"core.customers", "core.orders", "core.items", "core.payments", "core.payments_history", "core.refunds"} {
 		if !cores[name] {
 			t.Errorf("%s is not captured", name)
 		}

@@ -72,7 +72,12 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, more, err := graph.BuildFor(ctx, d.dialect, d.specs, tables, p.runs)
+	var g *graph.Graph
+	var more invalid.Faults
+	err = p.outlast(ctx, "the specs' queries", func() (err error) {
+		g, more, err = graph.BuildFor(ctx, d.dialect, d.specs, tables, p.runs)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the specs: %w", err)
 	}
@@ -84,7 +89,8 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 			continue
 		}
 		for table, kept := range deriver.Needs(n) {
-			if err := p.warehouse.SetNeeds(ctx, table, n.Spec.Name, kept); err != nil {
+			err := p.outlast(ctx, "what specs need", func() error { return p.warehouse.SetNeeds(ctx, table, n.Spec.Name, kept) })
+			if err != nil {
 				return nil, fmt.Errorf("write down what %s needs of %s: %w", n.Spec.Name, table, err)
 			}
 		}
@@ -177,6 +183,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 		old = d.running[at]
 	}
 	out := d.out[n.Spec.Name] != nil
+	delete(d.broken, n.Spec.Name) // its spec fits the columns
 	d.mu.Unlock()
 	if out {
 		return
@@ -197,6 +204,9 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	if err != nil {
 		d.Log.Error("derived table left out", "table", n.Spec.Name, "err", err)
 		d.broken[n.Spec.Name] = err.Error()
+		if old != nil { // it has ended
+			d.running = slices.Delete(d.running, at, at+1)
+		}
 		return
 	}
 	inner, cancel := context.WithCancel(ctx)
@@ -258,14 +268,14 @@ func (d *derivers) waitFor(ctx context.Context, what string, err error) {
 	d.wait(what + ": " + err.Error())
 }
 
-// leaveOut remembers why specs are not among the graph's nodes.
+// leaveOut remembers why specs are not among the graph's nodes. Of those that are,
+// start knows why they do not run.
 func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
 	if err := d.ours(faults).Err(); err != nil {
 		d.Log.Error("derived tables left out", "err", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	clear(d.broken)
 	for _, s := range d.chosen {
 		if slices.ContainsFunc(g.Nodes, func(n *graph.Node) bool { return n.Spec == s }) {
 			continue

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"millrace/deriver/graph"
 	"millrace/deriver/spec"
 	"millrace/internal/config"
 	"millrace/internal/warehouse"
@@ -113,5 +114,57 @@ func TestWhatHasSpecsReadAgain(t *testing.T) {
 				t.Errorf("event %d has not the specs read again", n)
 			}
 		}
+	}
+}
+
+// idle is a warehouse whose derived tables nobody takes over.
+type idle struct{ warehouse.Warehouse }
+
+func (idle) Runner() warehouse.Runner { return idleRunner{} }
+
+type idleRunner struct{ warehouse.Runner }
+
+func (idleRunner) Acquire(ctx context.Context, _ warehouse.DerivedTable, _ int64) (h warehouse.DerivedHead, err error) {
+	<-ctx.Done()
+	return h, ctx.Err()
+}
+
+// Why a table could not be started stays known until it is, and what has ended for
+// it is started anew.
+func TestWhyATableDoesNotStartIsKept(t *testing.T) {
+	files := fstest.MapFS{"n.yaml": {Data: []byte("name: a.n\ninputs: {core.orders: {on_change: rebuild}}\nquery: SELECT id FROM core.orders\n")}}
+	d, g, faults := derivedFor(t, nil, files)
+	if err := d.choose(g, faults); err != nil {
+		t.Fatal(err)
+	}
+	d.warehouse = idle{}
+	ctx, stop := context.WithCancel(t.Context())
+	group, inner := errgroup.WithContext(ctx)
+	n := g.Nodes[0]
+	n.Columns = []warehouse.ResultColumn{{Name: "id", SQLType: "BIGINT"}}
+	build := func(cron string) (broken string, running int) {
+		sp := *n.Spec
+		sp.Schedule.Cron = cron
+		node := *n
+		node.Spec, node.Hash = &sp, cron
+		now := &graph.Graph{Nodes: []*graph.Node{&node}}
+		d.chosen = []*spec.Spec{&sp}
+		d.start(inner, group, &node)
+		d.leaveOut(now, nil)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.broken["a.n"], len(d.running)
+	}
+	for _, c := range []struct {
+		cron, broken string
+		running      int
+	}{{"bad", "read the schedule of a.n", 0}, {"0 1 * * *", "", 1}, {"bad", "read the schedule of a.n", 0}, {"0 1 * * *", "", 1}} {
+		if broken, running := build(c.cron); !strings.Contains(broken, c.broken) || (broken == "") != (c.broken == "") || running != c.running {
+			t.Errorf("with the schedule %s: left out for %q, and %d run", c.cron, broken, running)
+		}
+	}
+	stop()
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -39,6 +39,7 @@ func (p *process) status(ctx context.Context) page.Status {
 	p.showSources(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
+		showGathering(s.Core, s.Derived)
 		s.Notes = p.derivers.compareSpecs(s.Derived)
 	}
 	if ctx.Err() != nil {
@@ -79,6 +80,38 @@ func (p *process) showSources(core []page.Core) {
 	}
 }
 
+// showGathering marks derived tables that let loads of their inputs gather before
+// they look at them. What runs elsewhere is not known.
+func showGathering(core []page.Core, derived []page.Derived) {
+	loads := map[string]int64{}
+	for _, c := range core {
+		loads[c.Table] = c.Load
+	}
+	for _, d := range derived {
+		loads[d.Table] = d.Load
+	}
+	for i, d := range derived {
+		for input, drained := range d.Drained {
+			derived[i].Gathers = derived[i].Gathers || !d.Next.IsZero() && drained < loads[input]
+		}
+	}
+}
+
+// span is a time as people write it in a spec.
+func span(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
 // status is in the order of the specs.
 func (d *derivers) status(ctx context.Context) []page.Derived {
 	d.mu.Lock()
@@ -95,6 +128,7 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
 			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error
+			t.Next, t.Freshness = k.Next, span(k.Freshness)
 			t.LoadedAt, t.Outside, t.Begin, t.Drained = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin, k.Drained
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error

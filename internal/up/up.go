@@ -89,6 +89,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	p := &process{Options: o, metrics: prometheus.NewRegistry(), began: time.Now(), names: kafka.Names{Prefix: o.Config.Prefix}}
 	p.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newBuild(o.Version))
 	defer func() {
+		if errors.Is(err, errAskedToEnd) {
+			err = nil
+		}
 		for i := len(p.closers) - 1; i >= 0; i-- {
 			err = errors.Join(err, p.closers[i]())
 		}
@@ -125,7 +128,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := p.openWarehouse(ctx); err != nil {
 		return err
 	}
-	if err := p.checkPrefix(ctx); err != nil {
+	if err := p.outlast(ctx, "the prefix of its tables", func() error { return p.checkPrefix(ctx) }); err != nil {
 		return err
 	}
 	return p.run(ctx)

@@ -16,6 +16,10 @@ import (
 // enough to be compared.
 var ErrBusy = errors.New("the table and its inputs kept changing: try again when less is written")
 
+// ErrLater is the reason when the table is computed only after a time for which
+// nobody waits.
+var ErrLater = errors.New("this does not wait for the table's next run: verify it after that")
+
 // ErrHeld is the reason when windows or keys of the table wait after a failure:
 // its rows there are those of an earlier run.
 var ErrHeld = errors.New("a part of the table could not be computed: mend the cause, and verify it when nothing is held any more")
@@ -56,6 +60,9 @@ func Derived(ctx context.Context, p Platform, into *Replica, s *Spec, times Even
 		}
 		if before.held || time.Since(sound) > grace {
 			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrHeld, before.why)
+		}
+		if before.dirty && time.Now().Add(before.next).After(deadline) {
+			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrLater, before.why)
 		}
 		if time.Now().After(deadline) {
 			return Report{}, fmt.Errorf("verify %s: %w: %s", s.Name, ErrBusy, before.why)
@@ -138,9 +145,11 @@ func (r *Replica) copyBigQuery(ctx context.Context, p On, table string) error {
 type moment struct {
 	loads    map[string]int64 // of the table and its inputs
 	calendar Calendar
-	why      string // the table does not hold all of its inputs; empty if it does
-	held     bool   // and a part of it waits after a failure
-	fails    bool   // or its runs fail, so that nothing could be set aside yet
+	why      string        // the table does not hold all of its inputs; empty if it does
+	held     bool          // and a part of it waits after a failure
+	dirty    bool          // a run is needed
+	next     time.Duration // and none begins within it
+	fails    bool          // or its runs fail, so that nothing could be set aside yet
 }
 
 func settled(ctx context.Context, p On, s *Spec) (*moment, error) {
@@ -175,6 +184,10 @@ func settled(ctx context.Context, p On, s *Spec) (*moment, error) {
 		m.why = "it has not begun"
 	case state.Dirty > 0:
 		m.why = fmt.Sprintf("%d windows or keys are still to be computed", state.Dirty)
+	}
+	if m.why != "" && !state.Next.IsZero() {
+		m.why += state.NextRun()
+		m.dirty, m.next = state.Dirty > 0, state.Next.Sub(status.Now)
 	}
 	m.failing(state.Error)
 	if s.Window != nil && m.why == "" {

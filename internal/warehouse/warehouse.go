@@ -24,6 +24,11 @@ var ErrFenced = errors.New("another writer has taken the table over")
 // long. It may be taken over later.
 var ErrBusy = errors.New("a transaction of another writer holds the table")
 
+// ErrUnavailable is the reason when the warehouse does not answer now, or has no
+// room now. Nobody needs to cure anything: it may be asked again. What a process
+// asks as it starts says so: Loaded, Core, SetNeeds, and Columns of a Dialect.
+var ErrUnavailable = errors.New("the warehouse does not answer now")
+
 // ErrNoTable is the reason when a table is not in the warehouse.
 var ErrNoTable = errors.New("the table is not in the warehouse")
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	api "google.golang.org/api/bigquery/v2"
@@ -65,6 +66,14 @@ func (w *Warehouse) abandon(ctx context.Context, t task, id string, err error) e
 		w.cancel(ctx, id)
 	}
 	return fmt.Errorf("job %s: %w", id, err)
+}
+
+// levelOf is how loud a commit is told: one that brought news, or mere progress.
+func levelOf(news bool) slog.Level {
+	if news {
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
 }
 
 // labels are by which a person finds in the service what the platform's jobs

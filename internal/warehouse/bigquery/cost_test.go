@@ -15,6 +15,7 @@ import (
 
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse/sqlgen"
+	"millrace/schemas"
 )
 
 // What a job cost is counted by what it was for, also if it failed; and the log
@@ -60,6 +61,52 @@ func TestCostIsRecorded(t *testing.T) {
 	if billed("load") <= before {
 		t.Error("a job that failed was billed, and is not counted")
 	}
+}
+
+// A commit without rows is told only to who asks for all; one that removes rows has
+// done something.
+func TestProgressIsLoggedForDebugging(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	var log, all bytes.Buffer
+	c := newConsumer(t, p)
+	if err := c.load(t, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	d := newDeriver(t, p, days())
+	p.w.opts.Logger = slog.New(slog.NewMultiHandler(
+		slog.NewTextHandler(&log, nil), slog.NewTextHandler(&all, &slog.HandlerOptions{Level: slog.LevelDebug}),
+	))
+	told := func(what, line string, want bool) {
+		t.Helper()
+		if got := lineWith(log.String(), line) != ""; got != want || lineWith(all.String(), line) == "" {
+			t.Errorf("%s: told: %v, want %v; of all that is told: %s", what, got, want, all.String())
+		}
+		log.Reset()
+		all.Reset()
+	}
+	if err := c.remove(t); err != nil {
+		t.Fatal(err)
+	}
+	told("a load without rows", "load committed", false)
+	b := c.batch(c.head.Load + 1)
+	b.Rows, b.Counts, b.Truncate = &listed{}, schemas.RowCounts{}, at(1_000_000)
+	if _, err := p.w.Load(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	told("a truncate", "load committed", true)
+
+	s := d.step(1)
+	s.Parts, s.Mark = nil, nil
+	if done, err := d.runner.Commit(t.Context(), s); err != nil || done.Load != 0 {
+		t.Fatalf("%+v %v", done, err)
+	}
+	d.head.Absorbed = s.Head.Absorbed
+	told("a run's progress", "run committed", false)
+	if err := d.commit(t.Context(), t, 1); err != nil {
+		t.Fatal(err)
+	}
+	told("a run", "run committed", true)
 }
 
 func lineWith(text, part string) string {

@@ -69,7 +69,7 @@ func (d *Dialect) Columns(ctx context.Context, query string, over []warehouse.Re
 	case (isStatus(err, http.StatusBadRequest) || isStatus(err, http.StatusNotImplemented)) && classOf(err) == fatal: // stand-ins do not know all of SQL
 		return nil, refusedQuery(query, err)
 	case err != nil:
-		return nil, fmt.Errorf("describe query: %w", cure(err))
+		return nil, fmt.Errorf("describe query: %w", passing(cure(err)))
 	}
 	for _, t := range stats.ReferencedTables {
 		return nil, &warehouse.QueryError{Offset: -1, Message: fmt.Sprintf("%s.%s is read where no table is looked for: write it behind FROM or JOIN", t.DatasetId, t.TableId)}

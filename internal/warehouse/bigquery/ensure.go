@@ -271,7 +271,7 @@ func (w *Warehouse) SetNeeds(ctx context.Context, name, spec string, k warehouse
 		err = w.keepImages(ctx, t)
 	}
 	if err != nil {
-		return fmt.Errorf("set the needs of %s in %s: %w", spec, name, err)
+		return fmt.Errorf("set the needs of %s in %s: %w", spec, name, passing(err))
 	}
 	return nil
 }

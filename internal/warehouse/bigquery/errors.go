@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
 )
 
@@ -138,6 +140,27 @@ func classOfStatus(s *status.Status) class {
 	}
 	return fatal
 }
+
+// passing marks an error of the service, or of the way to it, that ends by itself.
+func passing(err error) error {
+	if err == nil || !passes(err) {
+		return err
+	}
+	return &passingError{err}
+}
+
+func passes(err error) bool {
+	_, ofWrites := status.FromError(err)
+	said := ofWrites || errors.As(err, new(*jobError)) || errors.As(err, new(*googleapi.Error)) || errors.As(err, new(net.Error))
+	c := classOf(err)
+	return errors.Is(err, errPatience) || said && c != fatal && c != fenced
+}
+
+// passingError says what it wraps.
+type passingError struct{ err error }
+
+func (e *passingError) Error() string   { return e.err.Error() }
+func (e *passingError) Unwrap() []error { return []error{e.err, warehouse.ErrUnavailable} }
 
 // isCredentials reports whether no token was had for the credentials.
 func isCredentials(err error) bool {

@@ -14,7 +14,70 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"millrace/internal/testkit/bigqueryfake"
+	"millrace/internal/warehouse"
 )
+
+// Who starts must tell an outage, which passes, from what a person must cure.
+func TestWhatPasses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		point  string
+		fault  bigqueryfake.Fault
+		passes bool
+	}{
+		"list: 503":           {"tables.list", bigqueryfake.Refuse(503, "backendError", "no"), true},
+		"list: 403":           {"tables.list", bigqueryfake.Refuse(403, "accessDenied", "no"), false},
+		"insert: 503":         {"jobs.insert", bigqueryfake.Refuse(503, "backendError", "no"), true},
+		"insert: quota":       {"jobs.insert", bigqueryfake.Quota("Quota exceeded"), true},
+		"insert: 401":         {"jobs.insert", bigqueryfake.Refuse(401, "authError", "expired"), false},
+		"insert: no role":     {"jobs.insert", bigqueryfake.Refuse(403, "accessDenied", "no"), false},
+		"insert: 400":         {"jobs.insert", bigqueryfake.Refuse(400, "invalidQuery", "no"), false},
+		"job: backend":        {"job", bigqueryfake.FailJob("backendError", "no"), true},
+		"job: no role":        {"job", bigqueryfake.FailJob("accessDenied", "no"), false},
+		"describe table: 503": {"tables.get", bigqueryfake.Refuse(503, "backendError", "no"), true},
+		"describe table: 403": {"tables.get", bigqueryfake.Refuse(403, "accessDenied", "no"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newProject(t)
+			consumer := newConsumer(t, p)
+			consumer.acquire(t)
+			p.w.opts.Patience = 20 * time.Millisecond
+			ask := map[string]func() error{
+				"jobs.insert": func() error {
+					_, err := p.w.Dialect().Columns(t.Context(), "SELECT 1 AS n", nil)
+					return errors.Join(err, p.w.SetNeeds(t.Context(), "core.all", "s", warehouse.Kept{}))
+				},
+				"tables.get": func() error {
+					_, err := p.w.Core(t.Context(), "core.all")
+					return err
+				},
+				"job": func() error { return p.w.SetNeeds(t.Context(), "core.all", "s", warehouse.Kept{}) },
+			}[c.point]
+			if ask == nil {
+				ask = func() error {
+					_, _, err := p.w.Loaded(t.Context())
+					return err
+				}
+			}
+			for nth := range 300 {
+				p.fake.On(c.point, nth+1, c.fault)
+			}
+			err := ask()
+			if err == nil || errors.Is(err, warehouse.ErrUnavailable) != c.passes {
+				t.Errorf("passes: %v, want %v: %v", !c.passes, c.passes, err)
+			}
+			if strings.Contains(err.Error(), warehouse.ErrUnavailable.Error()) {
+				t.Errorf("the message is not the service's: %v", err)
+			}
+		})
+	}
+	if err := passing(fmt.Errorf("read: %w", warehouse.ErrNoTable)); errors.Is(err, warehouse.ErrUnavailable) {
+		t.Errorf("%v is no outage", err)
+	}
+}
 
 func TestClasses(t *testing.T) {
 	call := func(code int, reason, message string) error {

@@ -3,6 +3,7 @@ package bigquery
 import (
 	"errors"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"google.golang.org/api/googleapi"
@@ -32,6 +33,10 @@ const (
 	hintLength      = "capture fewer columns of the table, or let a run compute fewer windows"
 	hintGone        = "it was dropped or renamed by hand: bring it back as it was, with bq cp from a time before that"
 	hintColumn      = "if it was changed by hand, bring the table back as it was, with bq cp from a time before that"
+	hintRead        = "grant roles/bigquery.dataViewer on the datasets that the query reads, or on the project"
+	hintViewJobs    = "grant roles/bigquery.resourceViewer on the project: these views of INFORMATION_SCHEMA tell of the jobs of all"
+	hintNames       = "check the names in the query: tables are read where warehouse.location is, and millrace status names those of Millrace"
+	hintReadCap     = "raise warehouse.max_bytes_billed, or let the query read fewer columns and days"
 	hintStage       = "staged rows are gone: it is tried again; if it fails for long, see that this machine's clock is right"
 )
 
@@ -46,6 +51,33 @@ func cure(err error) error {
 	}
 	return err
 }
+
+// cureRead adds to the error of a person's query what that person can do: whoever
+// only reads needs other roles than Millrace, and has changed no table by hand.
+func cureRead(err error) error {
+	hint := hintOf(err)
+	switch hint {
+	case hintGrant:
+		hint = hintRead
+		if viewsOfJobs.MatchString(err.Error()) {
+			hint = hintViewJobs
+		}
+	case hintGone, hintLocation:
+		hint = hintNames
+	case hintCap:
+		hint = hintReadCap
+	case hintColumn, hintMemory, hintPartitions, hintLength:
+		return err // the service has said it all
+	}
+	var has *curedError
+	if hint == "" || errors.As(err, &has) {
+		return err
+	}
+	return &curedError{err, hint}
+}
+
+// viewsOfJobs are the views of a region that dataset roles do not open.
+var viewsOfJobs = regexp.MustCompile("INFORMATION_SCHEMA[`.]+(?:JOBS|RESERVATION|CAPACITY|ASSIGNMENT|SESSIONS|STREAMING|WRITE_API)")
 
 // withHint is the error with what to do.
 func withHint(err error, hint string) error { return &curedError{err, hint} }

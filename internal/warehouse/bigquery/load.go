@@ -165,7 +165,7 @@ func (w *Warehouse) commit(ctx context.Context, core *sqlgen.Core, kept warehous
 	if err := json.Unmarshal([]byte(str(res.rows[0][1])), &needs); err != nil {
 		return done, nil, fmt.Errorf("decode the needs that job %s read: %w", res.job, err)
 	}
-	w.opts.Logger.Info("load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
+	w.opts.Logger.Log(ctx, levelOf(s.rows > 0 || script.Removes), "load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
 		"billed_bytes", res.cost.billed, "slot_ms", res.cost.slotMs)
 	return done, needs, nil
 }

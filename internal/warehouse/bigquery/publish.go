@@ -42,7 +42,7 @@ func (x *run) publish(ctx context.Context) error {
 		x.event.JobIDs = []string{res.job}
 	}
 	x.cost = x.cost.and(res.cost)
-	x.opts.Logger.Info("run committed", "table", x.step.Table.Name, "load", x.load, "job", res.job, "rows", x.rows.Applied,
+	x.opts.Logger.Log(ctx, levelOf(x.load > x.step.Load), "run committed", "table", x.step.Table.Name, "load", x.load, "job", res.job, "rows", x.rows.Applied,
 		"billed_bytes", x.cost.billed, "slot_ms", x.cost.slotMs)
 	x.takeUp(res.rows)
 	return nil

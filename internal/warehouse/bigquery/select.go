@@ -16,6 +16,15 @@ import (
 
 // Select is described at warehouse.Warehouse.
 func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehouse.Answer, error) {
+	out, err := w.answer(ctx, query, max)
+	if err != nil {
+		return nil, cureRead(err)
+	}
+	return out, nil
+}
+
+// answer is Select without what a person can do about its error.
+func (w *Warehouse) answer(ctx context.Context, query string, max int) (*warehouse.Answer, error) {
 	parsed, _, err := parse(query)
 	var refused *warehouse.QueryError
 	if errors.As(err, &refused) && refused.Message == notSelect || err == nil && parsed.Statements != 1 {
@@ -27,11 +36,11 @@ func (w *Warehouse) Select(ctx context.Context, query string, max int) (*warehou
 	id := "millrace_select_" + randomID()
 	asked := task{what: "select", table: "none", text: func(string) string { return query }}
 	if err := w.insert(ctx, asked, id); err != nil {
-		return nil, cure(fmt.Errorf("make job %s: %w", id, err))
+		return nil, fmt.Errorf("make job %s: %w", id, err)
 	}
 	page, err := w.await(ctx, id, true)
 	if err != nil {
-		return nil, cure(w.abandon(ctx, asked, id, err))
+		return nil, w.abandon(ctx, asked, id, err)
 	}
 	out := &warehouse.Answer{Rows: [][]*string{}}
 	for _, f := range page.Schema.Fields {
@@ -104,9 +113,9 @@ func inner(v any, name string) any {
 // Loaded is described at warehouse.Warehouse.
 func (w *Warehouse) Loaded(ctx context.Context) (table, topic string, err error) {
 	err = w.coreHeads(ctx, func(head string) error {
-		answer, err := w.Select(ctx, "SELECT topic FROM "+w.dialect.Ident(sqlgen.Schema)+"."+w.dialect.Ident(head)+" WHERE topic <> ''", 1)
+		answer, err := w.answer(ctx, "SELECT topic FROM "+w.dialect.Ident(sqlgen.Schema)+"."+w.dialect.Ident(head)+" WHERE topic <> ''", 1)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", head, err)
+			return cure(fmt.Errorf("read %s: %w", head, err))
 		}
 		if len(answer.Rows) == 1 {
 			table, topic = sqlgen.HeadOf(head), *answer.Rows[0][0]
@@ -117,7 +126,7 @@ func (w *Warehouse) Loaded(ctx context.Context) (table, topic string, err error)
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	return table, topic, err
+	return table, topic, passing(err)
 }
 
 // errEnough ends a list.

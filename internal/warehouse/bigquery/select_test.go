@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -158,6 +160,58 @@ func TestSelectRefuses(t *testing.T) {
 			t.Errorf("%q: %v", query, err)
 		}
 	}
+}
+
+// What tells of jobs and of tables is asked of the service like any other query, and
+// who may not see it, or has mistyped a name, is told what a reader needs.
+func TestSelectTellsReadersWhatTheyNeed(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	denied := "Access Denied: Table p:%[1]s: User does not have permission to query table p:%[1]s, or perhaps it does not exist."
+	for _, c := range []struct{ from, reason, message, hint string }{
+		{"`region-eu`.INFORMATION_SCHEMA.JOBS_BY_PROJECT", "accessDenied", fmt.Sprintf(denied, "region-eu.INFORMATION_SCHEMA.JOBS_BY_PROJECT"), hintViewJobs},
+		{"p.`region-eu`.INFORMATION_SCHEMA.JOBS_TIMELINE", "accessDenied", fmt.Sprintf(denied, "region-eu.INFORMATION_SCHEMA.JOBS_TIMELINE"), hintViewJobs},
+		{jobsQuery(t), "accessDenied", fmt.Sprintf(denied, "region-eu.INFORMATION_SCHEMA.JOBS_BY_PROJECT"), hintViewJobs},
+		{"core.INFORMATION_SCHEMA.COLUMNS", "accessDenied", fmt.Sprintf(denied, "core.INFORMATION_SCHEMA.COLUMNS"), hintRead},
+		{"core.INFORMATION_SCHEMA.TABLES AS t", "accessDenied", fmt.Sprintf(denied, "core.INFORMATION_SCHEMA.TABLES"), hintRead},
+		{"core.orders", "accessDenied", fmt.Sprintf(denied, "core.orders"), hintRead},
+		{"core.ordres", "notFound", "Not found: Table p:core.ordres was not found in location EU", hintNames},
+		{"cor.orders", "notFound", "Not found: Dataset p:cor was not found in location EU", hintNames},
+		{"core.orders", "invalidQuery", "Unrecognized name: pirce at [1:8]", ""},
+		{"core.orders", "bytesBilledLimitExceeded", "Query exceeded limit for bytes billed: 1. 2 or higher required.", hintReadCap},
+		{"core.orders", "accessDenied", "Access Denied: Project p: User does not have bigquery.jobs.create permission in project p.", hintJobUser},
+	} {
+		before := p.fake.Calls()["jobs.insert"]
+		p.fake.On("jobs.insert", 1, bigqueryfake.Refuse(403, c.reason, c.message))
+		_, err := p.w.Select(t.Context(), "SELECT * FROM "+c.from, 1)
+		if p.fake.Calls()["jobs.insert"] != before+1 {
+			t.Errorf("%s: the service was not asked: %v", c.from, err)
+			continue
+		}
+		if want := strings.TrimSuffix(": "+c.hint, ": "); err == nil || !strings.Contains(err.Error(), c.message) || !strings.HasSuffix(err.Error(), want) || want == "" && errors.As(err, new(*curedError)) {
+			t.Errorf("%s: %v\nwant the end to be %q", c.from, err, want)
+		}
+	}
+	// An error of a job that has ended says the same.
+	p.fake.On("job", 1, bigqueryfake.FailJob("accessDenied", fmt.Sprintf(denied, "region-eu.INFORMATION_SCHEMA.JOBS")))
+	if _, err := p.w.Select(t.Context(), "SELECT 1 AS n", 1); err == nil || !strings.HasSuffix(err.Error(), ": "+hintViewJobs) {
+		t.Errorf("an error of the job: %v", err)
+	}
+}
+
+// jobsQuery is what docs/bigquery.md has people ask for the costs.
+func jobsQuery(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "bigquery.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```sql\nSELECT (SELECT value FROM UNNEST(labels)")
+	query, _, found := strings.Cut(rest, "\n```")
+	if !found || !strings.Contains(query, "INFORMATION_SCHEMA") {
+		t.Fatal("docs/bigquery.md has no query for the costs")
+	}
+	return "(SELECT (SELECT value FROM UNNEST(labels)" + query + ")"
 }
 
 func TestCount(t *testing.T) {

@@ -120,7 +120,7 @@ func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable,
 		err = warehouse.ErrNoTable
 	}
 	if err != nil {
-		return out, fmt.Errorf("read the definition of %s: %w", n, err)
+		return out, fmt.Errorf("read the definition of %s: %w", n, passing(err))
 	}
 	out.Mode, out.Key = def.Mode, def.Key
 	for _, c := range def.Columns {

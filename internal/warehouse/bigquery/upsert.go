@@ -78,7 +78,7 @@ func (w *Warehouse) commitUpserts(ctx context.Context, core *sqlgen.Core, kept w
 	})
 	done.JobIDs = []string{res.job}
 	if err == nil {
-		w.opts.Logger.Info("load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
+		w.opts.Logger.Log(ctx, levelOf(s.rows > 0), "load committed", "table", b.Table.Name, "load", b.Load, "job", res.job, "rows", done.Rows.Applied,
 			"billed_bytes", res.cost.billed, "slot_ms", res.cost.slotMs)
 	}
 	return done, err
