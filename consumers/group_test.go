@@ -60,6 +60,7 @@ func TestTableMovesToAnotherGroup(t *testing.T) {
 	r.awaitEqual(moves)
 	r.await("each has its own", func() bool { return status(big, "core.moves").Owned && status(small, "core.stays").Owned })
 
+	r.awaitAnnounced(stays, moves)
 	next, read := map[string]int64{}, map[string]int64{}
 	seen := map[string]bool{} // of two owners each may announce a load
 	for _, e := range r.events() {

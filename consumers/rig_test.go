@@ -257,6 +257,19 @@ func (r *rig) awaitEqual(s *sourceTable) {
 	r.await("core."+s.Name+" equals its source", func() bool { return maps.Equal(r.mem.live("core."+s.Name), s.want) })
 }
 
+// awaitAnnounced waits until every load is announced. A load whose owner ends
+// between the two is announced by the next owner.
+func (r *rig) awaitAnnounced(tables ...*sourceTable) {
+	r.t.Helper()
+	r.await("all loads are announced", func() bool {
+		last := map[string]int64{}
+		for _, e := range r.events() {
+			last[e.Table] = max(last[e.Table], e.Load)
+		}
+		return !slices.ContainsFunc(tables, func(s *sourceTable) bool { return r.mem.head("core."+s.Name).Load != last["core."+s.Name] })
+	})
+}
+
 // events reads the announcements so far.
 func (r *rig) events() []schemas.LoadComplete {
 	r.t.Helper()

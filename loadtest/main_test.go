@@ -1,4 +1,4 @@
-package loadtest
+package main
 
 import (
 	"bufio"
@@ -18,6 +18,8 @@ import (
 	"millrace/internal/testkit"
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse/bigquery"
+	"millrace/loadtest/child"
+	"millrace/loadtest/scenario"
 )
 
 // What a child is told by its environment that it is: the broker, with its data
@@ -31,6 +33,9 @@ const (
 // TestMain lets the test binary be the broker or BigQuery: in a process of its
 // own its CPU is not counted with that of what is measured.
 func TestMain(m *testing.M) {
+	if played, code := child.Serve(context.Background(), scenario.Roles()); played {
+		os.Exit(code)
+	}
 	var err error
 	if dir := os.Getenv(brokerFolder); dir != "" {
 		err = serveBroker(dir)

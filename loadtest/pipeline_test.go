@@ -1,15 +1,8 @@
-// Package loadtest measures whole paths through Millrace. Each figure stands
-// beside its limit, measured in the same run, because rates of a busy machine
-// mean little alone: `ratio` is the events per second of CPU, over those of a
-// client that polls the same topic and throws everything away.
-//
-// What is measured stands in docs/benchmarks.
-package loadtest
+package main
 
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -27,6 +20,7 @@ import (
 	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/duckdb"
+	"millrace/loadtest/scenario"
 	"millrace/schemas"
 )
 
@@ -47,7 +41,9 @@ func BenchmarkPipeline(b *testing.B) {
 	})
 	b.Run("load-bigquery", t.loadBigQuery)
 	b.Run("load-discard", func(b *testing.B) {
-		t.measureLoads(b, func(b *testing.B) (warehouse.Loader, func()) { return &discard{}, func() {} })
+		t.measureLoads(b, func(b *testing.B) (warehouse.Loader, func()) {
+			return scenario.NewNothing(func(scenario.Discarded) {}), func() {}
+		})
 	})
 	b.Run("load-duckdb", func(b *testing.B) {
 		t.measureLoads(b, func(b *testing.B) (warehouse.Loader, func()) {
@@ -220,49 +216,3 @@ func (t *topic) checkRows(b *testing.B, w *duckdb.Warehouse) {
 		b.Fatalf("%d rows are in the table, want %d: %v", n, t.rows, err)
 	}
 }
-
-// discard is a warehouse that reads every row and keeps none.
-type discard struct{ head warehouse.Head }
-
-func (d *discard) Ensure(context.Context, warehouse.CoreTable) error { return nil }
-
-func (d *discard) Acquire(_ context.Context, _, topic, topicID string) (warehouse.Head, error) {
-	d.head.Epoch++
-	d.head.Topic, d.head.TopicID = topic, topicID
-	return d.head, nil
-}
-
-func (d *discard) Load(_ context.Context, b *warehouse.Batch) (schemas.LoadComplete, error) {
-	e := schemas.LoadComplete{Table: b.Table.Name, Load: b.Load, Epoch: b.Epoch, Mode: b.Table.Mode, Ranges: b.Ranges, Rows: b.Counts}
-	b.Rows.Reset()
-	for {
-		_, err := b.Rows.Next(nowhere{})
-		if errors.Is(err, io.EOF) {
-			d.head.Load = b.Load
-			return e, nil
-		}
-		if err != nil {
-			return e, err
-		}
-		e.Rows.Applied++
-	}
-}
-
-func (d *discard) Rewind(context.Context, string, int64, map[int32]int64) error { return nil }
-
-func (d *discard) Succeed(context.Context, *warehouse.Succession) (schemas.LoadComplete, error) {
-	return schemas.LoadComplete{}, errors.New("the topic has one generation")
-}
-
-func (d *discard) Loads(context.Context, string, int64, int) ([]schemas.LoadComplete, error) {
-	return nil, nil
-}
-
-func (d *discard) SetNeeds(context.Context, string, string, warehouse.Kept) error { return nil }
-
-type nowhere struct{}
-
-func (nowhere) Null(int)           {}
-func (nowhere) Int(int, int64)     {}
-func (nowhere) Float(int, float64) {}
-func (nowhere) Bytes(int, []byte)  {}

@@ -20,7 +20,7 @@ var layers = []struct {
 	{"what is shared", []string{"internal", "schemas", "examples"}},
 	{"the services", []string{"producers", "consumers", "deriver"}},
 	{"the wiring", []string{
-		"cmd", "loadtest",
+		"cmd", loadtest,
 		"internal/sim", "internal/up", "internal/demo", "internal/verify", "internal/page",
 	}},
 }
@@ -41,6 +41,10 @@ const testkit = "internal/testkit"
 
 // testTrees hold what only tests import.
 var testTrees = []string{testkit, "producers/sourcetest", "internal/warehouse/warehousetest"}
+
+// loadtest is a main of its own that measures: it drains what it measures by the
+// clients themselves, starts stand-ins, and is never a part of what ships.
+const loadtest = "loadtest"
 
 // fakeBigQuery runs the statements that it is given on a DuckDB of its own.
 const fakeBigQuery = testkit + "/bigqueryfake"
@@ -64,17 +68,18 @@ var clients = []client{
 	{library: "github.com/twmb/avro", homes: []string{"schemas/avro", "schemas/registry"}},
 	{
 		library: "github.com/jackc/pgx", tests: true,
-		homes: []string{"producers/postgres", "internal/demo", "internal/verify", testkit},
+		homes: []string{"producers/postgres", "internal/demo", "internal/verify", testkit, loadtest + "/source"},
 	},
-	{library: "github.com/jackc/pglogrepl", homes: []string{"producers/postgres"}, tests: true},
-	{library: "github.com/go-mysql-org/go-mysql", homes: []string{"producers/mysql"}},
+	{library: "github.com/jackc/pglogrepl", homes: []string{"producers/postgres", loadtest + "/source"}, tests: true},
+	{library: "github.com/go-mysql-org/go-mysql", homes: []string{"producers/mysql", loadtest + "/source"}},
 	{
 		library: "github.com/go-sql-driver/mysql", tests: true,
-		homes: []string{"producers/mysql", "internal/demo", "internal/verify", testkit},
+		homes: []string{"producers/mysql", "internal/demo", "internal/verify", testkit, loadtest + "/source"},
 	},
+	{library: "github.com/HdrHistogram/hdrhistogram-go", homes: []string{loadtest + "/measure"}},
 	// The stand-in reads and writes documents; its tests connect to it.
-	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", "internal/demo", "internal/verify", fakeMongoDB}},
-	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb", "internal/demo", "internal/verify"}, testHomes: []string{fakeMongoDB}},
+	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", "internal/demo", "internal/verify", fakeMongoDB, loadtest + "/source"}},
+	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb", "internal/demo", "internal/verify", loadtest + "/source"}, testHomes: []string{fakeMongoDB}},
 	{library: "github.com/xdg-go/scram", homes: []string{fakeMongoDB}},
 	{
 		library: "github.com/twmb/franz-go/pkg/kfake", tests: true,
@@ -94,7 +99,10 @@ func importFault(dir, imported string, inTest bool) string {
 		return "schemas uses the standard library only"
 	}
 	if inModule {
-		if withinAny(own, testTrees) && !inTest && !withinAny(dir, testTrees) {
+		if within(own, loadtest) && !within(dir, loadtest) {
+			return "it measures, and what ships does not bring it along"
+		}
+		if withinAny(own, testTrees) && !inTest && !withinAny(dir, testTrees) && !within(dir, loadtest) {
 			return "it is for tests alone, and what ships does not bring it along"
 		}
 		return layerFault(dir, own)

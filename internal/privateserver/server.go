@@ -52,6 +52,17 @@ func (p *process) ended() bool {
 // Addr is host and port.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
+// PID is the process of the server's program, which may have others below it; 0
+// if it does not run.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil || s.proc.ended() {
+		return 0
+	}
+	return s.proc.pid
+}
+
 // Port is the TCP port, the same after every Start.
 func (s *Server) Port() int { return s.port }
 

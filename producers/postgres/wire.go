@@ -22,6 +22,7 @@ type wire struct {
 	frontend *pgproto3.Frontend
 	buffer   *bufio.Reader
 	timedOut bool
+	bulk     bulk
 
 	received atomic.Uint64 // everything below it was read
 	write    sync.Mutex
@@ -59,7 +60,13 @@ func (w *wire) waits() bool {
 func (w *wire) receive(ctx context.Context, deadline time.Time) (packet, error) {
 	if w.waits() {
 		w.timedOut = false
-		if err := w.conn.SetReadDeadline(deadline); err != nil {
+		until := deadline
+		if w.bulk.entered(w.conn) {
+			if most := time.Now().Add(bulkWait); most.Before(until) {
+				until = most
+			}
+		}
+		if err := w.conn.SetReadDeadline(until); err != nil {
 			return packet{}, fmt.Errorf("set read deadline: %w", err)
 		}
 		if err := ctx.Err(); err != nil { // after the deadline: the cancellation sets its own
@@ -75,7 +82,15 @@ func (w *wire) receive(ctx context.Context, deadline time.Time) (packet, error) 
 				if ctx.Err() != nil {
 					return packet{}, ctx.Err()
 				}
-				return packet{}, errWait
+				if !w.bulk.left(w.conn) {
+					return packet{}, errWait
+				}
+				// Less than a bulk may be here, and is to be read before anyone is told
+				// that nothing came.
+				if err := w.conn.SetReadDeadline(latest(deadline, time.Now().Add(time.Millisecond))); err != nil {
+					return packet{}, fmt.Errorf("set read deadline: %w", err)
+				}
+				continue
 			}
 			return packet{}, fmt.Errorf("read the log: %w", err)
 		}

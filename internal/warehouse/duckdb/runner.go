@@ -306,13 +306,11 @@ func (r *Runner) inputQuery(ctx context.Context, n sqlgen.Name) (string, error) 
 	if query, ok := r.heads.Load(n); ok {
 		return query.(string), nil
 	}
-	var derived sql.NullBool
-	err := r.reads.QueryRowContext(ctx, `SELECT bool_or(column_name = 'ready') FROM duckdb_columns()
-WHERE database_name = current_database() AND schema_name = $1 AND table_name = $2`, sqlgen.Schema, n.Own("head")).Scan(&derived)
-	if err != nil || !derived.Valid {
+	columns, _, err := columnsOf(ctx, r.reads, sqlgen.Schema, n.Own("head"))
+	if err != nil || len(columns) == 0 {
 		return "", err
 	}
-	query := r.dialect.ReadInput(n, derived.Bool)
+	query := r.dialect.ReadInput(n, slices.Contains(columns, "ready"))
 	r.heads.Store(n, query)
 	return query, nil
 }

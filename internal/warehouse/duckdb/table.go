@@ -4,9 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+
+	dk "github.com/duckdb/duckdb-go/v2"
 
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/coretable"
@@ -160,17 +163,32 @@ func (w *Warehouse) readNeeds(ctx context.Context, conn *sql.Conn, n sqlgen.Name
 	})
 }
 
-// columnsOf lists a table's columns in order; none if it does not exist.
-func columnsOf(ctx context.Context, conn *sql.Conn, schema, table string) (names, types []string, err error) {
-	const query = `SELECT column_name, data_type FROM duckdb_columns()
-WHERE database_name = current_database() AND lower(schema_name) = lower($1) AND lower(table_name) = lower($2) ORDER BY column_index`
-	err = each(ctx, conn, query, func(rows *sql.Rows) error {
+// columnsOf lists a table's columns in order; none if it does not exist. It asks
+// for the one table: duckdb_columns() goes through the columns of all tables, and a
+// thousand derived tables have four each.
+func columnsOf(ctx context.Context, conn querier, schema, table string) (names, types []string, err error) {
+	rows, err := conn.QueryContext(ctx, "SELECT column_name, column_type FROM (DESCRIBE "+quoteName(schema)+"."+quoteName(table)+")")
+	if err != nil {
+		var e *dk.Error
+		if errors.As(err, &e) && e.Type == dk.ErrorTypeCatalog { // which leaves a transaction as it is
+			err = nil
+		}
+		return nil, nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
 		var name, typ string
-		err := rows.Scan(&name, &typ)
+		if err := rows.Scan(&name, &typ); err != nil {
+			return nil, nil, err
+		}
 		names, types = append(names, name), append(types, typ)
-		return err
-	}, schema, table)
-	return names, types, err
+	}
+	return names, types, rows.Err()
+}
+
+// querier is a connection, for writing or for reading.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 // each runs a query and calls do for every row.

@@ -5,5 +5,6 @@ import (
 	_ "millrace/deriver"
 	_ "millrace/internal/testkit/bigqueryfake"
 	_ "millrace/internal/up"
+	_ "millrace/loadtest/scenario"
 	_ "millrace/producers"
 )

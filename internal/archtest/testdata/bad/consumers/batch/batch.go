@@ -1,6 +1,7 @@
 package batch
 
 import (
+	_ "github.com/HdrHistogram/hdrhistogram-go"
 	_ "github.com/go-mysql-org/go-mysql/mysql"
 	_ "github.com/twmb/avro"
 	_ "go.mongodb.org/mongo-driver/v2/mongo"

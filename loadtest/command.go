@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"millrace/internal/config"
+	"millrace/internal/invalid"
+	"millrace/internal/privateserver"
+	"millrace/loadtest/report"
+	"millrace/loadtest/scenario"
+)
+
+// The exit codes.
+const (
+	exitOK      = 0
+	exitFailed  = 1 // something was lost, duplicated or wrong, or the run did not end in order
+	exitUsage   = 2 // the command line or a file cannot be read
+	exitMissing = 3 // a server is not installed
+)
+
+// errUnsound is the reason when the accounting found a fault, which the table
+// shows.
+var errUnsound = errors.New("rows were lost, duplicated or wrong")
+
+// run executes the command and returns the exit code.
+func run(ctx context.Context, args []string, out, errs io.Writer) int {
+	root := &cobra.Command{
+		Use: "loadtest", Short: "Measure whole paths through Millrace, each beside its limit, and account for every row",
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	root.SetOut(out)
+	root.SetErr(errs)
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(newList(), newRun(), newCompare())
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var faults invalid.Faults
+	var missing *privateserver.MissingError
+	var failed *runError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &faults):
+		fmt.Fprintln(errs, faults.Error())
+		return exitUsage
+	case errors.As(err, &missing):
+		fmt.Fprintln(errs, "loadtest: "+missing.Error())
+		return exitMissing
+	case errors.As(err, &failed):
+		fmt.Fprintln(errs, "loadtest: "+err.Error())
+		return exitFailed
+	}
+	fmt.Fprintln(errs, "loadtest: "+err.Error())
+	return exitUsage
+}
+
+// runError is an error of a run, not of the command line.
+type runError struct{ error }
+
+func (e *runError) Unwrap() error { return e.error }
+
+func newList() *cobra.Command {
+	var show string
+	cmd := &cobra.Command{
+		Use: "list", Short: "Name the scenarios; --show prints the file of one, to copy", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if show != "" {
+				if _, err := scenario.Find(show); err != nil {
+					return err
+				}
+				text, err := scenario.Text(show)
+				if err != nil {
+					return err
+				}
+				_, err = cmd.OutOrStdout().Write(text)
+				return err
+			}
+			for _, name := range scenario.Names() {
+				f, err := scenario.Find(name)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%-20s %s\n", name, f.About)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&show, "show", "", "the scenario whose file is printed")
+	return cmd
+}
+
+func newRun() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use: "run SCENARIO", Short: "Run a scenario, by its name or from a file that ends in .yaml", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
+	}
+	f := cmd.Flags()
+	f.DurationVar(&o.duration, "duration", 0, "how long changes are made, in place of what the scenario says")
+	f.IntVar(&o.rows, "rows", 0, "how many changes or rows, in place of what the scenario says")
+	f.StringVar(&o.rate, "rate", "", "changes a second, such as 2000/s, in place of what the scenario says")
+	f.StringVar(&o.kafka, "kafka", "embedded", "embedded, or real: Apache Kafka, by scripts/kafka.sh")
+	f.StringVar(&o.config, "config", "", "a configuration of Millrace whose brokers, DSNs and warehouse are used in place of private ones")
+	f.StringVar(&o.out, "out", "", "a folder for results.json, report.md, report.html and bench.txt")
+	f.BoolVar(&o.json, "json", false, "print one JSON object, and nothing else, on standard output")
+	f.BoolVar(&o.profile, "profile", false, "write CPU and heap profiles of Millrace into --out")
+	f.DurationVar(&o.patience, "patience", 10*time.Minute, "how long anything may take before the run is given up")
+	return cmd
+}
+
+type runOptions struct {
+	duration, patience       time.Duration
+	rows                     int
+	rate, kafka, config, out string
+	json, profile            bool
+}
+
+func (o *runOptions) run(cmd *cobra.Command, name string) error {
+	file, err := scenario.Find(name)
+	if err != nil {
+		return err
+	}
+	change := scenario.Change{Rows: o.rows, Duration: o.duration}
+	if o.rate != "" {
+		if change.Rate, err = scenario.ParseRate(o.rate); err != nil {
+			return fmt.Errorf("--rate: %w: write changes a second, such as 2000/s", err)
+		}
+	}
+	switch {
+	case o.rows < 0 || o.duration < 0:
+		return errors.New("--rows and --duration: write more than zero")
+	case o.kafka != "embedded" && o.kafka != scenario.RealKafka:
+		return fmt.Errorf("--kafka %s: write embedded or real", o.kafka)
+	case o.profile && o.out == "":
+		return errors.New("--profile: say with --out where the profiles go")
+	}
+	opts := scenario.Options{Kafka: o.kafka, Profile: o.profile, Patience: o.patience}
+	if o.config != "" {
+		if opts.Config, err = config.Load(o.config, os.LookupEnv); err != nil {
+			return err
+		}
+	}
+	if o.out != "" {
+		if opts.Out, err = filepath.Abs(o.out); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+		if err := os.MkdirAll(opts.Out, 0o755); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	shown := newProgress(cmd.ErrOrStderr())
+	opts.Tell = shown.tell
+	result, err := scenario.Run(cmd.Context(), file.With(change), opts)
+	shown.end()
+	if err != nil {
+		return &runError{err}
+	}
+	if err := o.show(cmd, result); err != nil {
+		return &runError{err}
+	}
+	if !result.OK {
+		return &runError{fmt.Errorf("%s: %w", result.Scenario, errUnsound)}
+	}
+	return nil
+}
+
+func (o *runOptions) show(cmd *cobra.Command, result *report.Result) error {
+	if o.out != "" {
+		if err := result.Write(o.out); err != nil {
+			return err
+		}
+	}
+	if !o.json {
+		return result.Table(cmd.OutOrStdout())
+	}
+	text, err := result.JSON()
+	if err != nil {
+		return err
+	}
+	_, err = cmd.OutOrStdout().Write(text)
+	return err
+}
+
+func newCompare() *cobra.Command {
+	return &cobra.Command{
+		Use: "compare BEFORE AFTER", Short: "Put two results of a scenario side by side", Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			before, err := report.Read(args[0])
+			if err != nil {
+				return err
+			}
+			after, err := report.Read(args[1])
+			if err != nil {
+				return err
+			}
+			return report.Compare(cmd.OutOrStdout(), before, after)
+		},
+	}
+}
