@@ -48,15 +48,22 @@ fuzz: ## run each fuzz target for FUZZTIME
 
 # Either a file with the section warehouse: of a configuration, or bigquery-fake.
 WAREHOUSE ?=
-DEMO = bin/millrace demo $(if $(KEEP),--keep) $(if $(WAREHOUSE),--warehouse)
-
-demo: build ## show everything on databases of its own, and prove it; KEEP=1 leaves it running, WAREHOUSE=bigquery-fake runs it on that
+DEMO = bin/millrace demo $(if $(KEEP),--keep) $(if $(SEED),--seed $(SEED)) $(if $(WAREHOUSE),--warehouse $(WAREHOUSE))
+BESIDE =
 ifeq ($(WAREHOUSE),bigquery-fake)
-	go build -trimpath -ldflags '-s -w' -o bin/bigqueryfake ./internal/testkit/bigqueryfake/serve
-	bin/bigqueryfake bin/bigqueryfake.yaml $(DEMO) bin/bigqueryfake.yaml
-else
-	$(DEMO) $(WAREHOUSE)
+DEMO := $(subst bigquery-fake,bin/bigqueryfake.yaml,$(DEMO))
+BESIDE += bin/bigqueryfake bin/bigqueryfake.yaml
 endif
+ifeq ($(MONGODB_URI),) # of a MongoDB to make a database in; without, a stand-in runs beside
+BESIDE += bin/mongofake "$$dir"
+endif
+
+demo: build $(filter bin/%fake,$(BESIDE)) ## show everything on databases of its own, and prove it; KEEP=1 leaves it running, SEED=2 changes what is written, WAREHOUSE=bigquery-fake runs it on that, MONGODB_URI=… too
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(BESIDE) $(DEMO)
+
+.PHONY: bin/bigqueryfake bin/mongofake
+bin/bigqueryfake bin/mongofake:
+	go build -trimpath -ldflags '-s -w' -o $@ ./internal/testkit/$(@F)/serve
 
 check: lint test ## what CI runs
 

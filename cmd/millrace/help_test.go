@@ -98,14 +98,16 @@ func TestVersion(t *testing.T) {
 
 // The examples are without fault, with their configuration and without.
 func TestExamples(t *testing.T) {
-	t.Setenv("ORDERS_DSN", "postgres://me@db/shop")
-	t.Setenv("PAYMENTS_DSN", "mysql://me@db/shop")
+	t.Setenv("CATALOG_DSN", "postgres://me@127.0.0.1:1/shop")
+	t.Setenv("ORDERS_DSN", "mongodb://127.0.0.1:1/?replicaSet=rs0")
+	t.Setenv("PAYMENTS_DSN", "mysql://me@127.0.0.1:1/shop")
+	t.Setenv("REFUNDS_DSN", "mysql://me@127.0.0.1:1/shop")
 	for _, args := range [][]string{
 		{"check", "--derived", "../../examples/shop/derived"},
 		{"check", "--config", "../../examples/shop/millrace.yaml"},
 	} {
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), args, &out, &errs); code != 0 || !bytes.Contains(out.Bytes(), []byte("6 specs")) {
+		if code := run(t.Context(), args, &out, &errs); code != 0 || !bytes.Contains(out.Bytes(), []byte("8 specs")) {
 			t.Errorf("%v ends with %d: %s%s", args, code, out.String(), errs.String())
 		}
 	}

@@ -38,13 +38,17 @@ func TestExamplesInBigQuery(t *testing.T) {
 		}
 		return c
 	}
-	orders := []schemas.Column{
-		column("id", schemas.Int), column("customer_id", schemas.Int), column("item_id", schemas.Int), column("quantity", schemas.Int), column("created_at", schemas.Timestamp),
+	orders := []schemas.Column{ // of documents
+		column("_id", schemas.String), column("doc", schemas.JSON), column("id", schemas.Int), column("customer_id", schemas.Int), column("item_id", schemas.Int), column("quantity", schemas.Int), column("created_at", schemas.Timestamp),
 	}
 	payments := []schemas.Column{column("id", schemas.Int), column("order_id", schemas.Int), column("amount", schemas.Decimal), column("paid_at", schemas.Timestamp)}
+	customers := []schemas.Column{column("id", schemas.Int), column("name", schemas.String), column("country", schemas.String)}
+	refunds := []schemas.Column{column("id", schemas.Int), column("payment_id", schemas.Int), column("amount", schemas.Decimal), column("refunded_at", schemas.Timestamp)}
 	items := []schemas.Column{column("id", schemas.Int), column("name", schemas.String), column("category", schemas.String), column("price", schemas.Decimal)}
 	tables := []graph.Table{
-		{Name: "core.orders", Columns: d.CoreColumns(schemas.ModeMerge, orders), Key: []string{"id"}, EventTimes: []string{"created_at"}},
+		{Name: "core.customers", Columns: d.CoreColumns(schemas.ModeMerge, customers), Key: []string{"id"}},
+		{Name: "core.refunds", Columns: d.CoreColumns(schemas.ModeMerge, refunds), Key: []string{"id"}, EventTimes: []string{"refunded_at"}},
+		{Name: "core.orders", Columns: d.CoreColumns(schemas.ModeMerge, orders), Key: []string{"_id"}, EventTimes: []string{"created_at"}},
 		{Name: "core.payments", Columns: d.CoreColumns(schemas.ModeMerge, payments), Key: []string{"id"}, EventTimes: []string{"paid_at"}},
 		{Name: "core.items", Columns: d.CoreColumns(schemas.ModeMerge, items), Key: []string{"id"}},
 		{Name: "core.payments_history", Columns: d.CoreColumns(schemas.ModeAppend, payments), Append: true, EventTimes: []string{"paid_at"}},

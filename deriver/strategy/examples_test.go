@@ -47,6 +47,10 @@ func TestExamplesInBigQuery(t *testing.T) {
 	id := column("id", schemas.Int)
 	payments := []schemas.Column{id, column("order_id", schemas.Int), amount("amount"), column("paid_at", schemas.Timestamp)}
 	tables := []graph.Table{
+		{Name: "core.customers", Key: []string{"id"}, Columns: d.CoreColumns(schemas.ModeMerge, []schemas.Column{id, column("name", schemas.String), column("country", schemas.String)})},
+		{Name: "core.refunds", Key: []string{"id"}, EventTimes: []string{"refunded_at"}, Columns: d.CoreColumns(schemas.ModeMerge, []schemas.Column{
+			id, column("payment_id", schemas.Int), amount("amount"), column("refunded_at", schemas.Timestamp),
+		})},
 		{Name: "core.orders", Key: []string{"id"}, EventTimes: []string{"created_at"}, Columns: d.CoreColumns(schemas.ModeMerge, []schemas.Column{
 			id, column("customer_id", schemas.Int), column("item_id", schemas.Int), column("quantity", schemas.Int), column("created_at", schemas.Timestamp),
 		})},

@@ -1,4 +1,4 @@
-// Package shop holds the example of a shop whose data is split over two
+// Package shop holds the example of a shop whose data is split over four
 // databases: its configuration and its derived tables, as one would write them.
 package shop
 

@@ -78,8 +78,8 @@ var clients = []client{
 	},
 	{library: "github.com/HdrHistogram/hdrhistogram-go", homes: []string{loadtest + "/measure"}},
 	// The stand-in reads and writes documents; its tests connect to it.
-	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", "internal/verify", fakeMongoDB, loadtest + "/source"}},
-	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb", "internal/verify", loadtest + "/source"}, testHomes: []string{fakeMongoDB}},
+	{library: "go.mongodb.org/mongo-driver/v2/bson", homes: []string{"producers/mongodb", "internal/demo", "internal/verify", fakeMongoDB, loadtest + "/source"}},
+	{library: "go.mongodb.org/mongo-driver", homes: []string{"producers/mongodb", "internal/demo", "internal/verify", loadtest + "/source"}, testHomes: []string{fakeMongoDB}},
 	{library: "github.com/xdg-go/scram", homes: []string{fakeMongoDB}},
 	{
 		library: "github.com/twmb/franz-go/pkg/kfake", tests: true,

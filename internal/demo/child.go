@@ -47,6 +47,16 @@ const (
 
 func (i *install) logFile() string { return filepath.Join(i.dir, "millrace.log") }
 
+// lookup finds a variable of the child's environment.
+func (i *install) lookup(name string) (string, bool) {
+	for _, entry := range i.env {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
 // start runs the binary and waits until it answers.
 func (i *install) start(ctx context.Context) error {
 	log, err := os.OpenFile(i.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)

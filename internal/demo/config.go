@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -14,34 +15,43 @@ import (
 
 // configuration is the part of the example's that the demonstration changes.
 type configuration struct {
-	Prefix  string               `yaml:"prefix"`
-	Data    string               `yaml:"data"`
-	HTTP    string               `yaml:"http"`
-	Sources map[string]yaml.Node `yaml:"sources"`
-	Derived string               `yaml:"derived"`
+	Prefix  string             `yaml:"prefix"`
+	Data    string             `yaml:"data"`
+	HTTP    string             `yaml:"http"`
+	Sources map[string]*source `yaml:"sources"`
+	Derived string             `yaml:"derived"`
 	// Warehouse is what stands in for the example's, which names none.
 	Warehouse map[string]any `yaml:"warehouse,omitempty"`
 }
 
 // source is a source of the configuration.
 type source struct {
-	Kind   string               `yaml:"kind"`
-	DSN    string               `yaml:"dsn"`
-	Tables map[string]yaml.Node `yaml:"tables"`
+	Kind   string                    `yaml:"kind"`
+	DSN    string                    `yaml:"dsn"`
+	Tables map[string]map[string]any `yaml:"tables"`
 }
 
-// Names of the example's configuration.
-const (
-	ordersSource   = "orders_db"
-	paymentsSource = "payments_db"
-)
+// move makes it the source of another place. What is said of documents means
+// nothing for tables, which have the columns.
+func (s *source) move(to *place) {
+	tables := make(map[string]map[string]any)
+	for name, table := range s.Tables {
+		_, own, _ := strings.Cut(name, ".")
+		if to.documents == nil {
+			delete(table, "columns")
+			delete(table, "promote")
+		}
+		tables[to.schema+"."+own] = table
+	}
+	s.Kind, s.Tables = to.kind, tables
+}
 
 // defaultPrefix is that of the example's configuration.
 const defaultPrefix = "shop"
 
-// writeExample copies the example into the folder, on a port that is free. If
-// the shop is not split, payments are a table of the orders' source.
-func writeExample(dir string, split bool, prefix string, warehouse map[string]any) error {
+// writeExample copies the example into the folder, on a port that is free, with
+// each source where the shop has it.
+func writeExample(dir string, at map[string]*place, prefix string, warehouse map[string]any) error {
 	if err := os.CopyFS(dir, shopfiles.Files); err != nil {
 		return fmt.Errorf("copy the example: %w", err)
 	}
@@ -55,10 +65,8 @@ func writeExample(dir string, split bool, prefix string, warehouse map[string]an
 		return fmt.Errorf("read the example: %w", err)
 	}
 	c.HTTP, c.Prefix, c.Warehouse = "127.0.0.1:0", prefix, warehouse
-	if !split {
-		if err := c.join(); err != nil {
-			return fmt.Errorf("read the example: %w", err)
-		}
+	for name, s := range c.Sources {
+		s.move(at[name])
 	}
 	if text, err = yaml.Marshal(c); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
@@ -113,22 +121,4 @@ func (d *demo) place() string {
 		return fmt.Sprintf("BigQuery, project %v", d.warehouse["project"])
 	}
 	return "DuckDB"
-}
-
-// join moves the payments to the orders' source.
-func (c *configuration) join() error {
-	var orders, payments source
-	ordersNode, paymentsNode := c.Sources[ordersSource], c.Sources[paymentsSource]
-	if err := ordersNode.Decode(&orders); err != nil {
-		return err
-	}
-	if err := paymentsNode.Decode(&payments); err != nil {
-		return err
-	}
-	orders.Tables["public.payments"] = payments.Tables["shop.payments"]
-	if err := ordersNode.Encode(orders); err != nil {
-		return err
-	}
-	c.Sources = map[string]yaml.Node{ordersSource: ordersNode}
-	return nil
 }

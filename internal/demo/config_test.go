@@ -10,38 +10,75 @@ import (
 	"millrace/internal/config"
 )
 
-func env(name string) (string, bool) {
-	dsn, ok := map[string]string{"ORDERS_DSN": "postgres://me@localhost/shop", "PAYMENTS_DSN": "mysql://me@localhost/shop"}[name]
-	return dsn, ok
+// env has a DSN for each source, of the kind at which it is.
+func env(at map[string]*place) func(name string) (string, bool) {
+	return func(name string) (string, bool) {
+		for _, s := range services() {
+			if s.env == name {
+				return at[s.source].dsn, true
+			}
+		}
+		return "", false
+	}
 }
 
-// What the platform reads is the example, but for the port and, if the shop is
-// not split, for the place of the payments.
+// placed are the services, each at the nth database that can hold it, or at its last.
+func placed(n int) map[string]*place {
+	known := map[string]*place{
+		config.KindPostgres: {dsn: "postgres://me@localhost/shop", schema: "public"},
+		config.KindMySQL:    {dsn: "mysql://me@localhost/shop", schema: "shop"},
+		config.KindMariaDB:  {dsn: "mysql://me@localhost/shop", schema: "shop"},
+		config.KindMongoDB:  {dsn: "mongodb://localhost/?replicaSet=rs0", schema: "shop_1", documents: &documents{}},
+	}
+	at := make(map[string]*place)
+	for _, s := range services() {
+		kind := s.kinds[min(n, len(s.kinds)-1)]
+		known[kind].kind = kind
+		at[s.source] = known[kind]
+	}
+	return at
+}
+
+// What the platform reads is the example, but for the port and for the databases
+// in which the shop's services are.
 func TestWriteExample(t *testing.T) {
-	for _, split := range []bool{true, false} {
-		dir := t.TempDir()
-		if err := writeExample(dir, split, defaultPrefix, nil); err != nil {
+	for n := range 3 {
+		at, dir := placed(n), t.TempDir()
+		if err := writeExample(dir, at, defaultPrefix, nil); err != nil {
 			t.Fatal(err)
 		}
-		c, err := config.Load(filepath.Join(dir, "millrace.yaml"), env)
+		c, err := config.Load(filepath.Join(dir, "millrace.yaml"), env(at))
 		if err != nil {
 			t.Fatal(err)
 		}
-		payments := c.Sources[paymentsSource].Tables["shop.payments"]
-		if !split {
-			payments = c.Sources[ordersSource].Tables["public.payments"]
+		if len(c.Sources) != len(services()) {
+			t.Errorf("place %d: the sources are %v", n, c.Sources)
 		}
-		if payments.Core != "core.payments" || payments.History != history || len(payments.EventTime) != 1 || payments.EventTime[0] != "paid_at" {
-			t.Errorf("split %v: payments are %+v", split, payments)
+		var cores []string
+		for _, table := range captured(c) {
+			place := at[table.source]
+			if c.Sources[table.source].Kind != place.kind || !strings.HasPrefix(table.name, place.schema+".") {
+				t.Errorf("place %d: %s of %s is in a %s, want one in a %s", n, table.name, table.source, c.Sources[table.source].Kind, place.kind)
+			}
+			if documents := place.documents != nil; table.Promote != documents || len(table.Columns) > 0 != documents {
+				t.Errorf("place %d: %s has the columns %v", n, table.name, table.Columns)
+			}
+			cores = append(cores, table.Core)
+			if table.History != "" {
+				cores = append(cores, table.History)
+			}
 		}
-		if _, ok := c.Sources[paymentsSource]; ok != split {
-			t.Errorf("split %v: the sources are %v", split, c.Sources)
+		if want := "core.customers core.items core.orders core.payments core.payments_history core.refunds"; strings.Join(cores, " ") != want {
+			t.Errorf("place %d: the core tables are %v", n, cores)
+		}
+		if times := eventTimes(c); times["core.orders"] != "created_at" || times["core.payments"] != "paid_at" || times["core.refunds"] != "refunded_at" {
+			t.Errorf("place %d: the event times are %v", n, times)
 		}
 		if c.HTTP != "127.0.0.1:0" || c.Data != filepath.Join(dir, "data") || c.Derived != filepath.Join(dir, "derived") {
-			t.Errorf("split %v: %+v", split, c)
+			t.Errorf("place %d: %+v", n, c)
 		}
 		if specs, err := os.ReadDir(c.Derived); err != nil || len(specs) == 0 {
-			t.Errorf("split %v: %d specs, %v", split, len(specs), err)
+			t.Errorf("place %d: %d specs, %v", n, len(specs), err)
 		}
 	}
 }
@@ -62,10 +99,10 @@ func TestWarehouseOfAFile(t *testing.T) {
 	if err := d.chooseWarehouse(); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeExample(dir, true, d.prefix, d.warehouse); err != nil {
+	if err := writeExample(dir, placed(0), d.prefix, d.warehouse); err != nil {
 		t.Fatal(err)
 	}
-	c, err := config.Load(filepath.Join(dir, "millrace.yaml"), env)
+	c, err := config.Load(filepath.Join(dir, "millrace.yaml"), env(placed(0)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +140,7 @@ func TestWarehouseOfAFile(t *testing.T) {
 
 // The example is what a reader copies: it must load as it stands.
 func TestTheExampleItselfLoads(t *testing.T) {
-	if _, err := config.Load(filepath.Join("..", "..", "examples", "shop", "millrace.yaml"), env); err != nil {
+	if _, err := config.Load(filepath.Join("..", "..", "examples", "shop", "millrace.yaml"), env(placed(0))); err != nil {
 		t.Error(err)
 	}
 }

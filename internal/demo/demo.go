@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"millrace/internal/config"
 	"millrace/internal/privateserver"
 	"millrace/internal/verify"
 )
@@ -22,8 +23,12 @@ type Options struct {
 	// Keep leaves everything running in the end, until ctx ends; also when
 	// something went wrong, so that one can look at it.
 	Keep bool
-	// WithoutMariaDB keeps the payments in PostgreSQL beside the orders.
-	WithoutMariaDB bool
+	// MongoDB is the connection string of one in which a database is made for the
+	// time of the demonstration; empty: there is none, and orders live elsewhere.
+	MongoDB string
+	// Without are kinds of databases, as a configuration has them, to do without:
+	// what they would hold lives elsewhere.
+	Without []string
 	// Command is the binary and what stands before its arguments; empty: the
 	// running binary.
 	Command []string
@@ -42,9 +47,11 @@ type demo struct {
 	Options
 	began   time.Time
 	home    *privateserver.Home
+	places  *places
 	shop    *shop
 	install *install
 	work    *workload
+	conf    *config.Config // of install
 	specs   []*verify.Spec
 	prefix  string
 	// warehouse is the configuration's section; nil: DuckDB.
@@ -94,8 +101,8 @@ func (d *demo) close() error {
 	if d.install != nil {
 		errs = append(errs, d.install.stop(), os.RemoveAll(d.install.dir))
 	}
-	if d.shop != nil {
-		errs = append(errs, d.shop.close())
+	if d.places != nil {
+		errs = append(errs, d.places.close())
 	}
 	if d.home != nil {
 		errs = append(errs, d.home.Close())
@@ -142,13 +149,13 @@ func (d *demo) chooseWarehouse() (err error) {
 
 // prepare starts databases, fills them, and starts millrace on them.
 func (d *demo) prepare(ctx context.Context) error {
-	kinds := "PostgreSQL for items and orders, MariaDB for payments"
-	if d.WithoutMariaDB {
-		kinds = "PostgreSQL for items, orders and payments"
-	}
-	d.step("Databases", "Private servers in a temporary folder: %s.\n         Data split across services is the problem that Millrace solves.", kinds)
+	d.step("Databases", "Private servers in a temporary folder. Data split across services is the problem that Millrace\n"+
+		"         solves. MONGODB_URI names the MongoDB; the stand-in for it is the server of the tests.")
 	if err := d.openShop(ctx); err != nil {
 		return err
+	}
+	for _, line := range d.shop.held() {
+		d.say("         %s", line)
 	}
 	if err := d.shop.createTables(ctx); err != nil {
 		return err
@@ -157,15 +164,15 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err := d.work.seed(ctx); err != nil {
 		return err
 	}
-	d.say("         %d items, %d orders and %d payments over %d days; on %d of the days nothing was paid.",
-		items, len(d.work.orders), len(d.work.payments), days, len(quietDays))
+	d.say("         %d customers, %d items, %d orders, %d payments and %d refunds over %d days; on %d of the days nothing was paid.",
+		customers, items, len(d.work.orders), len(d.work.payments), len(d.work.refunds), days, len(quietDays))
 	d.work.counts = Counts{} // the past is not part of the demonstration
 
 	dir, err := os.MkdirTemp("", "millrace-demo-")
 	if err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
-	d.install = &install{dir: dir, command: d.Command, env: []string{"ORDERS_DSN=" + d.shop.ordersDSN, "PAYMENTS_DSN=" + d.shop.paymentsDSN}}
+	d.install = &install{dir: dir, command: d.Command, env: d.shop.environment()}
 	if len(d.Command) == 0 {
 		own, err := os.Executable()
 		if err != nil {
@@ -173,7 +180,10 @@ func (d *demo) prepare(ctx context.Context) error {
 		}
 		d.install.command = []string{own}
 	}
-	if err := writeExample(dir, d.shop.split, d.prefix, d.warehouse); err != nil {
+	if err := writeExample(dir, d.shop.at, d.prefix, d.warehouse); err != nil {
+		return err
+	}
+	if d.conf, err = config.Load(filepath.Join(dir, "millrace.yaml"), d.install.lookup); err != nil {
 		return err
 	}
 	if d.specs, err = verify.ReadSpecs(filepath.Join(dir, "derived")); err != nil {
@@ -196,24 +206,17 @@ func (d *demo) openShop(ctx context.Context) (err error) {
 	if d.home, err = privateserver.NewHome(); err != nil {
 		return err
 	}
-	postgres, err := d.home.Start(ctx, privateserver.Postgres)
-	if err != nil {
+	if d.places, err = newPlaces(d.home, d.MongoDB, d.Without); err != nil {
 		return err
 	}
-	var mariadb *privateserver.Server
-	if !d.WithoutMariaDB {
-		if mariadb, err = d.home.Start(ctx, privateserver.MariaDB); err != nil {
-			return err
-		}
-	}
-	d.shop, err = openShop(ctx, postgres, mariadb)
+	d.shop, err = openShop(ctx, d.places)
 	return err
 }
 
 // The random part of the workload.
 const (
-	steps     = 900
-	stepEvery = 25 * time.Millisecond
+	steps     = 1500
+	stepEvery = 20 * time.Millisecond
 )
 
 // writeWhileItRuns makes everything happen that is hard to get right.
@@ -221,14 +224,15 @@ func (d *demo) writeWhileItRuns(ctx context.Context) error {
 	d.step("Writing", "Inserts, updates, deletes and key changes; payments that come days late, move to another day,\n"+
 		"         or come before their orders: each must change exactly the derived rows that it touches.")
 	scripted := map[int]func() error{
-		60:  func() error { return d.work.emptyDay(ctx, emptiedDays[0]) },
-		120: func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[0]) },
-		300: d.kill,
-		340: func() error { return d.work.emptyDay(ctx, emptiedDays[1]) }, // nobody listens
-		380: func() error { return d.restart(ctx) },
-		560: func() error { return d.changeSchema(ctx) },
-		700: func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[1]) },
-		760: func() error { return d.work.emptyDay(ctx, emptiedDays[2]) },
+		60:   func() error { return d.work.emptyDay(ctx, emptiedDays[0]) },
+		120:  func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[0]) },
+		300:  d.kill,
+		340:  func() error { return d.work.emptyDay(ctx, emptiedDays[1]) }, // nobody listens
+		380:  func() error { return d.restart(ctx) },
+		700:  func() error { return d.changeSchema(ctx) },
+		900:  func() error { return d.work.emptyCustomer(ctx, emptiedCustomers[1]) },
+		1050: func() error { return d.work.emptyDay(ctx, emptiedDays[2]) },
+		1250: func() error { return d.shop.orders.images(ctx, true) },
 	}
 	tick := time.NewTicker(stepEvery)
 	defer tick.Stop()
@@ -270,8 +274,9 @@ func (d *demo) restart(ctx context.Context) error {
 }
 
 func (d *demo) changeSchema(ctx context.Context) error {
-	d.step("ALTER TABLE", "A column with a default changes every order without a word in the log: orders are read again.\n"+
-		"         A column without one, on payments, is a new version of the schema and no more.")
+	d.step("ALTER TABLE", "A column with a default changes every customer without a word in the log: customers are read again.\n"+
+		"         A column without one, on payments, is a new version of the schema and no more.\n"+
+		"         Orders have a new field; and for a while their log carries no more than what an update changes.")
 	return d.work.changeSchema(ctx)
 }
 
@@ -313,7 +318,7 @@ func (d *demo) prove(ctx context.Context) error {
 		return err
 	}
 	p := &proof{
-		shop: d.shop, client: verify.On{Platform: client, BigQuery: d.bigQuery()}, prefix: d.prefix, run: run, dir: d.install.dir, specs: d.specs,
+		client: verify.On{Platform: client, BigQuery: d.bigQuery()}, conf: d.conf, run: run, dir: d.install.dir, specs: d.specs,
 		calendar: verify.Calendar{Begin: d.work.begin, End: frontier},
 	}
 	core, derived, err := p.compare(ctx)

@@ -69,30 +69,38 @@ func (w *workload) openLoop(ctx context.Context, total int, deaf <-chan struct{}
 }
 
 // planProbe decides on a change without making it: half are payments, the rest
-// orders, new and changed.
+// orders, new and changed, and refunds.
 func (w *workload) planProbe(ctx context.Context, i int, p *probe) func() error {
-	switch i % 4 {
-	case 0, 1:
-		*p = probe{table: "core.payments", id: w.nextID(), derived: "analytics.item_revenue_daily"}
-		order, amount, id := w.orders[i%len(w.orders)].id, w.amount(500), p.id
+	switch i % 8 {
+	case 2, 6:
+		*p = probe{table: "core.orders", id: w.nextID(), derived: "analytics.customer_state"}
+		row := newOrder{id: p.id, customer: w.customer(), item: 1, quantity: 1, total: w.amount(900)}
 		return func() error {
-			_, err := w.shop.inPayments(ctx, "INSERT INTO payments (id, order_id, amount, method, paid_at) VALUES (?, ?, CAST(? AS decimal(12,2)), 'card', ?)",
-				id, order, amount, w.now())
+			row.at = w.now()
+			_, err := w.shop.orders.insert(ctx, row)
 			return err
 		}
-	case 2:
-		*p = probe{table: "core.orders", id: w.nextID(), derived: "analytics.customer_state"}
-		customer, id := w.customer(), p.id
+	case 3:
+		*p = probe{table: "core.orders", id: w.orders[i/8%len(w.orders)].id}
+		id := p.id
 		return func() error {
-			_, err := w.shop.inOrders(ctx, "INSERT INTO orders (id, customer_id, item_id, quantity, status, created_at) VALUES (?, ?, 1, 1, 'open', ?)",
-				id, customer, w.now())
+			_, err := w.shop.orders.settle(ctx, id, "paid "+strconv.Itoa(i))
+			return err
+		}
+	case 7:
+		*p = probe{table: "core.refunds", id: w.nextID()}
+		id, payment, amount := p.id, w.somePayment().id, w.amount(100)
+		return func() error {
+			_, err := w.shop.refunds.exec(ctx, "INSERT INTO refunds (id, payment_id, amount, reason, refunded_at) VALUES (?, ?, CAST(? AS decimal(12,2)), 'late', ?)",
+				id, payment, amount, w.now())
 			return err
 		}
 	default:
-		*p = probe{table: "core.orders", id: w.orders[i/4%len(w.orders)].id}
-		id := p.id
+		*p = probe{table: "core.payments", id: w.nextID(), derived: "analytics.item_revenue_daily"}
+		order, amount, id := w.orders[i%len(w.orders)].id, w.amount(500), p.id
 		return func() error {
-			_, err := w.shop.inOrders(ctx, "UPDATE orders SET status = ? WHERE id = ?", "paid "+strconv.Itoa(i), id)
+			_, err := w.shop.payments.exec(ctx, "INSERT INTO payments (id, order_id, amount, method, paid_at) VALUES (?, ?, CAST(? AS decimal(12,2)), 'card', ?)",
+				id, order, amount, w.now())
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"millrace/internal/page"
@@ -21,18 +22,20 @@ func (d *demo) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tables := []struct{ name, order string }{
-		{"core.items", "id"},
-		{"core.orders", "id DESC"},
-		{"core.payments", "id DESC"},
-		{history, "_ts DESC, _pos DESC"},
+	type shown struct{ name, order string }
+	var tables []shown
+	for _, t := range captured(d.conf) {
+		tables = append(tables, shown{t.Core, "id DESC"})
+		if t.History != "" {
+			tables = append(tables, shown{t.History, "_ts DESC, _pos DESC"})
+		}
 	}
 	for _, spec := range inOrder(d.specs) {
 		order := "1 DESC, 2"
 		if spec.Window == nil {
 			order = "1"
 		}
-		tables = append(tables, struct{ name, order string }{spec.Name, order})
+		tables = append(tables, shown{spec.Name, order})
 	}
 	d.step("Tables", "Some rows of what the warehouse now holds.")
 	for _, t := range tables {
@@ -109,7 +112,7 @@ func (d *demo) await(ctx context.Context) (*page.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client, awaitQuiet(ctx, d.install, client, d.shop, d.specs)
+	return client, awaitQuiet(ctx, d.install, client, d.shop, d.conf, d.specs)
 }
 
 // frontier is the time up to which every core table is complete: its day is
@@ -147,18 +150,25 @@ func (d *demo) keep(ctx context.Context) {
   status page   http://%s
   Kafka         %v
   schemas       %s
-  orders        %s
-  payments      %s
   configuration %s/millrace.yaml
+%s
+Change a row by hand:
 
-Insert a row by hand:
-
-  psql '%s' -c "INSERT INTO orders (id, customer_id, item_id, quantity, status, created_at) VALUES (1000000, 1, 1, 2, 'open', now())"
+  psql '%s' -c "UPDATE customers SET country = 'Iceland' WHERE id = 1"
 
 and see it arrive:
 
-  %s sql --config %s/millrace.yaml "SELECT * FROM analytics.customer_state WHERE customer_id = 1"
-`, run.HTTP, run.Kafka, run.Registry, d.shop.ordersDSN, d.shop.paymentsDSN, d.install.dir,
-		d.shop.ordersDSN, d.install.command[0], d.install.dir)
+  %s sql --config %s/millrace.yaml "SELECT * FROM analytics.customer_value WHERE customer_id = 1"
+`, run.HTTP, run.Kafka, run.Registry, d.install.dir, d.addresses(),
+		d.shop.at["catalog_db"].dsn, d.install.command[0], d.install.dir)
 	<-ctx.Done()
+}
+
+// addresses are those of the sources, a line for each.
+func (d *demo) addresses() string {
+	var b strings.Builder
+	for _, service := range services() {
+		fmt.Fprintf(&b, "  %-13s %s\n", service.source, d.shop.at[service.source].dsn)
+	}
+	return b.String()
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"millrace/internal/config"
 	"millrace/internal/page"
 	"millrace/internal/verify"
 )
@@ -19,36 +21,45 @@ func ownName(table, between, behind string) string {
 	return dataset + between + name + behind
 }
 
-// captured are the tables of the shop, and the core tables that follow them.
-func (s *shop) captured() []struct{ table, core string } {
-	return []struct{ table, core string }{
-		{"public.items", "core.items"},
-		{"public.orders", "core.orders"},
-		{s.paymentsTable(), "core.payments"},
-	}
-}
-
 // proof compares everything that the warehouse holds with what it should hold.
 type proof struct {
-	shop     *shop
 	client   verify.Platform
-	prefix   string
+	conf     *config.Config
 	run      runFile
 	dir      string
 	specs    []*verify.Spec
 	calendar verify.Calendar
 }
 
-// history is the append table of the payments' changes.
-const history = "core.payments_history"
-
-// eventTimes are those of the example's configuration and of the tables that
-// its derived tables read.
-func eventTimes() verify.EventTimes {
-	return verify.EventTimes{
-		"core.orders": "created_at", "core.payments": "paid_at",
-		"analytics.item_revenue_daily": "day", "analytics.revenue_daily": "day", "analytics.revenue_trailing_7d": "day",
+// eventTimes are those of the configuration and of the tables that its derived
+// tables read.
+func eventTimes(conf *config.Config) verify.EventTimes {
+	times := verify.EventTimes{"analytics.item_revenue_daily": "day", "analytics.revenue_daily": "day", "analytics.revenue_trailing_7d": "day"}
+	for _, t := range captured(conf) {
+		if len(t.EventTime) > 0 {
+			times[t.Core] = t.EventTime[0]
+		}
 	}
+	return times
+}
+
+// capturedTable is a table of a source.
+type capturedTable struct {
+	config.Table
+	source, name string
+}
+
+// captured are the tables that the configuration names, in the order of the
+// shop's services.
+func captured(conf *config.Config) []capturedTable {
+	var out []capturedTable
+	for _, service := range services() {
+		tables := conf.Sources[service.source].Tables
+		for _, name := range slices.Sorted(maps.Keys(tables)) {
+			out = append(out, capturedTable{tables[name], service.source, name})
+		}
+	}
+	return out
 }
 
 // compare returns a report for each core table and then each derived table.
@@ -63,7 +74,7 @@ func (p *proof) compare(ctx context.Context) (core, derived []verify.Report, err
 		return nil, nil, err
 	}
 	for _, spec := range inOrder(p.specs) {
-		report, err := verify.CompareDerived(ctx, p.client, replica, spec, eventTimes(), p.calendar)
+		report, err := verify.CompareDerived(ctx, p.client, replica, spec, eventTimes(p.conf), p.calendar)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -73,37 +84,35 @@ func (p *proof) compare(ctx context.Context) (core, derived []verify.Report, err
 }
 
 func (p *proof) compareCore(ctx context.Context, replica *verify.Replica) (reports []verify.Report, err error) {
-	orders, err := verify.OpenDatabase("postgres", p.shop.ordersDSN)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, orders.Close()) }()
-	payments := orders
-	topic := p.prefix + "." + ordersSource + ".public.payments"
-	if p.shop.split {
-		if payments, err = verify.OpenDatabase("mariadb", p.shop.paymentsDSN); err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, payments.Close()) }()
-		topic = p.prefix + "." + paymentsSource + ".shop.payments"
-	}
-	for _, t := range p.shop.captured() {
-		db := orders
-		if t.core == "core.payments" {
-			db = payments
-		}
-		report, err := verify.Core(ctx, p.client, replica, db, verify.Table{Name: t.table}, t.core, nil)
+	topics := verify.Topics{Brokers: p.run.Kafka, Registry: p.run.Registry}
+	for _, t := range captured(p.conf) {
+		report, err := p.compareTable(ctx, replica, t)
 		if err != nil {
 			return nil, err
 		}
 		reports = append(reports, report)
+		if t.History == "" {
+			continue
+		}
+		if err := topics.History(ctx, replica, p.conf.Prefix+"."+t.source+"."+t.name, t.History); err != nil {
+			return nil, err
+		}
+		if report, err = verify.CompareHistory(ctx, p.client, replica, t.History); err != nil {
+			return nil, err
+		}
+		reports = append(reports, report)
 	}
-	topics := verify.Topics{Brokers: p.run.Kafka, Registry: p.run.Registry}
-	if err := topics.History(ctx, replica, topic, history); err != nil {
-		return nil, err
+	return reports, nil
+}
+
+func (p *proof) compareTable(ctx context.Context, replica *verify.Replica, t capturedTable) (report verify.Report, err error) {
+	source := p.conf.Sources[t.source]
+	db, err := verify.OpenDatabase(source.Kind, source.DSN)
+	if err != nil {
+		return report, err
 	}
-	report, err := verify.CompareHistory(ctx, p.client, replica, history)
-	return append(reports, report), err
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return verify.Core(ctx, p.client, replica, db, verify.Configured(t.name, t.Table), t.Core, nil)
 }
 
 // inOrder puts every spec after those that it reads.
@@ -131,10 +140,17 @@ const quietWithin = 2 * time.Minute
 
 // awaitQuiet waits until the warehouse holds everything that the shop holds,
 // and all that follows from it.
-func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, specs []*verify.Spec) error {
-	marks, err := s.marks(ctx)
+func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, conf *config.Config, specs []*verify.Spec) error {
+	ends, err := s.marks(ctx)
 	if err != nil {
 		return err
+	}
+	marks := make(map[string]verify.Mark) // by core table
+	for _, t := range captured(conf) {
+		marks[t.Core] = ends[t.source]
+		if t.History != "" {
+			marks[t.History] = ends[t.source]
+		}
 	}
 	deadline := time.Now().Add(quietWithin)
 	for {
@@ -149,28 +165,6 @@ func awaitQuiet(ctx context.Context, i *install, client *page.Client, s *shop, s
 			return err
 		}
 	}
-}
-
-// marks are the ends of the databases' logs, by core table.
-func (s *shop) marks(ctx context.Context) (map[string]verify.Mark, error) {
-	out := make(map[string]verify.Mark)
-	for _, t := range s.captured() {
-		kind, dsn := "postgres", s.ordersDSN
-		if s.split && t.core == "core.payments" {
-			kind, dsn = "mariadb", s.paymentsDSN
-		}
-		db, err := verify.OpenDatabase(kind, dsn)
-		if err != nil {
-			return nil, err
-		}
-		mark, err := db.Mark(ctx)
-		if err := errors.Join(err, db.Close()); err != nil {
-			return nil, fmt.Errorf("find the end of the log of %s: %w", t.table, err)
-		}
-		out[t.core] = mark
-	}
-	out[history] = out["core.payments"]
-	return out, nil
 }
 
 // unquiet says what is still to be done, or nothing.

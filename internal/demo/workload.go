@@ -9,6 +9,7 @@ import (
 )
 
 const (
+	days         = 45 // the length of the calendar, today included
 	items        = 24
 	customers    = 60
 	seededPerDay = 24
@@ -28,14 +29,17 @@ type workload struct {
 	shop   *shop
 	rng    *rand.Rand
 	begin  time.Time // the first day
+	perDay int       // orders with which it begins
 	counts Counts
 
-	orders   []order
-	payments []payment
-	lastID   int64
-	gone     map[int]bool // customers that lost all orders
-	empty    map[int]bool // days that lost all payments
-	columns  bool         // the columns that come later are there
+	orders    []order
+	payments  []payment
+	refunds   []int64
+	customers []int64
+	lastID    int64
+	gone      map[int]bool // customers that lost all orders
+	empty     map[int]bool // days that lost all payments
+	columns   bool         // the columns and fields that come later are there
 }
 
 type order struct {
@@ -51,7 +55,7 @@ type payment struct {
 func newWorkload(s *shop, seed uint64) *workload {
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	return &workload{
-		shop: s, rng: rand.New(rand.NewPCG(seed, seed)), begin: today.AddDate(0, 0, 1-days),
+		shop: s, rng: rand.New(rand.NewPCG(seed, seed)), begin: today.AddDate(0, 0, 1-days), perDay: seededPerDay,
 		gone: make(map[int]bool), empty: make(map[int]bool),
 	}
 }
@@ -86,32 +90,40 @@ func (w *workload) nextID() int64 {
 // step makes one random commit.
 func (w *workload) step(ctx context.Context) error {
 	switch n := w.rng.IntN(100); {
-	case n < 18:
+	case n < 16:
 		_, err := w.insertOrder(ctx, w.customer(), w.now())
 		return err
-	case n < 42:
+	case n < 37:
 		return w.insertPayment(ctx, w.someOrder().id, w.now())
-	case n < 50:
+	case n < 43:
 		w.counts.Late++
 		return w.insertPayment(ctx, w.someOrder().id, w.moment(w.someDay()))
-	case n < 55:
+	case n < 47:
 		return w.payFirst(ctx)
-	case n < 67:
+	case n < 57:
 		return w.changeOrder(ctx)
-	case n < 75:
+	case n < 63:
 		return w.changePayment(ctx)
-	case n < 82:
+	case n < 69:
 		return w.movePayment(ctx)
-	case n < 87:
+	case n < 73:
 		return w.deletePayment(ctx)
-	case n < 90:
+	case n < 76:
 		return w.deleteOrder(ctx)
-	case n < 94:
+	case n < 80:
 		return w.moveOrderKey(ctx)
-	case n < 98:
+	case n < 84:
 		return w.movePaymentKey(ctx)
-	default:
+	case n < 90:
+		return w.insertRefund(ctx, w.somePayment().id, w.now())
+	case n < 92:
+		return w.changeRefund(ctx)
+	case n < 94:
+		return w.deleteRefund(ctx)
+	case n < 97:
 		return w.changeItem(ctx)
+	default:
+		return w.changeCustomer(ctx)
 	}
 }
 
@@ -132,14 +144,15 @@ func (w *workload) insertOrder(ctx context.Context, customer int, at time.Time) 
 }
 
 func (w *workload) insertOrderAs(ctx context.Context, o order, at time.Time) error {
-	text, _ := note(w.rng)
 	w.orders = append(w.orders, o)
-	columns, values := "id, customer_id, item_id, quantity, status, note, created_at", "?, ?, ?, ?, 'open', ?, ?"
-	args := []any{o.id, o.customer, 1 + w.rng.IntN(items), 1 + w.rng.IntN(5), text, at}
-	if w.columns {
-		columns, values, args = columns+", channel", values+", ?", append(args, []string{"web", "app", "phone"}[w.rng.IntN(3)])
+	row := newOrder{
+		id: o.id, customer: o.customer, item: 1 + w.rng.IntN(items), quantity: 1 + w.rng.IntN(5),
+		total: w.amount(900), note: note(w.rng), at: at,
 	}
-	return w.done(w.shop.inOrders(ctx, "INSERT INTO orders ("+columns+") VALUES ("+values+")", args...))
+	if w.columns {
+		row.channel = []string{"web", "app", "phone"}[w.rng.IntN(3)]
+	}
+	return w.done(w.shop.orders.insert(ctx, row))
 }
 
 func (w *workload) insertPayment(ctx context.Context, order int64, at time.Time) error {
@@ -150,7 +163,7 @@ func (w *workload) insertPayment(ctx context.Context, order int64, at time.Time)
 	if w.columns {
 		columns, values, args = columns+", reference", values+", ?", append(args, fmt.Sprintf("ref-%d", p.id))
 	}
-	return w.done(w.shop.inPayments(ctx, "INSERT INTO payments ("+columns+") VALUES ("+values+")", args...))
+	return w.done(w.shop.payments.exec(ctx, "INSERT INTO payments ("+columns+") VALUES ("+values+")", args...))
 }
 
 func (w *workload) dayOf(at time.Time) int { return int(at.Sub(w.begin) / (24 * time.Hour)) }
@@ -170,14 +183,13 @@ func (w *workload) changeOrder(ctx context.Context) error {
 	o := w.someOrder()
 	if w.rng.IntN(4) == 0 {
 		o.customer = w.customer()
-		return w.done(w.shop.inOrders(ctx, "UPDATE orders SET customer_id = ? WHERE id = ?", o.customer, o.id))
+		return w.done(w.shop.orders.assign(ctx, o.id, o.customer))
 	}
-	return w.done(w.shop.inOrders(ctx, "UPDATE orders SET quantity = ?, item_id = ?, status = 'changed' WHERE id = ?",
-		1+w.rng.IntN(9), 1+w.rng.IntN(items), o.id))
+	return w.done(w.shop.orders.change(ctx, o.id, 1+w.rng.IntN(items), 1+w.rng.IntN(9), w.amount(900)))
 }
 
 func (w *workload) changePayment(ctx context.Context) error {
-	return w.done(w.shop.inPayments(ctx, "UPDATE payments SET amount = CAST(? AS decimal(12,2)) WHERE id = ?", w.amount(500), w.somePayment().id))
+	return w.done(w.shop.payments.exec(ctx, "UPDATE payments SET amount = CAST(? AS decimal(12,2)) WHERE id = ?", w.amount(500), w.somePayment().id))
 }
 
 func (w *workload) movePayment(ctx context.Context) error {
@@ -187,7 +199,7 @@ func (w *workload) movePayment(ctx context.Context) error {
 	}
 	p.day = day
 	w.counts.Moved++
-	return w.done(w.shop.inPayments(ctx, "UPDATE payments SET paid_at = ? WHERE id = ?", w.moment(day), p.id))
+	return w.done(w.shop.payments.exec(ctx, "UPDATE payments SET paid_at = ? WHERE id = ?", w.moment(day), p.id))
 }
 
 func (w *workload) deletePayment(ctx context.Context) error {
@@ -195,7 +207,7 @@ func (w *workload) deletePayment(ctx context.Context) error {
 	id := w.payments[i].id
 	w.payments = slices.Delete(w.payments, i, i+1)
 	w.counts.Deleted++
-	return w.done(w.shop.inPayments(ctx, "DELETE FROM payments WHERE id = ?", id))
+	return w.done(w.shop.payments.exec(ctx, "DELETE FROM payments WHERE id = ?", id))
 }
 
 // deleteOrder leaves the order's payments where they are: the other database
@@ -205,7 +217,7 @@ func (w *workload) deleteOrder(ctx context.Context) error {
 	id := w.orders[i].id
 	w.orders = slices.Delete(w.orders, i, i+1)
 	w.counts.Deleted++
-	return w.done(w.shop.inOrders(ctx, "DELETE FROM orders WHERE id = ?", id))
+	return w.done(w.shop.orders.remove(ctx, id))
 }
 
 func (w *workload) moveOrderKey(ctx context.Context) error {
@@ -213,7 +225,7 @@ func (w *workload) moveOrderKey(ctx context.Context) error {
 	old := o.id
 	o.id = w.nextID()
 	w.counts.KeyMoves++
-	return w.done(w.shop.inOrders(ctx, "UPDATE orders SET id = ? WHERE id = ?", o.id, old))
+	return w.done(w.shop.orders.move(ctx, old, o.id))
 }
 
 func (w *workload) movePaymentKey(ctx context.Context) error {
@@ -221,11 +233,11 @@ func (w *workload) movePaymentKey(ctx context.Context) error {
 	old := p.id
 	p.id = w.nextID()
 	w.counts.KeyMoves++
-	return w.done(w.shop.inPayments(ctx, "UPDATE payments SET id = ? WHERE id = ?", p.id, old))
+	return w.done(w.shop.payments.exec(ctx, "UPDATE payments SET id = ? WHERE id = ?", p.id, old))
 }
 
 func (w *workload) changeItem(ctx context.Context) error {
-	return w.done(w.shop.inOrders(ctx, "UPDATE items SET price = CAST(? AS numeric) WHERE id = ?", w.amount(200), 1+w.rng.IntN(items)))
+	return w.done(w.shop.catalog.exec(ctx, "UPDATE items SET price = CAST(? AS numeric) WHERE id = ?", w.amount(200), 1+w.rng.IntN(items)))
 }
 
 // emptyDay takes all payments from a day: half of them are deleted, the others
@@ -239,7 +251,7 @@ func (w *workload) emptyDay(ctx context.Context, day int) error {
 		if half == 0 {
 			statement, args = "DELETE FROM payments WHERE paid_at >= ? AND paid_at < ? AND id % 2 = 0", args[1:]
 		}
-		n, err := w.shop.inPayments(ctx, statement, args...)
+		n, err := w.shop.payments.exec(ctx, statement, args...)
 		if err := w.done(n, err); err != nil {
 			return err
 		}
@@ -262,55 +274,8 @@ func (w *workload) emptyDay(ctx context.Context, day int) error {
 func (w *workload) emptyCustomer(ctx context.Context, customer int) error {
 	w.gone[customer] = true
 	w.counts.Emptied++
-	n, err := w.shop.inOrders(ctx, "DELETE FROM orders WHERE customer_id = ?", customer)
+	n, err := w.shop.orders.removeOf(ctx, customer)
 	w.counts.Deleted += n
 	w.orders = slices.DeleteFunc(w.orders, func(o order) bool { return o.customer == customer })
 	return w.done(n, err)
-}
-
-// changeSchema adds two columns: one with a default, which changes every row
-// without a word in the log, and one without.
-func (w *workload) changeSchema(ctx context.Context) error {
-	if _, err := w.shop.inOrders(ctx, "ALTER TABLE orders ADD COLUMN channel text NOT NULL DEFAULT 'web'"); err != nil {
-		return err
-	}
-	if _, err := w.shop.inPayments(ctx, "ALTER TABLE payments ADD COLUMN reference varchar(40)"); err != nil {
-		return err
-	}
-	w.columns = true
-	w.counts.SchemaChanges += 2
-	return nil
-}
-
-// quietDays counts the days between the first and the last payment on which
-// nothing was ever paid; days that lost their payments do not count.
-func (w *workload) quietDays(ctx context.Context) (int, error) {
-	first, last, quiet := -1, -1, 0
-	var paid [days]bool
-	for day := range days {
-		start := w.begin.AddDate(0, 0, day)
-		var n int
-		query := "SELECT count(*) FROM payments WHERE paid_at >= ? AND paid_at < ?"
-		if !w.shop.split {
-			query = numbered(query)
-		}
-		if err := w.shop.payments.QueryRowContext(ctx, query, start, start.AddDate(0, 0, 1)).Scan(&n); err != nil {
-			return 0, fmt.Errorf("count the payments of a day: %w", err)
-		}
-		if paid[day] = n > 0; paid[day] {
-			if first < 0 {
-				first = day
-			}
-			last = day
-		}
-	}
-	for day := first; day < last; day++ {
-		switch {
-		case !paid[day] && slices.Contains(quietDays[:], day):
-			quiet++
-		case paid[day] && w.empty[day]:
-			return 0, fmt.Errorf("day %d was to lose all its payments and has some", day)
-		}
-	}
-	return quiet, nil
 }

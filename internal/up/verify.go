@@ -13,7 +13,6 @@ import (
 	"millrace/internal/config"
 	"millrace/internal/page"
 	"millrace/internal/verify"
-	"millrace/schemas"
 )
 
 // Verify compares a table with what it should be: a core table with its source, a
@@ -100,35 +99,8 @@ func verifyCore(ctx context.Context, client verify.On, replica *verify.Replica, 
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	t := source.Tables[name]
-	table := verify.Table{Name: name, Key: t.Key, Text: t.Text, ZeroDates: t.ZeroDates != ""}
-	table.Promote = t.Promote
-	for _, c := range t.Columns {
-		path := c.Path
-		if path == "" {
-			path = c.Name
-		}
-		table.Fields = append(table.Fields, verify.Field{Name: c.Name, Path: path, Type: duckDBType(c.Type)})
-	}
+	table := verify.Configured(name, t)
 	return verify.Core(ctx, client, replica, db, table, t.Core, tell)
-}
-
-// duckDBType is the type of a declared column in DuckDB's words.
-func duckDBType(t schemas.Type) string {
-	switch t.Kind {
-	case schemas.Bool:
-		return "BOOLEAN"
-	case schemas.Int:
-		return "BIGINT"
-	case schemas.Float:
-		return "DOUBLE"
-	case schemas.String:
-		return "VARCHAR"
-	case schemas.Bytes:
-		return "BLOB"
-	case schemas.Timestamp:
-		return "TIMESTAMP WITH TIME ZONE"
-	}
-	return t.String() // DECIMAL, DATE and JSON have the same name
 }
 
 // findSpec reads the specs, and says which of them is the table's.

@@ -31,6 +31,14 @@ func TestQueriesOfTheExamples(t *testing.T) {
 	}
 	b.want(query("customer_state.sql")+"\nORDER BY 1",
 		"[7 2 3 55/4 2024-03-01 10:00:00 +0000 UTC 2024-03-02 10:00:00 +0000 UTC]", "[8 1 0 0/1 <nil> <nil>]")
+	b.do("CREATE TABLE core.customers (id INT64, name STRING, country STRING)",
+		"CREATE TABLE core.items (id INT64, name STRING, category STRING)",
+		"CREATE TABLE core.refunds (id INT64, payment_id INT64, amount NUMERIC(12, 2))",
+		"INSERT INTO core.customers VALUES (7, 'Ada', 'France'), (9, 'Bo', 'Ghana')",
+		"INSERT INTO core.items VALUES (5, 'cup', 'kitchen'), (6, 'pot', 'kitchen')",
+		"INSERT INTO core.refunds VALUES (1, 3, NUMERIC '0.5'), (2, 3, NUMERIC '0.25'), (3, 99, NUMERIC '7')")
+	b.want(query("customer_value.sql")+"\nORDER BY 1", "[7 Ada France 2 3 55/4 3/4]", "[9 Bo Ghana 0 0 0/1 0/1]")
+	b.want(query("top_items.sql")+"\nORDER BY 1", "[1 5 cup kitchen 3 3/4 13/1]")
 	revenue := query("item_revenue_daily.sql")
 	b.want(revenue+"\nORDER BY 1", "[2024-03-01 5 2 5 51/4]", "[2024-03-02 5 1 3 1/1]")
 

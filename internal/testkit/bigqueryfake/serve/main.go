@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"millrace/internal/testkit/accompany"
 	"millrace/internal/testkit/bigqueryfake"
 )
 
@@ -55,29 +56,7 @@ func run(ctx context.Context, args []string, told <-chan os.Signal, out io.Write
 		<-told
 		return nil
 	}
-	return accompany(command, told, out)
-}
-
-// accompany runs a command to its end. An interrupt at the terminal reaches the
-// command by itself, and two of them would kill it.
-func accompany(command []string, told <-chan os.Signal, out io.Writer) error {
-	cmd := exec.Command(command[0], command[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, out, os.Stderr
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", command[0], err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		select {
-		case err := <-ended:
-			return err
-		case s := <-told:
-			if s == syscall.SIGTERM {
-				_ = cmd.Process.Signal(s) // it may have ended
-			}
-		}
-	}
+	return accompany.Run(command, nil, told, out)
 }
 
 // location is where the fake's datasets are.

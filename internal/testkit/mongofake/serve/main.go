@@ -1,6 +1,8 @@
 // Command serve runs the MongoDB fake for people and for tests that kill it. It
-// serves the folder that is its argument until it is interrupted, and prints
-// its connection string first.
+// serves the folder that is its first argument, and prints its connection string
+// first. What follows is a command, which it runs with the connection string as
+// MONGODB_URI, and whose exit status is its own; without one, it serves until it
+// is interrupted.
 package main
 
 import (
@@ -10,25 +12,31 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 
+	"millrace/internal/testkit/accompany"
 	"millrace/internal/testkit/mongofake"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, os.Interrupt, syscall.SIGTERM)
+	err := run(context.Background(), os.Args[1:], told, os.Stdout, os.Stderr)
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
+		os.Exit(exit.ExitCode()) // what was wrong, the command has said
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "mongofake: "+err.Error())
-		stop()
 		os.Exit(1)
 	}
 }
 
-// run serves until the context ends.
-func run(ctx context.Context, args []string, out, messages io.Writer) (err error) {
+// run serves until the command ends or, if there is none, until it is told to end.
+func run(ctx context.Context, args []string, told <-chan os.Signal, out, messages io.Writer) (err error) {
 	flags := flag.NewFlagSet("mongofake", flag.ContinueOnError)
 	flags.SetOutput(messages)
 	var opts mongofake.Options
@@ -37,7 +45,7 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 	flags.StringVar(&opts.Password, "password", "", "the user's `password`")
 	uri := flags.String("uri-file", "", "`file` to write the connection string to")
 	flags.Usage = func() {
-		fmt.Fprintln(messages, "usage: mongofake [flags] FOLDER")
+		fmt.Fprintln(messages, "usage: mongofake [flags] FOLDER [COMMAND …]")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -45,14 +53,14 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 	} else if err != nil {
 		return err
 	}
-	if flags.NArg() != 1 {
-		return errors.New("usage: mongofake [flags] FOLDER: FOLDER holds the data, and is made if it is not there")
+	if flags.NArg() == 0 {
+		return errors.New("usage: mongofake [flags] FOLDER [COMMAND …]: FOLDER holds the data, and is made if it is not there; COMMAND is run beside it")
 	}
 	opts.Dir = flags.Arg(0)
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder: %w", err)
 	}
-	fake, err := mongofake.Start(context.WithoutCancel(ctx), opts)
+	fake, err := mongofake.Start(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -63,7 +71,10 @@ func run(ctx context.Context, args []string, out, messages io.Writer) (err error
 		}
 	}
 	fmt.Fprintln(out, fake.URI())
-	<-ctx.Done()
+	if command := flags.Args()[1:]; len(command) > 0 {
+		return accompany.Run(command, []string{"MONGODB_URI=" + fake.URI()}, told, out)
+	}
+	<-told
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -185,20 +186,30 @@ func TestAcknowledgedWritesSurviveKills(t *testing.T) {
 
 func TestRunSaysWhereItIs(t *testing.T) {
 	dir := t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // it ends at once
+	told := make(chan os.Signal, 1)
+	told <- os.Interrupt // it ends at once
 	var out, messages bytes.Buffer
 	file := filepath.Join(dir, "uri")
-	if err := run(ctx, []string{"-uri-file", file, "-user", "a", "-password", "b", filepath.Join(dir, "data")}, &out, &messages); err != nil {
+	if err := run(t.Context(), []string{"-uri-file", file, "-user", "a", "-password", "b", filepath.Join(dir, "data")}, told, &out, &messages); err != nil {
 		t.Fatal(err)
 	}
 	uri, err := os.ReadFile(file)
 	if err != nil || string(uri)+"\n" != out.String() || !bytes.HasPrefix(uri, []byte("mongodb://a:b@127.0.0.1:")) {
 		t.Errorf("%v: %s, and it printed %s", err, uri, out.String())
 	}
-	for _, wrong := range [][]string{{}, {"-port", "x", dir}, {"a", "b"}, {file}} {
-		if err := run(ctx, wrong, &out, &messages); err == nil {
+	for _, wrong := range [][]string{{}, {"-port", "x", dir}, {file}, {filepath.Join(dir, "data"), "/no/such/command"}} {
+		if err := run(t.Context(), wrong, told, &out, &messages); err == nil {
 			t.Errorf("%v: no error", wrong)
 		}
+	}
+}
+
+// A command finds the fake, and its flags are its own.
+func TestRunAccompaniesACommand(t *testing.T) {
+	var out, messages bytes.Buffer
+	err := run(t.Context(), []string{t.TempDir(), "sh", "-c", `echo "it is $MONGODB_URI"; exit 3`}, nil, &out, &messages)
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !bytes.Contains(out.Bytes(), []byte("it is mongodb://127.0.0.1:")) {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
