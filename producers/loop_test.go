@@ -201,9 +201,11 @@ func TestRereadsOfDeltas(t *testing.T) {
 	w := newWorld(t, rand.Uint64(), false, "a")
 	r := w.start(nil)
 	const n = 3 * maxRereads
-	for i := range int64(n) {
-		w.db.transact(func(x *memWriter) { x.put("a", i) })
-	}
+	w.db.transact(func(x *memWriter) {
+		for i := range int64(n) {
+			x.put("a", i)
+		}
+	})
 	r.settle()
 	done := w.count("a", schemas.SnapshotDone)
 	for i := range int64(n) {

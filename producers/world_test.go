@@ -56,6 +56,7 @@ type world struct {
 	db         *memDB
 	fake       *kfake.Cluster
 	registry   *memRegistry
+	decoders   map[uint32]*avro.Decoder
 	embedded   bool
 	torn       bool // the broker lost records
 	partitions int32
@@ -68,14 +69,15 @@ func newWorld(t *testing.T, seed uint64, embedded bool, tables ...string) *world
 	t.Helper()
 	w := &world{
 		t: t, seed: seed, db: newMemDB(seed, tables...), fake: testkit.KafkaCluster(t), embedded: embedded, partitions: 3,
-		registry: &memRegistry{ids: map[string]uint32{}, byID: map[uint32]string{}},
+		registry: &memRegistry{ids: map[string]uint32{}, byID: map[uint32]string{}}, decoders: map[uint32]*avro.Decoder{},
 	}
 	t.Cleanup(w.zombies.Wait)
 	return w
 }
 
 func (w *world) cluster(opts ...kgo.Opt) kafka.Cluster {
-	opts = append(opts, kgo.MetadataMinAge(20*time.Millisecond))
+	// The race detector looks at each byte of the buffers of compression: megabytes.
+	opts = append(opts, kgo.MetadataMinAge(20*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	return kafka.Cluster{Brokers: w.fake.ListenAddrs(), Embedded: w.embedded, Client: opts}
 }
 
@@ -327,8 +329,12 @@ func (w *world) decode(name string, generation int, r *kgo.Record) got {
 	}
 	id, body, err := avro.SplitHeader(r.Value)
 	fail(err)
-	d, err := avro.NewDecoder(w.registry.byID[id])
-	fail(err)
+	d := w.decoders[id]
+	if d == nil {
+		d, err = avro.NewDecoder(w.registry.byID[id])
+		fail(err)
+		w.decoders[id] = d
+	}
 	var e avro.Envelope
 	fail(d.Envelope(body, &e))
 	fail(d.Validate(body))

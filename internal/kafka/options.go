@@ -33,7 +33,7 @@ const MaxRecordBytes = maxBatchBytes - 512
 
 // ClientOpts are the options that every client has. Log and metrics may be nil.
 func (c Cluster) ClientOpts(name string, log *slog.Logger, metrics prometheus.Registerer) []kgo.Opt {
-	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID("millrace." + name)}
+	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID("millrace." + name), c.compression()}
 	if log != nil {
 		opts = append(opts, kgo.WithLogger(logger{log.With("client", name)}))
 	}
@@ -58,7 +58,6 @@ func (c Cluster) TransactionalOpts(id string, maxBufferedBytes int) []kgo.Opt {
 		kgo.TransactionTimeout(TransactionTimeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		c.compression(),
 		kgo.ProducerLinger(0),
 		kgo.UnknownTopicRetries(-1),
 		kgo.StopProducerOnDataLossDetected(),
@@ -79,7 +78,7 @@ func (c Cluster) compression() kgo.ProducerOpt {
 // PlainProducerOpts are those of a producer that writes without transactions:
 // acknowledged by all replicas, each record once while the producer lives.
 func (c Cluster) PlainProducerOpts() []kgo.Opt {
-	return []kgo.Opt{kgo.RequiredAcks(kgo.AllISRAcks()), c.compression(), kgo.ProducerLinger(0)}
+	return []kgo.Opt{kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0)}
 }
 
 // ConsumerOpts are those of every consumer: it sees what is committed, never
