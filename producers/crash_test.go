@@ -213,8 +213,7 @@ func TestFencing(t *testing.T) {
 	// The first may take its id back while the second opens the source. The second
 	// then finds that the log which its checkpoint needs was acknowledged by the
 	// first, and halts, before it has written anything.
-	var halted *HaltError
-	if overtaken := loser == second && errors.As(loser.err, &halted); !overtaken && !errors.Is(loser.err, ErrFenced) {
+	if overtaken := loser == second && errors.Is(loser.err, errGone); !overtaken && !errors.Is(loser.err, ErrFenced) {
 		t.Fatalf("the one that gave way ended with %v", loser.err)
 	}
 	for range 30 {
