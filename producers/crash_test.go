@@ -31,7 +31,7 @@ func (f fault) String() string { return fmt.Sprintf("%s#%d", f.effect, f.nth) }
 // effects at which a process can die: those of the source, and requests to
 // Kafka before they are done, or after, with the reply lost.
 var effects = []string{
-	"open", "next", "ack", "acked", "chunk", "chunked",
+	"open", "next", "ack", "acked", "chunk", "point", "chunked",
 	"before Produce", "after Produce", "before EndTxn", "after EndTxn", "before InitProducerID", "after InitProducerID",
 	"before AddPartitionsToTxn", "after AddPartitionsToTxn", "before Fetch", "after Fetch", "before CreateTopics", "after CreateTopics",
 }

@@ -147,16 +147,21 @@ func (t *memTable) set(key int64, pos schemas.Position, live bool, row memRow) {
 
 func (w *memWriter) put(name string, key int64) {
 	t := w.db.tables[name]
-	w.db.value++
-	old, live := t.rows[key]
-	row := memRow{v: w.db.value, big: "big" + strconv.FormatInt(w.db.value, 10)}
-	if !live {
-		w.emit(t, schemas.Create, key, -1, row, false)
+	if _, live := t.rows[key]; !live {
+		w.db.value++
+		w.emit(t, schemas.Create, key, -1, memRow{v: w.db.value, big: "big" + strconv.FormatInt(w.db.value, 10)}, false)
 		return
 	}
-	unset := w.db.rng.IntN(2) == 0
+	w.update(name, key, w.db.rng.IntN(2) == 0)
+}
+
+// update changes v; big may be left out, as it does not change then.
+func (w *memWriter) update(name string, key int64, unset bool) {
+	t := w.db.tables[name]
+	w.db.value++
+	row := memRow{v: w.db.value, big: "big" + strconv.FormatInt(w.db.value, 10)}
 	if unset {
-		row.big = old.big
+		row.big = t.rows[key].big
 	}
 	w.emit(t, schemas.Update, key, -1, row, unset)
 	w.txn.items[len(w.txn.items)-1].reread = unset && t.deltas
@@ -511,6 +516,9 @@ func (s *memSource) rows(ctx context.Context, t *schemas.Table, emit func([]sche
 	chunk := Chunk{ReadPoint: schemas.Position{Epoch: s.db.epoch, Major: s.db.lsn}}
 	rows, rewrites := maps.Clone(table.rows), table.rewrites
 	s.db.mu.Unlock()
+	if err := s.cfg.effect("point"); err != nil {
+		return Chunk{}, err
+	}
 	keys, end := choose(rows)
 	chunk.End = end
 	for part := range slices.Chunk(keys, 3) {
