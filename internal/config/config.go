@@ -3,7 +3,7 @@
 // What the file leaves out has a default; what it says is read strictly. ${VAR}
 // in a value is the environment's, and $$ is a dollar sign. Relative paths start
 // at the file's folder. All faults of a file are found at once, as an
-// invalid.Faults, and none of them shows a DSN.
+// invalid.Faults, and none of them shows a DSN or a password.
 //
 // Whether a database can be reached, and whether the named tables and columns
 // are there, is for the sources to say.
@@ -126,16 +126,6 @@ type Column struct {
 	Name string
 	Path string // of the field, with dots; empty: Name
 	Type schemas.Type
-}
-
-// Kafka says where the topics are.
-type Kafka struct {
-	Brokers []string // host:port; empty: the embedded broker
-}
-
-// Registry says where the schemas are.
-type Registry struct {
-	URL string // empty: the embedded registry
 }
 
 // Warehouse says where the core and derived tables are.

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,45 +22,6 @@ func (r *reader) name(v value, name string) string {
 		r.fault(v, fmt.Sprintf("%q cannot name a slot", name), "write lower-case letters, digits and _, a letter first")
 	}
 	return name
-}
-
-func (r *reader) kafka(v value) Kafka {
-	f := r.fields(v, "brokers")
-	var k Kafka
-	brokers, ok := f["brokers"]
-	if !ok {
-		if isMapping(v) {
-			r.fault(v.child("brokers", v.line), "is absent", "list host:port, or leave kafka out for the embedded broker")
-		}
-		return k
-	}
-	if !isEmptyList(brokers) { // [] is the embedded broker, said aloud
-		k.Brokers = r.texts(brokers)
-	}
-	for _, b := range k.Brokers {
-		r.address(brokers, b)
-	}
-	return k
-}
-
-func (r *reader) registry(v value) Registry {
-	f := r.fields(v, "url")
-	field, ok := f["url"]
-	if !ok {
-		if isMapping(v) {
-			r.fault(v.child("url", v.line), "is absent", "write the registry's URL, or leave registry out for the embedded one")
-		}
-		return Registry{}
-	}
-	text := r.text(field)
-	if text == "" {
-		return Registry{}
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		r.fault(field, "is not the URL of a registry", "write http://host:port or https://host:port")
-	}
-	return Registry{URL: text}
 }
 
 // reserved are the schemas in the warehouse. DuckDB finds a schema that is

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"millrace/internal/config"
+	"millrace/internal/kafka"
 	"millrace/internal/page"
 	"millrace/internal/verify"
+	"millrace/schemas/registry"
 )
 
 // ownName makes a name of dataset.table with something between and behind.
@@ -84,7 +86,11 @@ func (p *proof) compare(ctx context.Context) (core, derived []verify.Report, err
 }
 
 func (p *proof) compareCore(ctx context.Context, replica *verify.Replica) (reports []verify.Report, err error) {
-	topics := verify.Topics{Brokers: p.run.Kafka, Registry: p.run.Registry}
+	schemas, err := registry.New(p.run.Registry)
+	if err != nil {
+		return nil, err
+	}
+	topics := verify.Topics{Cluster: kafka.Cluster{Brokers: p.run.Kafka}, Schema: schemas.Schema}
 	for _, t := range captured(p.conf) {
 		report, err := p.compareTable(ctx, replica, t)
 		if err != nil {

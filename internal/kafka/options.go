@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -16,7 +17,9 @@ type Cluster struct {
 	Brokers []string
 	// Embedded says that the broker is the one of package embedded.
 	Embedded bool
-	// Client is added to the options of every client: TLS, SASL, a dialer.
+	TLS      *tls.Config // nil: in the clear
+	SASL     *SASL       // nil: without a login
+	// Client is added to the options of every client, such as a dialer.
 	Client []kgo.Opt
 }
 
@@ -45,6 +48,7 @@ func (c Cluster) ClientOpts(name string, log *slog.Logger, metrics prometheus.Re
 		// A topic is made and used at once, and the broker is next door.
 		opts = append(opts, kgo.MetadataMinAge(100*time.Millisecond))
 	}
+	opts = append(opts, c.access()...)
 	return append(opts, c.Client...)
 }
 

@@ -19,7 +19,6 @@ import (
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/bigquery"
 	"millrace/schemas"
-	"millrace/schemas/registry"
 )
 
 // CheckOptions says what Check reads. Either may be empty, not both.
@@ -75,7 +74,7 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		}
 		var found invalid.Faults
 		surveyed, found = out.survey(ctx, conf)
-		faults = append(faults, found...)
+		faults = append(append(faults, found...), out.access(ctx, conf)...)
 		found, err := askWarehouse(ctx, conf)
 		if err != nil {
 			return nil, err
@@ -191,13 +190,13 @@ func (c *Checked) tables(ctx context.Context, conf *config.Config, surveyed map[
 		return believed(specs), nil
 	}
 	p := &process{Options: Options{Config: conf}, names: kafka.Names{Prefix: conf.Prefix}, surveyed: surveyed}
-	url := conf.Registry.URL
-	if f, err := Find(conf.Data); err == nil && url == "" {
-		url = f.Registry
+	at := conf.Registry
+	if f, err := Find(conf.Data); err == nil && at.URL == "" {
+		at.URL = f.Registry
 	}
-	if url != "" {
+	if at.URL != "" {
 		var err error
-		if p.registry, err = registry.New(url); err != nil {
+		if p.registry, err = RegistryOf(at); err != nil {
 			return nil, err
 		}
 	}

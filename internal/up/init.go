@@ -46,7 +46,10 @@ func Init(ctx context.Context, c *config.Config, log *slog.Logger, tell func(Thi
 		return err
 	}
 	p := &process{
-		Options: Options{Config: c, Log: log}, names: kafka.Names{Prefix: c.Prefix}, cluster: kafka.Cluster{Brokers: c.Kafka.Brokers},
+		Options: Options{Config: c, Log: log}, names: kafka.Names{Prefix: c.Prefix},
+	}
+	if p.cluster, err = ClusterOf(c.Kafka); err != nil {
+		return err
 	}
 	if c.Warehouse.Kind == config.KindDuckDB {
 		if err := os.MkdirAll(c.Data, 0o755); err != nil {
@@ -125,7 +128,7 @@ func (p *process) allTopics() (topics []kafka.Topic, err error) {
 // initSchemas registers the schema of load-complete events, and tells which
 // topics have none yet: the columns of their tables are the sources' to say.
 func (p *process) initSchemas(ctx context.Context, tell func(Thing)) error {
-	client, err := registry.New(p.Config.Registry.URL)
+	client, err := RegistryOf(p.Config.Registry)
 	if err != nil {
 		return err
 	}

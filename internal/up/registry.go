@@ -23,8 +23,11 @@ func RunRegistry(ctx context.Context, o Options, topic string) error {
 	if len(brokers) == 0 {
 		return errors.New("the configuration names no Kafka: a registry needs kafka: {brokers: [host:port]} to keep its schemas, and millrace up has one embedded")
 	}
+	cluster, err := ClusterOf(o.Config.Kafka)
+	if err != nil {
+		return err
+	}
 	if topic == "" {
-		var err error
 		if topic, err = (kafka.Names{Prefix: o.Config.Prefix}).Schemas(); err != nil {
 			return err
 		}
@@ -35,7 +38,7 @@ func RunRegistry(ctx context.Context, o Options, topic string) error {
 	if err != nil {
 		return err
 	}
-	schemas, err := registry.Open(ctx, kafka.Cluster{Brokers: brokers}, topic)
+	schemas, err := registry.Open(ctx, cluster, topic)
 	if err != nil {
 		return errors.Join(err, server.Close())
 	}

@@ -220,9 +220,12 @@ func (p *process) produce(ctx context.Context, source *producers.Producer) error
 }
 
 func (p *process) openKafka(ctx context.Context) error {
-	if brokers := p.Config.Kafka.Brokers; len(brokers) > 0 {
-		p.cluster = kafka.Cluster{Brokers: brokers}
-		return nil
+	if len(p.Config.Kafka.Brokers) > 0 {
+		var err error
+		if p.cluster, err = ClusterOf(p.Config.Kafka); err != nil {
+			return err
+		}
+		return p.enter(ctx)
 	}
 	broker, err := embedded.Start(ctx, embedded.Options{Dir: p.Config.Data, Log: p.Log})
 	if err != nil {

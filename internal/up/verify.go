@@ -55,7 +55,10 @@ func Verify(ctx context.Context, conf *config.Config, address, table string, tel
 	}
 	if at := slices.IndexFunc(status.Core, func(c page.Core) bool { return c.Table == table }); at >= 0 {
 		begin()
-		topics := verify.Topics{Brokers: running.Kafka, Registry: running.Registry}
+		topics, err := topicsOf(conf, running)
+		if err != nil {
+			return report, err
+		}
 		return topics.CheckHistory(ctx, client, replica, status.Core[at].Topic, table, tell)
 	}
 	specs, at, err := findSpec(conf, table)
@@ -64,6 +67,27 @@ func Verify(ctx context.Context, conf *config.Config, address, table string, tel
 	}
 	begin()
 	return verify.Derived(ctx, client, replica, specs[at], eventTimes(ctx, client, conf, specs), tell)
+}
+
+// topicsOf are the topics of the running process: the configuration's, or those that it
+// embeds.
+func topicsOf(conf *config.Config, running RunFile) (out verify.Topics, err error) {
+	brokers, at := conf.Kafka, conf.Registry
+	if len(brokers.Brokers) == 0 {
+		brokers.Brokers = running.Kafka
+	}
+	if at.URL == "" {
+		at.URL = running.Registry
+	}
+	if out.Cluster, err = ClusterOf(brokers); err != nil {
+		return out, err
+	}
+	schemas, err := RegistryOf(at)
+	if err != nil {
+		return out, err
+	}
+	out.Schema = schemas.Schema
+	return out, nil
 }
 
 // askRunning is the running process with what the configuration says of its warehouse.

@@ -189,8 +189,8 @@ func (p *process) makeTopics(ctx context.Context, tables []consumers.Table) erro
 const registryPath = "/registry"
 
 func (p *process) openRegistry(ctx context.Context) (err error) {
-	url := p.Config.Registry.URL
-	if url == "" {
+	at := p.Config.Registry
+	if at.URL == "" {
 		if p.schemas, err = registry.Open(ctx, p.cluster, registry.DefaultTopic); err != nil {
 			return fmt.Errorf("open the embedded registry: %w", err)
 		}
@@ -199,9 +199,9 @@ func (p *process) openRegistry(ctx context.Context) (err error) {
 			p.schemas.Close()
 			return nil
 		})
-		url = p.registryURL()
+		at.URL = p.registryURL()
 	}
-	p.registry, err = registry.New(url)
+	p.registry, err = RegistryOf(at)
 	return err
 }
 

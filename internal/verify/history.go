@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -21,8 +20,9 @@ import (
 
 // Topics is where the change events are.
 type Topics struct {
-	Brokers  []string
-	Registry string // the URL of the schema registry
+	Cluster kafka.Cluster
+	// Schema is the text of the schema with the id.
+	Schema func(ctx context.Context, id uint32) (string, error)
 }
 
 // History fills the replica's table with the changes on the topics of all
@@ -30,8 +30,8 @@ type Topics struct {
 // change once, with the row as it was after it, or before it if it was deleted.
 // Which load brought a change is not the topics' to say: _load is NULL.
 func (t Topics) History(ctx context.Context, into *Replica, topic, table string) error {
-	d := &decoder{registry: t.Registry, codecs: make(map[uint32]*codec), at: make(map[string]int), seen: make(map[string]bool)}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(t.Brokers...))
+	d := &decoder{schema: t.Schema, codecs: make(map[uint32]*codec), at: make(map[string]int), seen: make(map[string]bool)}
+	cl, err := kgo.NewClient(t.Cluster.ClientOpts("verify", nil, nil)...)
 	if err != nil {
 		return fmt.Errorf("read the changes on %s: %w", topic, err)
 	}
@@ -86,9 +86,9 @@ const silence = 20 * time.Second
 
 // read hands every committed record up to the end of now to fn.
 func (t Topics) read(ctx context.Context, topic string, fn func(*kgo.Record) error) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(t.Brokers...), kgo.ConsumeTopics(topic),
+	cl, err := kgo.NewClient(append(t.Cluster.ClientOpts("verify", nil, nil), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond), kgo.FetchMinBytes(1))
+		kgo.KeepControlRecords(), kgo.FetchMaxWait(100*time.Millisecond), kgo.FetchMinBytes(1))...)
 	if err != nil {
 		return err
 	}
@@ -136,12 +136,12 @@ func (t Topics) read(ctx context.Context, topic string, fn func(*kgo.Record) err
 // decoder turns change events into rows of texts by another Avro library than
 // the platform's.
 type decoder struct {
-	registry string
-	codecs   map[uint32]*codec
-	columns  []column       // of all versions
-	at       map[string]int // where in columns the source's column is
-	changes  []change
-	seen     map[string]bool // key and position
+	schema  func(ctx context.Context, id uint32) (string, error)
+	codecs  map[uint32]*codec
+	columns []column       // of all versions
+	at      map[string]int // where in columns the source's column is
+	changes []change
+	seen    map[string]bool // key and position
 }
 
 // change is a row of the history.
@@ -255,20 +255,11 @@ func (d *decoder) decode(ctx context.Context, b []byte) (map[string]any, *codec,
 }
 
 func (d *decoder) fetch(ctx context.Context, id uint32) (*codec, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/schemas/ids/%d", strings.TrimRight(d.registry, "/"), id), nil)
+	text, err := d.schema(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var answer struct{ Schema string }
-	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || resp.StatusCode != http.StatusOK {
-		return nil, errors.Join(fmt.Errorf("the registry answers %s", resp.Status), err)
-	}
-	return newCodec(answer.Schema)
+	return newCodec(text)
 }
 
 func newCodec(schema string) (*codec, error) {

@@ -2,15 +2,14 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/kafka"
 	"millrace/internal/page"
 	"millrace/internal/testkit"
 	"millrace/schemas"
@@ -53,19 +52,10 @@ type topicsOf struct {
 // 3 and 4, and so on.
 func newTopics(t *testing.T, tables ...*schemas.Table) *topicsOf {
 	t.Helper()
-	known := map[string]string{}
+	known := map[uint32]string{}
 	for i, table := range tables {
-		known[fmt.Sprint("/schemas/ids/", 2*i+1)], known[fmt.Sprint("/schemas/ids/", 2*i+2)] = avro.KeySchema(table), avro.ValueSchema(table)
+		known[uint32(2*i+1)], known[uint32(2*i+2)] = avro.KeySchema(table), avro.ValueSchema(table)
 	}
-	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		schema, ok := known[r.URL.Path]
-		if !ok {
-			http.NotFound(w, r)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(map[string]string{"schema": schema})
-	}))
-	t.Cleanup(registry.Close)
 	brokers := testkit.Kafka(t)
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.TransactionalID("x"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
@@ -77,7 +67,14 @@ func newTopics(t *testing.T, tables ...*schemas.Table) *topicsOf {
 			t.Fatal(err)
 		}
 	}
-	return &topicsOf{Topics{Brokers: brokers, Registry: registry.URL}, t, cl}
+	schema := func(_ context.Context, id uint32) (string, error) {
+		text, ok := known[id]
+		if !ok {
+			return "", errors.New("no such schema")
+		}
+		return text, nil
+	}
+	return &topicsOf{Topics{Cluster: kafka.Cluster{Brokers: brokers}, Schema: schema}, t, cl}
 }
 
 // send produces one transaction of changes of a table; its key's schema has the id.

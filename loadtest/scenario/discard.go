@@ -17,7 +17,6 @@ import (
 	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
-	"millrace/schemas/registry"
 )
 
 // Nothing is a warehouse that reads every row and keeps none. It notes which
@@ -127,13 +126,17 @@ type discardArgs struct {
 
 // runDiscard is a consumer with the limits of `millrace consume`.
 func runDiscard(ctx context.Context, a discardArgs, ready func(any) error) (_ any, err error) {
-	client, err := registry.New(a.At.Registry)
+	client, err := a.At.schemas()
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := a.At.cluster()
 	if err != nil {
 		return nil, err
 	}
 	done := make(chan Discarded, 1)
 	c, err := consumers.New(consumers.Options{
-		Cluster: a.At.cluster(), Names: kafka.Names{Prefix: a.Prefix}, Group: a.Prefix, Tables: a.Tables, Registry: client,
+		Cluster: cluster, Names: kafka.Names{Prefix: a.Prefix}, Group: a.Prefix, Tables: a.Tables, Registry: client,
 		Loader: NewNothing(func(d Discarded) {
 			if d.Events+d.Gaps >= a.Events {
 				select {

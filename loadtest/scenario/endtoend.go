@@ -96,7 +96,10 @@ func (r *rig) startAll(ctx context.Context, derived string) (p *product, loads *
 		return nil, nil, nil, err
 	}
 	r.pids["millrace"] = p.PID
-	r.at = where{Brokers: p.run.Kafka, Embedded: !ownKafka, Registry: p.run.Registry}
+	if !ownKafka { // else they are known, and how they are entered
+		r.at = open(p.run.Kafka, p.run.Registry)
+		r.at.Embedded = true
+	}
 	if loads, err = r.tail(ctx, r.at); err != nil {
 		return nil, nil, nil, err
 	}

@@ -110,6 +110,7 @@ func twos(b []byte) *big.Int {
 // filler writes change events as a producer would, without a source.
 type filler struct {
 	rig      *rig
+	cluster  kafka.Cluster
 	client   *kgo.Client
 	tables   []*schemas.Table
 	encoders []*avro.Encoder
@@ -121,14 +122,17 @@ type filler struct {
 // fill writes so many events of the workload into topics and returns their
 // bytes and the generator, which knows what rows they leave.
 func (r *rig) fill(ctx context.Context, events int, progress func(int64)) (*workload.Generator, int64, error) {
-	cluster := r.at.cluster()
+	cluster, err := r.at.cluster()
+	if err != nil {
+		return nil, 0, err
+	}
 	client, err := kgo.NewClient(append(cluster.ClientOpts("fill", nil, nil), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()))...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("make a Kafka client: %w", err)
 	}
 	defer client.Close()
-	f := &filler{rig: r, client: client, last: map[int64]workload.Op{}}
+	f := &filler{rig: r, cluster: cluster, client: client, last: map[int64]workload.Op{}}
 	if err := f.open(ctx); err != nil {
 		return nil, 0, fmt.Errorf("fill topics: %w", err)
 	}
@@ -155,7 +159,7 @@ func (r *rig) fill(ctx context.Context, events int, progress func(int64)) (*work
 }
 
 func (f *filler) open(ctx context.Context) error {
-	reg, err := registry.New(f.rig.at.Registry)
+	reg, err := f.rig.at.schemas()
 	if err != nil {
 		return err
 	}
@@ -168,7 +172,7 @@ func (f *filler) open(ctx context.Context) error {
 		for _, c := range f.rig.file.Workload.Columns() {
 			table.Columns = append(table.Columns, schemas.Column{Name: c.Name, Type: kinds[c.Type]})
 		}
-		if err := kafka.EnsureTopics(ctx, f.client, f.rig.at.cluster().Data(table.Topic, partitions, 0)); err != nil {
+		if err := kafka.EnsureTopics(ctx, f.client, f.cluster.Data(table.Topic, partitions, 0)); err != nil {
 			return err
 		}
 		keyID, err := reg.Register(ctx, table.Topic+"-key", avro.KeySchema(table))
@@ -254,7 +258,10 @@ type event struct {
 
 // read hands every data record of the topics to each, up to their ends of now.
 func (r *rig) read(ctx context.Context, at where, topics []string, each func(table int, e *event) error) error {
-	cluster := at.cluster()
+	cluster, err := at.cluster()
+	if err != nil {
+		return err
+	}
 	client, err := kgo.NewClient(append(append(cluster.ClientOpts("account", nil, nil), cluster.ConsumerOpts()...),
 		kgo.ConsumeTopics(topics...), kgo.KeepControlRecords())...)
 	if err != nil {
@@ -280,7 +287,7 @@ func (r *rig) read(ctx context.Context, at where, topics []string, each func(tab
 		}
 	})
 	d := &decoder{client: nil, columns: r.file.Workload.Columns(), decoders: map[uint32]*tableDecoder{}}
-	if d.client, err = registry.New(at.Registry); err != nil {
+	if d.client, err = at.schemas(); err != nil {
 		return err
 	}
 	index := map[string]int{}

@@ -34,7 +34,10 @@ func (r *rig) tail(ctx context.Context, at where) (*tailer, error) {
 	if err != nil {
 		return nil, err
 	}
-	cluster := at.cluster()
+	cluster, err := at.cluster()
+	if err != nil {
+		return nil, err
+	}
 	opts := append(cluster.ClientOpts("tail", nil, nil), cluster.ConsumerOpts()...)
 	opts = append(opts, kgo.ConsumeTopics(topic), kgo.FetchMinBytes(1), kgo.FetchMaxWait(100*time.Millisecond))
 	t := &tailer{seen: map[string]map[int64]bool{}}

@@ -3,7 +3,6 @@ package scenario
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,13 +78,21 @@ func (r *rig) openKafka(ctx context.Context) (err error) {
 	var args brokerArgs
 	switch {
 	case r.Config != nil && len(r.Config.Kafka.Brokers) > 0:
-		args.Brokers = r.Config.Kafka.Brokers
+		own, err := anywhere(r.Config.Kafka, r.Config.Registry)
+		if err != nil {
+			return err
+		}
+		if own.Registry.URL != "" {
+			r.at = own
+			return nil
+		}
+		args.Kafka = own.Kafka
 	case r.Kafka == RealKafka:
 		if r.kafka, err = startKafka(ctx, filepath.Join(r.dir, "kafka")); err != nil {
 			return err
 		}
 		r.onClose(r.kafka.close)
-		args.Brokers = []string{r.kafka.addr}
+		args.Kafka.Brokers = []string{r.kafka.addr}
 		r.pids["broker"] = r.kafka.pid
 	default:
 		args.Dir = filepath.Join(r.dir, "broker")
@@ -93,14 +100,10 @@ func (r *rig) openKafka(ctx context.Context) (err error) {
 			return fmt.Errorf("make a folder: %w", err)
 		}
 	}
-	if r.Config != nil && r.Config.Registry.URL != "" && len(args.Brokers) > 0 {
-		r.at = where{Brokers: args.Brokers, Registry: r.Config.Registry.URL}
-		return nil
-	}
 	if r.broker, err = r.start(ctx, "broker", roleBroker, args, &r.at); err != nil {
 		return err
 	}
-	if len(args.Brokers) == 0 {
+	if len(args.Kafka.Brokers) == 0 {
 		r.pids["broker"] = r.broker.PID
 	}
 	return nil
@@ -222,11 +225,11 @@ func (r *rig) configure(withKafka bool, warehouse, derived string) (path string,
 	var b strings.Builder
 	fmt.Fprintf(&b, "prefix: %s\ndata: %s\nhttp: 127.0.0.1:0\nwarehouse: %s\n", r.prefix, filepath.Join(r.dir, "data"), warehouse)
 	if withKafka {
-		brokers, err := json.Marshal(r.at.Brokers)
+		sections, err := r.at.sections()
 		if err != nil {
-			return "", fmt.Errorf("write the configuration: %w", err)
+			return "", err
 		}
-		fmt.Fprintf(&b, "kafka: {brokers: %s}\nregistry: {url: %q}\n", brokers, r.at.Registry)
+		b.WriteString(sections)
 	}
 	if derived != "" {
 		fmt.Fprintf(&b, "derived: %s\n", derived)

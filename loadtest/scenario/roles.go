@@ -17,7 +17,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/internal/config"
-	"millrace/internal/kafka"
 	"millrace/internal/kafka/embedded"
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/testkit/mongofake"
@@ -64,30 +63,25 @@ func role[A any](play func(context.Context, A, func(any) error) (any, error)) ch
 // brokerArgs say where the broker keeps its data; with brokers, only a registry
 // is served.
 type brokerArgs struct {
-	Dir     string
-	Brokers []string
+	Dir   string
+	Kafka config.Kafka
 }
-
-// where says where topics and schemas are.
-type where struct {
-	Brokers  []string
-	Embedded bool // kfake
-	Registry string
-}
-
-func (w where) cluster() kafka.Cluster { return kafka.Cluster{Brokers: w.Brokers} }
 
 func serveBroker(ctx context.Context, a brokerArgs, ready func(any) error) (_ any, err error) {
-	at := where{Brokers: a.Brokers}
-	if len(a.Brokers) == 0 {
+	at := where{Kafka: a.Kafka}
+	if len(a.Kafka.Brokers) == 0 {
 		broker, err := embedded.Start(ctx, embedded.Options{Dir: a.Dir})
 		if err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, broker.Close()) }()
-		at.Brokers, at.Embedded = []string{broker.Addr()}, true
+		at.Kafka.Brokers, at.Embedded = []string{broker.Addr()}, true
 	}
-	reg, err := registry.Open(ctx, at.cluster(), registry.DefaultTopic)
+	cluster, err := at.cluster()
+	if err != nil {
+		return nil, err
+	}
+	reg, err := registry.Open(ctx, cluster, registry.DefaultTopic)
 	if err != nil {
 		return nil, fmt.Errorf("open a registry: %w", err)
 	}
@@ -106,7 +100,7 @@ func serveBroker(ctx context.Context, a brokerArgs, ready func(any) error) (_ an
 		err = errors.Join(err, server.Close())
 		<-ended
 	}()
-	at.Registry = "http://" + listener.Addr().String()
+	at.Registry.URL = "http://" + listener.Addr().String()
 	if err := ready(at); err != nil {
 		return nil, err
 	}
@@ -213,7 +207,10 @@ func runPoll(ctx context.Context, a pollArgs, ready func(any) error) (any, error
 	if err := ready(nil); err != nil {
 		return nil, err
 	}
-	cluster := a.At.cluster()
+	cluster, err := a.At.cluster()
+	if err != nil {
+		return nil, err
+	}
 	client, err := kgo.NewClient(append(append(cluster.ClientOpts("limit", nil, nil), cluster.ConsumerOpts()...), kgo.ConsumeTopics(a.Topics...))...)
 	if err != nil {
 		return nil, fmt.Errorf("make a Kafka client: %w", err)

@@ -44,12 +44,12 @@ type subjectText struct{ subject, schema string }
 
 // New makes a client of the registry at url, which may be several, separated by
 // commas. The options are for credentials, TLS and the like.
-func New(url string, opts ...sr.ClientOpt) (*Client, error) {
+func New(url string, opts ...Option) (*Client, error) {
 	urls := strings.Split(url, ",")
 	for i := range urls {
 		urls[i] = strings.TrimSpace(urls[i])
 	}
-	cl, err := sr.NewClient(append([]sr.ClientOpt{sr.URLs(urls...), sr.UserAgent("millrace")}, opts...)...)
+	cl, err := sr.NewClient(append([]Option{sr.URLs(urls...), sr.UserAgent("millrace")}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make registry client for %s: %w", url, err)
 	}
