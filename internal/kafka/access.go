@@ -93,7 +93,8 @@ func (c Cluster) explain(err error, at string) error {
 	var unknown x509.UnknownAuthorityError
 	var certificate *tls.CertificateVerificationError
 	var host x509.HostnameError
-	var alert tls.AlertError
+	var op *net.OpError
+	var slow net.Error
 	var header tls.RecordHeaderError
 	var early *kgo.ErrFirstReadEOF
 	switch {
@@ -111,10 +112,12 @@ func (c Cluster) explain(err error, at string) error {
 		return refused("kafka.tls", "does not believe the certificate of "+at+": "+oneLine(certificate.Err), "renew the brokers' certificate, or correct this machine's clock")
 	case errors.As(err, &header):
 		return refused("kafka.tls", "is set, and "+at+" does not speak TLS", "leave tls out, or name the port of a listener with TLS")
-	case errors.As(err, &alert):
-		return refused("kafka.tls", "is refused by "+at+": "+oneLine(alert), "present a certificate that the brokers know, as tls: {cert: FILE, key: FILE}")
+	case errors.As(err, &op) && op.Op == "remote error": // what the other side says when it ends a handshake
+		return refused("kafka.tls", "is refused by "+at+": "+oneLine(op.Err), "present a certificate that the brokers know, as tls: {cert: FILE, key: FILE}")
 	case errors.As(err, &early), errors.Is(err, io.EOF):
 		return fmt.Errorf("%s ends the connection at once: %s: %w", at, c.missing(), err)
+	case c.TLS != nil && (errors.Is(err, context.DeadlineExceeded) || errors.As(err, &slow) && slow.Timeout()):
+		return fmt.Errorf("%s does not answer in time; if it has no TLS, leave kafka.tls out: %w", at, err)
 	}
 	return fmt.Errorf("%s: %w", at, err)
 }
@@ -125,11 +128,11 @@ func (c Cluster) missing() string {
 	case c.TLS == nil && c.SASL == nil:
 		return "if it wants TLS or a login, write kafka.tls and kafka.sasl"
 	case c.TLS == nil:
-		return "if it wants TLS, write kafka.tls: true"
+		return "if it wants TLS, write kafka.tls: true; if the login may be wrong, correct kafka.sasl"
 	case c.SASL == nil:
 		return "if it wants a login, write kafka.sasl; if it has no TLS, leave kafka.tls out"
 	}
-	return "if it has no TLS, leave kafka.tls out"
+	return "if it has no TLS, leave kafka.tls out; if the login may be wrong, correct kafka.sasl"
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

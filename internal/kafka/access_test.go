@@ -55,6 +55,7 @@ func TestTLSAndLogin(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			fetches := in.PollFetches(ctx)
+			in.AllowRebalance()
 			if err := fetches.Err(); err != nil || fetches.NumRecords() != 1 {
 				t.Fatalf("%d records, %v", fetches.NumRecords(), err)
 			}
@@ -106,8 +107,9 @@ func TestAsk(t *testing.T) {
 		"plain":             {Cluster{Brokers: plainly}, "", ""},
 		"second seed":       {Cluster{Brokers: []string{closed(t), plainly[0]}}, "", ""},
 		"login":             {Cluster{Brokers: login, SASL: user("SCRAM-SHA-256", secret)}, "", ""},
-		"wrong password":    {Cluster{Brokers: login, SASL: user("SCRAM-SHA-256", secret+"x")}, "kafka.sasl", "is refused by the brokers: user me, SCRAM-SHA-256: correct user and password"},
+		"wrong password":    {Cluster{Brokers: refusing(t), SASL: user("SCRAM-SHA-256", secret)}, "kafka.sasl", "is refused by the brokers: user me, SCRAM-SHA-256: correct user and password"},
 		"mechanism":         {Cluster{Brokers: others, SASL: user("SCRAM-SHA-512", secret)}, "kafka.sasl", "do not take here: SCRAM-SHA-512"},
+		"hung up":           {Cluster{Brokers: login, SASL: user("SCRAM-SHA-256", secret+"x")}, "", "correct kafka.sasl"},
 		"no login":          {Cluster{Brokers: login}, "", "write kafka.tls and kafka.sasl"},
 		"unknown authority": {Cluster{Brokers: overTLS, TLS: believe(other)}, "kafka.tls", "name the authorities' file"},
 		"other name":        {Cluster{Brokers: named, TLS: believe(elsewhere)}, "kafka.tls", "server_name"},
@@ -119,7 +121,11 @@ func TestAsk(t *testing.T) {
 		"nobody listens":    {Cluster{Brokers: []string{closed(t)}}, "", "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			patience := 30 * time.Second
+			if name == "no TLS there" { // the broker takes the greeting for the length of a request, and waits for the rest
+				patience = time.Second
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			err := c.cluster.Ask(ctx)
 			if c.contains == "" {
@@ -140,6 +146,21 @@ func TestAsk(t *testing.T) {
 			}
 		})
 	}
+}
+
+// refusing is a broker that answers a wrong login as Kafka does; the fake itself
+// hangs up.
+func refusing(t *testing.T) []string {
+	t.Helper()
+	cluster := testkit.KafkaCluster(t, loginIs("SCRAM-SHA-256")...)
+	cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		resp, _ := req.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		resp.ErrorMessage = kmsg.StringPtr("Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256")
+		return resp, nil, true
+	})
+	return cluster.ListenAddrs()
 }
 
 // closed is an address at which nobody listens.
