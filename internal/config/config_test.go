@@ -21,9 +21,10 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func env(name string) (string, bool) {
 	v, ok := map[string]string{
-		"ORDERS_DSN": "postgres://me:$secret@db:5432/orders",
-		"BROKER":     "kafka-1:9092",
-		"EMPTY":      "",
+		"ORDERS_DSN":     "postgres://me:$secret@db:5432/orders",
+		"BROKER":         "kafka-1:9092",
+		"KAFKA_PASSWORD": "pa$${word}\n", // of a Secret that was made of a file
+		"EMPTY":          "",
 	}[name]
 	return v, ok
 }
@@ -106,11 +107,14 @@ func TestGood(t *testing.T) {
 			}},
 		},
 		"full.yaml": {
-			Prefix:    "shop",
-			Data:      "/var/lib/millrace",
-			Derived:   filepath.Join(dir, "specs"),
-			Kafka:     config.Kafka{Brokers: []string{"kafka-1:9092", "kafka-2:9092"}},
-			Registry:  config.Registry{URL: "http://registry:8081"},
+			Prefix:  "shop",
+			Data:    "/var/lib/millrace",
+			Derived: filepath.Join(dir, "specs"),
+			Kafka: config.Kafka{
+				Brokers: []string{"kafka-1:9092", "kafka-2:9092"}, TLS: &config.TLS{CA: filepath.Join(dir, "secrets", "ca.pem"), ServerName: "kafka.internal"},
+				SASL: &config.SASL{Mechanism: config.MechanismScram512, User: "millrace", Password: "pa$${word}"}, // as it is in the variable
+			},
+			Registry:  config.Registry{URL: "https://registry:8081", User: "millrace", Password: "$x", CA: filepath.Join(dir, "secrets", "ca.pem")},
 			Warehouse: config.Warehouse{Kind: config.KindDuckDB, Path: filepath.Join(dir, "wh", "main.duckdb"), LoadEvery: 5 * time.Second},
 			HTTP:      "0.0.0.0:9090",
 			Sources: map[string]config.Source{
