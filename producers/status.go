@@ -23,6 +23,10 @@ type Status struct {
 	Tables   []TableStatus // by ID
 }
 
+// Ended reports whether the source is captured no more until a person acts; one whose
+// session ended for any other reason is tried again.
+func (s Status) Ended() bool { return s.Err != nil && forPerson(s.Err) }
+
 // TableStatus is a snapshot of a captured table for people.
 type TableStatus struct {
 	ID         string

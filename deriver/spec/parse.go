@@ -1,8 +1,10 @@
 package spec
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"regexp"
@@ -59,17 +61,37 @@ func Parse(file string, data []byte, read func(name string) ([]byte, error)) (*S
 	p := &parser{reader: reader{file: file, lines: make(map[string]int)}, read: read}
 	p.spec = &Spec{File: file, lines: p.lines}
 	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
+	in := yaml.NewDecoder(bytes.NewReader(data))
+	if err := in.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
 		line, text := yamlError(err)
 		p.fault(line, "", "is not YAML: "+text, "mend the YAML")
 		return p.spec, p.faults
 	}
+	p.alone(in)
 	if len(doc.Content) == 0 {
 		p.fault(1, "", "is empty", "a spec has at least a name and a query")
 		return p.spec, p.faults
 	}
 	p.document(doc.Content[0])
 	return p.spec, p.faults
+}
+
+// alone refuses what stands in the file behind its first document.
+func (p *parser) alone(in *yaml.Decoder) {
+	for {
+		var more yaml.Node
+		switch err := in.Decode(&more); {
+		case errors.Is(err, io.EOF):
+			return
+		case err != nil:
+			line, text := yamlError(err)
+			p.fault(line, "", "is not YAML: "+text, "mend the YAML")
+			return
+		case len(more.Content) > 0 && more.Content[0].Tag != "!!null":
+			p.fault(more.Content[0].Line, "", "holds a second document, and a file is one spec", "move what is behind the line --- into a file of its own")
+			return
+		}
+	}
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)

@@ -98,7 +98,7 @@ func (r *reader) kafka(v value) Kafka {
 		k.SASL = r.sasl(login)
 	}
 	if ok && isEmptyList(brokers) {
-		const cure = "list host:port below brokers, or leave it out: the embedded broker listens on this machine alone"
+		const cure = "list host:port below brokers, or leave this out: the embedded broker listens on this machine alone"
 		if hasTLS && k.TLS != nil {
 			r.fault(at, "is for brokers elsewhere, and none are named: the embedded broker has no TLS", cure)
 		}

@@ -139,6 +139,9 @@ func (c *Client) do(req *http.Request, into any) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("what answers at %s has no tables to tell of: ask the address of millrace up, produce, consume or derive; one that has just started tells in a moment", c.Addr)
+	}
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		return &AnswerError{Code: resp.StatusCode, Text: string(text)}

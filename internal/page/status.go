@@ -19,7 +19,8 @@ type Status struct {
 type Source struct {
 	Source   string        `json:"source"`
 	Kind     string        `json:"kind"`
-	Halted   string        `json:"halted,omitempty"` // why it is not captured, and what to do
+	Halted   string        `json:"halted,omitempty"`   // why it is not captured until a person acts, and what to do
+	Retrying string        `json:"retrying,omitempty"` // why it is not captured now; it is tried again by itself
 	Position string        `json:"position,omitempty"`
 	Complete time.Time     `json:"complete,omitzero"` // everything up to it was captured
 	Tables   []SourceTable `json:"tables"`

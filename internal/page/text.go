@@ -62,6 +62,9 @@ func (s *Source) state() string {
 		return "HALTED: " + s.Halted
 	}
 	var parts []string
+	if s.Retrying != "" {
+		parts = append(parts, "retrying: "+s.Retrying)
+	}
 	for _, t := range s.Tables {
 		if t.Halted != "" {
 			parts = append(parts, "HALTED "+t.Table+": "+t.Halted)

@@ -1,6 +1,8 @@
 package page
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -52,5 +54,30 @@ func TestStatesAreOneLine(t *testing.T) {
 	}
 	if want := "1 held: Conversion Error: no LINE 1: x ^\n"; !strings.HasSuffix(out.String(), want) {
 		t.Errorf("got %q, want it to end with %q", out.String(), want)
+	}
+}
+
+// Only what waits for a person is halted.
+func TestASourceThatIsTriedAgainIsNotHalted(t *testing.T) {
+	for want, s := range map[string]Source{
+		"streaming":                    {},
+		"retrying: EOF":                {Retrying: "EOF"},
+		"retrying: EOF; HALTED t: key": {Retrying: "EOF", Tables: []SourceTable{{Table: "t", Halted: "key"}}},
+		"HALTED: slot":                 {Halted: "slot"},
+	} {
+		if got := s.state(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// A registry has an HTTP port and no tables.
+func TestWhatHasNoTables(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	addr := server.Listener.Addr().String()
+	_, err := (&Client{Addr: addr}).Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "what answers at "+addr+" has no tables to tell of") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -48,20 +48,40 @@ func RegistryOf(r config.Registry) (*registry.Client, error) {
 	return registry.New(r.URL, opts...)
 }
 
-// enter asks the brokers once. That they refuse us ends the start, as only a person
-// can change it; brokers that do not answer may do so later.
-func (p *process) enter(ctx context.Context) error {
+// enter asks the brokers or the registry once. That they refuse us ends the start, as
+// only a person can change it; what does not answer may do so later.
+func (p *process) enter(ctx context.Context, what string, ask func(context.Context) error) error {
 	asked, cancel := context.WithTimeout(ctx, accessPatience)
 	defer cancel()
-	err := p.cluster.Ask(asked)
-	var refused *kafka.RefusedError
+	err := ask(asked)
+	var brokers *kafka.RefusedError
+	var schemas *registry.RefusedError
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return errAskedToEnd
-	case errors.As(err, &refused):
+	case errors.As(err, &brokers), errors.As(err, &schemas):
 		return err
 	case err != nil:
-		p.Log.Warn("Kafka does not answer yet", "err", oneLine(err))
+		p.Log.Warn("start does not wait for what does not answer yet", "what", what, "err", oneLine(err))
+	}
+	return nil
+}
+
+// mustAnswer asks both for who cannot do without them.
+func mustAnswer(ctx context.Context, c *config.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*accessPatience)
+	defer cancel()
+	var brokers *kafka.RefusedError
+	if err := askKafka(ctx, c.Kafka); errors.As(err, &brokers) {
+		return err
+	} else if err != nil {
+		return fmt.Errorf("ask Kafka: %w: start it, or correct kafka.brokers in the configuration", err)
+	}
+	var schemas *registry.RefusedError
+	if err := askRegistry(ctx, c.Registry); errors.As(err, &schemas) {
+		return err
+	} else if err != nil {
+		return fmt.Errorf("ask the registry: %w: start it, or correct registry.url in the configuration", err)
 	}
 	return nil
 }

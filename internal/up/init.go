@@ -51,6 +51,9 @@ func Init(ctx context.Context, c *config.Config, log *slog.Logger, tell func(Thi
 	if p.cluster, err = ClusterOf(c.Kafka); err != nil {
 		return err
 	}
+	if err := mustAnswer(ctx, c); err != nil {
+		return err
+	}
 	if c.Warehouse.Kind == config.KindDuckDB {
 		if err := os.MkdirAll(c.Data, 0o755); err != nil {
 			return fmt.Errorf("make the data folder: %w", err)

@@ -172,8 +172,12 @@ type ran struct {
 
 func sourceStatus(s producers.Status, kind string) page.Source {
 	out := page.Source{Source: s.Source, Kind: kind, Position: s.Position.String(), Complete: s.Complete.Time, Tables: []page.SourceTable{}}
-	if s.Err != nil && !s.Running {
+	switch {
+	case s.Err == nil || s.Running:
+	case s.Ended():
 		out.Halted = s.Err.Error()
+	default:
+		out.Retrying = oneLine(s.Err)
 	}
 	for _, t := range s.Tables {
 		st := page.SourceTable{Table: t.ID, Topic: t.Topic}

@@ -3,6 +3,7 @@ package up
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"millrace/deriver/spec"
 	"millrace/internal/config"
 	"millrace/internal/warehouse"
+	"millrace/producers"
 	"millrace/schemas"
 )
 
@@ -73,5 +75,24 @@ func TestStatusWithoutTheWarehouse(t *testing.T) {
 	s := p.status(t.Context())
 	if len(s.Derived) != 2 || len(s.Notes) == 0 || !strings.Contains(s.Notes[0], "the warehouse does not answer") {
 		t.Fatalf("%+v", s)
+	}
+}
+
+// A source that connects again by itself is not shown as one that waits for a person.
+func TestHaltedIsWhatWaitsForAPerson(t *testing.T) {
+	halt := &producers.HaltError{Err: errors.New("the slot is gone"), Hint: "snapshot anew"}
+	for name, c := range map[string]struct {
+		status           producers.Status
+		halted, retrying string
+	}{
+		"halted":       {producers.Status{Err: fmt.Errorf("read: %w", halt)}, "the slot is gone", ""},
+		"fenced":       {producers.Status{Err: producers.ErrFenced}, producers.ErrFenced.Error(), ""},
+		"reconnecting": {producers.Status{Err: errors.New("read source a: EOF")}, "", "read source a: EOF"},
+		"again":        {producers.Status{Running: true, Err: errors.New("EOF")}, "", ""},
+	} {
+		got := sourceStatus(c.status, "postgres")
+		if !strings.Contains(got.Halted, c.halted) || (got.Halted == "") != (c.halted == "") || got.Retrying != c.retrying {
+			t.Errorf("%s: halted %q, retrying %q", name, got.Halted, got.Retrying)
+		}
 	}
 }

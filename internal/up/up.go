@@ -225,7 +225,7 @@ func (p *process) openKafka(ctx context.Context) error {
 		if p.cluster, err = ClusterOf(p.Config.Kafka); err != nil {
 			return err
 		}
-		return p.enter(ctx)
+		return p.enter(ctx, "Kafka", p.cluster.Ask)
 	}
 	broker, err := embedded.Start(ctx, embedded.Options{Dir: p.Config.Data, Log: p.Log})
 	if err != nil {

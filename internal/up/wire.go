@@ -201,8 +201,10 @@ func (p *process) openRegistry(ctx context.Context) (err error) {
 		})
 		at.URL = p.registryURL()
 	}
-	p.registry, err = RegistryOf(at)
-	return err
+	if p.registry, err = RegistryOf(at); err != nil || p.schemas != nil {
+		return err
+	}
+	return p.enter(ctx, "the registry", p.registry.Ask)
 }
 
 func (p *process) registryURL() string {

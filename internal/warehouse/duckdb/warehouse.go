@@ -110,7 +110,7 @@ func Open(ctx context.Context, path string, opts Options) (*Warehouse, error) {
 	}
 	connector, err := dk.NewConnector(path, w.initConn)
 	if err != nil {
-		return nil, fmt.Errorf("open warehouse %s: %w", path, err)
+		return nil, fmt.Errorf("open warehouse %s: %w", path, held(err))
 	}
 	w.db = sql.OpenDB(connector)
 	w.db.SetMaxOpenConns(opts.Writers + 1) // one for short statements beside the loads
