@@ -58,7 +58,11 @@ func (r *reader) syntax(err error) {
 			line = n
 		}
 	}
-	r.faults.Add(r.file, line, "", "is not YAML: "+text, "correct the line or the one above it")
+	cure := "correct the line or the one above it"
+	if strings.HasSuffix(text, "expected ',' or '}'") {
+		cure += `; between braces a variable stands in quotes, as "${NAME}"`
+	}
+	r.faults.Add(r.file, line, "", "is not YAML: "+text, cure)
 }
 
 func isMapping(v value) bool { return v.node != nil && v.node.Kind == yaml.MappingNode }

@@ -57,7 +57,7 @@ func passwords(name string) (string, bool) {
 func TestEverythingIsEntered(t *testing.T) {
 	cert := testkit.MakeCertificate(t)
 	brokers := testkit.KafkaCluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "me", secret), kfake.TLS(cert.Server())).ListenAddrs()
-	access := "kafka: {brokers: [" + brokers[0] + "], tls: {ca: " + cert.Cert + "}, sasl: {mechanism: SCRAM-SHA-512, user: me, password: ${RIGHT}}}\n"
+	access := "kafka: {brokers: [" + brokers[0] + "], tls: {ca: " + cert.Cert + "}, sasl: {mechanism: SCRAM-SHA-512, user: me, password: '${RIGHT}'}}\n"
 	conf, err := config.Load(written(t, access), passwords)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestEverythingIsEntered(t *testing.T) {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: served.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	access += "registry: {url: '" + served.URL + "', user: me, password: ${RIGHT}, ca: " + ca + "}\n"
+	access += "registry: {url: '" + served.URL + "', user: me, password: '${RIGHT}', ca: " + ca + "}\n"
 	path := written(t, access)
 	if conf, err = config.Load(path, passwords); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestWrongPassword(t *testing.T) {
 	})
 	served := httptest.NewServer(guard(http.NotFoundHandler()))
 	t.Cleanup(served.Close)
-	path := written(t, "kafka:\n  brokers: ["+cluster.ListenAddrs()[0]+"]\n  sasl: {mechanism: PLAIN, user: me, password: ${WRONG}}\nregistry: {url: '"+served.URL+"', user: me, password: ${WRONG}}\nhttp: 127.0.0.1:0\n")
+	path := written(t, "kafka:\n  brokers: ["+cluster.ListenAddrs()[0]+"]\n  sasl: {mechanism: PLAIN, user: me, password: '${WRONG}'}\nregistry: {url: '"+served.URL+"', user: me, password: '${WRONG}'}\nhttp: 127.0.0.1:0\n")
 	_, err := Check(t.Context(), CheckOptions{Config: path, Env: passwords})
 	var faults invalid.Faults
 	if !errors.As(err, &faults) || len(faults) != 2 || faults[0].Line != 3 || faults[1].Line != 4 ||

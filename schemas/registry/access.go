@@ -58,6 +58,8 @@ func explain(err error) error {
 			return refused("registry", fmt.Sprintf("does not let us in: HTTP %d", code), "write user and password as the registry knows them, and give the user the right to read and write schemas")
 		case code < http.StatusInternalServerError && code != http.StatusTooManyRequests:
 			return refused("registry.url", fmt.Sprintf("answers, but not as a registry does: HTTP %d", code), "write the registry's URL with its path; that of millrace registry ends in /registry")
+		default:
+			return fmt.Errorf("HTTP %d: %w", code, err)
 		}
 	case errors.As(err, &unknown):
 		return refused("registry.url", "has a certificate of unknown authorities", "name the authorities' file as registry: {ca: FILE}")

@@ -37,7 +37,9 @@ func TestAsk(t *testing.T) {
 	defer overTLS.Close()
 	web := httptest.NewServer(http.NotFoundHandler())
 	defer web.Close()
-	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "busy", http.StatusServiceUnavailable)
+	}))
 	defer busy.Close()
 	gone := httptest.NewServer(nil)
 	gone.Close()
