@@ -177,6 +177,18 @@ func TestOneWriter(t *testing.T) {
 	}
 }
 
+// The pod of mode single is replaced also while it is not ready, and has the time to
+// read a long log.
+func TestSingleRecovers(t *testing.T) {
+	set := as[*appsv1.StatefulSet](t, mustRender(t, values(t, "single"), options{}), "StatefulSet", "shop-millrace-up")
+	if set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
+		t.Error("a pod that never becomes ready is never replaced")
+	}
+	if p := set.Spec.Template.Spec.Containers[0].StartupProbe; p.PeriodSeconds*p.FailureThreshold < 3600 {
+		t.Errorf("it is killed after %d s, while the broker may read its log", p.PeriodSeconds*p.FailureThreshold)
+	}
+}
+
 // Each pod has the DSNs of the sources that it opens, and no others; and the key to
 // the warehouse only if it writes there.
 func TestSecretsAreWhereTheyAreNeeded(t *testing.T) {

@@ -153,7 +153,13 @@ spec:
       startupProbe:
         httpGet: {path: /healthz, port: http}
         periodSeconds: 5
+        {{- if .claim }}
+        # The embedded broker reads its log before the port is opened: an hour, so
+        # that a long log is not read in vain again and again.
+        failureThreshold: 720
+        {{- else }}
         failureThreshold: 60
+        {{- end }}
       livenessProbe:
         httpGet: {path: /healthz, port: http}
         periodSeconds: 20
