@@ -16,7 +16,7 @@ import (
 const connectPatience = 10 * time.Second
 
 // snapshotAgain is the cure for a log that does not continue.
-const snapshotAgain = "changes may be missing: start the source with a new epoch, so that every table is snapshotted again"
+const snapshotAgain = "changes may be missing: " + producers.BeginAgain
 
 // The server's numbers of the errors that mean something here.
 const (
