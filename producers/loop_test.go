@@ -14,9 +14,14 @@ import (
 	"millrace/schemas"
 )
 
+// both runs a test on Kafka and on the embedded broker, beside other tests.
 func both(t *testing.T, test func(t *testing.T, embedded bool)) {
+	t.Parallel()
 	for _, embedded := range []bool{false, true} {
-		t.Run(map[bool]string{false: "kafka", true: "embedded"}[embedded], func(t *testing.T) { test(t, embedded) })
+		t.Run(map[bool]string{false: "kafka", true: "embedded"}[embedded], func(t *testing.T) {
+			t.Parallel()
+			test(t, embedded)
+		})
 	}
 }
 
@@ -58,6 +63,7 @@ func TestSchemaChanges(t *testing.T) {
 }
 
 func TestNewGeneration(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, rand.Uint64(), false, "a")
 	r := w.start(nil)
 	for range 50 {
@@ -102,6 +108,7 @@ func TestStopAndStart(t *testing.T) {
 func TestGenerationBeforeEnds(t *testing.T) {
 	both(t, func(t *testing.T, embedded bool) {
 		w := newWorld(t, rand.Uint64(), embedded, "a")
+		w.drain = 50 * time.Millisecond
 		r := w.start(nil)
 		r.settle()
 		last := 4
@@ -132,7 +139,9 @@ func TestGenerationBeforeEnds(t *testing.T) {
 
 // TestHugeTransaction: it is split, and what was sent of it is not sent again.
 func TestHugeTransaction(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, rand.Uint64(), false, "a")
+	w.drain = 50 * time.Millisecond
 	r := w.start(nil)
 	r.settle()
 	w.db.transact(func(x *memWriter) {
@@ -155,6 +164,7 @@ func TestHugeTransaction(t *testing.T) {
 
 // TestManyRereads: more keys than are kept call for a snapshot instead.
 func TestManyRereads(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it moves more rows than a short run has time for")
 	}
@@ -198,6 +208,7 @@ func TestManyRereads(t *testing.T) {
 // TestRereadsOfDeltas: a source whose log carries only what changed asks for very
 // many rows. The stream waits for them; the table is not snapshotted instead.
 func TestRereadsOfDeltas(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, rand.Uint64(), false, "a")
 	r := w.start(nil)
 	const n = 3 * maxRereads
@@ -225,6 +236,7 @@ func TestRereadsOfDeltas(t *testing.T) {
 // TestSnapshotsBesideRereads: rows that are called for without end keep neither
 // a table's snapshot from its end, nor another's.
 func TestSnapshotsBesideRereads(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("it moves more rows than a short run has time for")
 	}
@@ -296,6 +308,7 @@ func TestOverflowKeepsWhatFollows(t *testing.T) {
 }
 
 func TestTableWithoutKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, false, "a")
 	w.db.tables["a"].keyless = true
 	w.db.transact(func(x *memWriter) { x.put("a", 1); x.put("a", 2) })
@@ -316,6 +329,7 @@ func TestTableWithoutKey(t *testing.T) {
 }
 
 func TestHaltedTableLetsOthersGoOn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, rand.Uint64(), false, "a", "b")
 	w.registry.refuse = "p.s.public.b-value"
 	r := w.start(nil)
@@ -347,6 +361,7 @@ func TestHaltedTableLetsOthersGoOn(t *testing.T) {
 // TestSourceHaltsATable: what a table missed while it was halted, its next
 // snapshot brings.
 func TestSourceHaltsATable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, rand.Uint64(), false, "a", "b")
 	r := w.start(nil)
 	w.db.transact(func(x *memWriter) { x.put("a", 1); x.put("b", 1) })
@@ -371,6 +386,7 @@ func TestSourceHaltsATable(t *testing.T) {
 
 // TestValueThatCannotBeEncoded halts its table, never the others.
 func TestValueThatCannotBeEncoded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, false, "a", "b")
 	r := w.start(nil)
 	r.settle()
@@ -394,6 +410,7 @@ func TestValueThatCannotBeEncoded(t *testing.T) {
 
 // A row that no topic takes halts its table with the reason; the others go on.
 func TestRowThatIsTooLarge(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, false, "a", "b")
 	r := w.start(nil)
 	r.settle()
@@ -422,6 +439,7 @@ func TestRowThatIsTooLarge(t *testing.T) {
 // A record that the broker refuses fails its transaction: the commit itself
 // would succeed without it, and what follows would be acknowledged (G1).
 func TestRefusedRecordFailsItsTransaction(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, false, "a")
 	r := w.start(nil)
 	r.settle()
@@ -454,6 +472,7 @@ func TestRefusedRecordFailsItsTransaction(t *testing.T) {
 }
 
 func TestWholeSourceHalts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, false, "a")
 	halt := &HaltError{Err: errors.New("slot lost"), Hint: "drop it"}
 	r := w.start(func(_ *run, effect string) error {
