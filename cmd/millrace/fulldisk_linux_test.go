@@ -15,7 +15,7 @@ import (
 // again everything arrives.
 func TestFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root can make a small disk")
+		testkit.Unable(t, "root, who alone can make a small disk")
 	}
 	dsn := testkit.PostgresDatabase(t)
 	s := &shop{
@@ -30,7 +30,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=12m"); err != nil {
-		t.Skipf("a small disk cannot be made here: %v", err)
+		testkit.Unable(t, fmt.Sprintf("leave to mount a small disk: %v", err))
 	}
 	t.Cleanup(func() {
 		i.kill()
