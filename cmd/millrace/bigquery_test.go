@@ -101,6 +101,7 @@ func reader(t *testing.T, fake *bigqueryfake.Fake) func(sql string) ([]string, e
 // share Kafka, a registry and the warehouse, and are killed one by one. One core
 // table is merged, of the other BigQuery joins the changes.
 func TestPartsApartOnBigQuery(t *testing.T) {
+	t.Parallel()
 	postgres, mariadb, config := shops(t)
 	postgres.exec(t, "ALTER TABLE public.orders REPLICA IDENTITY FULL")
 	config = strings.Replace(config, "{event_time: day}", "{event_time: day, mode: upsert}", 1)

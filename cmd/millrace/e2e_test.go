@@ -205,11 +205,15 @@ query: SELECT note, COUNT(*) AS payments, SUM(amount) AS amount FROM core.paymen
 // The process is killed at random moments while both databases are written to,
 // and while they are snapshotted. At the end each core table is its source, and
 // each derived table its recomputation.
-func TestKilledAtRandomMoments(t *testing.T) { killAtRandomMoments(t, 8, "") }
+func TestKilledAtRandomMoments(t *testing.T) {
+	t.Parallel()
+	killAtRandomMoments(t, 8, "")
+}
 
 // The warehouse is no part of what is killed: what it was doing for a process
 // that is gone, it goes on to do.
 func TestKilledAtRandomMomentsOnBigQuery(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short: starts a server")
 	}
@@ -256,6 +260,7 @@ func killAtRandomMoments(t *testing.T, rounds int, warehouse string) {
 
 // A table that cannot be captured holds up no derived table of others.
 func TestHaltedTableHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	dsn := testkit.PostgresDatabase(t)
 	s := &shop{
 		db: testkit.Open(t, dsn), name: "analytics.daily", core: "SELECT day, n FROM analytics.daily ORDER BY day",
@@ -297,6 +302,7 @@ derived: ./derived
 
 // Rows without a key are kept, each once, through a kill in their snapshot.
 func TestTablesWithoutKey(t *testing.T) {
+	t.Parallel()
 	pgDSN := testkit.PostgresDatabase(t)
 	s := &shop{
 		db: testkit.Open(t, pgDSN), name: "public.notes", core: "SELECT a FROM core.notes ORDER BY a",

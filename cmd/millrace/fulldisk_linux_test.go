@@ -14,6 +14,7 @@ import (
 // A disk that is full stops the loads, says so, and loses nothing: with room
 // again everything arrives.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		testkit.Unable(t, "root, who alone can make a small disk")
 	}

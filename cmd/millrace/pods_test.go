@@ -37,6 +37,9 @@ func (i *install) pod(env string, args ...string) *pod {
 		close(p.exited)
 	}()
 	i.t.Cleanup(func() {
+		if i.t.Failed() {
+			p.end(syscall.SIGQUIT) // its output then says what waits for what
+		}
 		p.end(syscall.SIGKILL)
 		if i.t.Failed() {
 			i.t.Logf("millrace %v:\n%s", args, p.out.String())
@@ -117,6 +120,7 @@ registry: {url: %q}
 // another's. A table moves to another group while both run, and a derived table
 // to another revision.
 func TestPods(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short: starts many processes")
 	}
