@@ -207,7 +207,7 @@ query: SELECT note, COUNT(*) AS payments, SUM(amount) AS amount FROM core.paymen
 // each derived table its recomputation.
 func TestKilledAtRandomMoments(t *testing.T) {
 	t.Parallel()
-	killAtRandomMoments(t, 8, "")
+	killAtRandomMoments(t, "e2e", 8, "")
 }
 
 // The warehouse is no part of what is killed: what it was doing for a process
@@ -218,10 +218,11 @@ func TestKilledAtRandomMomentsOnBigQuery(t *testing.T) {
 		t.Skip("-short: starts a server")
 	}
 	_, section := startBigQuery(t)
-	killAtRandomMoments(t, 4, section)
+	killAtRandomMoments(t, "e2ebigquery", 4, section)
 }
 
-func killAtRandomMoments(t *testing.T, rounds int, warehouse string) {
+// killAtRandomMoments names slots by its prefix, which no test beside it may have.
+func killAtRandomMoments(t *testing.T, prefix string, rounds int, warehouse string) {
 	t.Helper()
 	postgres, mariadb, config := shops(t)
 	seed := uint64(time.Now().UnixNano())
@@ -229,7 +230,7 @@ func killAtRandomMoments(t *testing.T, rounds int, warehouse string) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	specs, daily, notes := derivedShops(postgres, mariadb)
 	// Each group of consumers has its table.
-	i := newInstall(t, "prefix: e2e\ngroups: {big: core.pay*}\n"+config+warehouse, specs)
+	i := newInstall(t, "prefix: "+prefix+"\ngroups: {big: core.pay*}\n"+config+warehouse, specs)
 	for round := range rounds {
 		i.start()
 		for end := time.Now().Add(time.Duration(rng.IntN(1500)) * time.Millisecond); time.Now().Before(end); {
