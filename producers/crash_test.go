@@ -31,7 +31,7 @@ func (f fault) String() string { return fmt.Sprintf("%s#%d", f.effect, f.nth) }
 // effects at which a process can die: those of the source, and requests to
 // Kafka before they are done, or after, with the reply lost.
 var effects = []string{
-	"open", "next", "ack", "acked", "chunk", "chunked",
+	"open", "next", "ack", "acked", "chunk", "point", "chunked",
 	"before Produce", "after Produce", "before EndTxn", "after EndTxn", "before InitProducerID", "after InitProducerID",
 	"before AddPartitionsToTxn", "after AddPartitionsToTxn", "before Fetch", "after Fetch", "before CreateTopics", "after CreateTopics",
 }
@@ -212,8 +212,7 @@ func TestFencing(t *testing.T) {
 	// The first may take its id back while the second opens the source. The second
 	// then finds that the log which its checkpoint needs was acknowledged by the
 	// first, and halts, before it has written anything.
-	var halted *HaltError
-	if overtaken := loser == second && errors.As(loser.err, &halted); !overtaken && !errors.Is(loser.err, ErrFenced) {
+	if overtaken := loser == second && errors.Is(loser.err, errGone); !overtaken && !errors.Is(loser.err, ErrFenced) {
 		t.Fatalf("the one that gave way ended with %v", loser.err)
 	}
 	for range 30 {

@@ -233,6 +233,32 @@ func TestRereadsOfDeltas(t *testing.T) {
 	}
 }
 
+// TestUpdateBehindAReadPoint: a row that is read again lies below the update that
+// came while it was read, and is older than what that one leaves out.
+func TestUpdateBehindAReadPoint(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	w := newWorld(t, seed, false, "a")
+	w.db.transact(func(x *memWriter) { x.put("a", 1) })
+	var meanwhile atomic.Bool
+	r := w.start(func(r *run, effect string) error {
+		if effect != "point" || !meanwhile.CompareAndSwap(true, false) {
+			return nil
+		}
+		w.db.transact(func(x *memWriter) { x.update("a", 1, true) })
+		for end := w.db.end(); r.p.Status().Complete.Pos.Major < end && !r.killed.Load(); {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	r.settle()
+	meanwhile.Store(true)
+	w.db.transact(func(x *memWriter) { x.patch("a", 1) })
+	r.settle()
+	r.finish()
+	w.check()
+}
+
 // TestSnapshotsBesideRereads: rows that are called for without end keep neither
 // a table's snapshot from its end, nor another's.
 func TestSnapshotsBesideRereads(t *testing.T) {

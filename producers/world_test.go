@@ -526,7 +526,7 @@ func (w *world) checkWatermarks(name string, parts [][]got) {
 					want, live = table.at(key, schemas.MaxPosition(g.change.Position, c.horizon))
 				}
 				if bad := mismatch(row, found, want, live); bad != "" {
-					w.t.Fatalf("seed %d: %s/%d: at watermark %v (offset %d): key %d at %v: %s", w.seed, name, p, g.change.Position, g.offset, key, row.Pos, bad)
+					w.t.Fatalf("seed %d: %s/%d: at watermark %v (offset %d): key %d at %v: %s\n%s", w.seed, name, p, g.change.Position, g.offset, key, row.Pos, bad, w.story(part, canonical))
 				}
 			}
 		}

@@ -93,7 +93,10 @@ type Change struct {
 	// key beside a Delete, the old key beside a Create. Only key columns count.
 	OtherKey Row
 	// Reread says that columns which are unset have changed as well: the row is to
-	// be read again.
+	// be read again. A source that sets it on a table's update sets it on each of
+	// the table's updates that leave columns out: one without it would pass on, as
+	// of its own position, the old values that the reread is to replace, and a row
+	// read below that position would come too late.
 	Reread  bool
 	Token   Token  // where in the log it stands, for people; may be empty
 	TxID    string // the source's transaction, may be empty
