@@ -90,6 +90,14 @@ func (db *memDB) end() uint64 {
 	return db.lsn
 }
 
+// lose forgets the log.
+func (db *memDB) lose() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.lsn++
+	db.acked = db.lsn
+}
+
 func (db *memDB) id(name string) string { return "public." + name }
 
 // table is a version of a table as the source announces it.
