@@ -68,6 +68,7 @@ func (r *rig) collected(c *Consumer, s *sourceTable, letters float64) {
 
 // A batch is collected while the one before is loaded, and loaded after it.
 func TestBatchIsCollectedWhileOneLoads(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("items", 1)
 	w := r.slow()
@@ -95,6 +96,7 @@ func TestBatchIsCollectedWhileOneLoads(t *testing.T) {
 // What the warehouse refuses of a batch holds up its key in the batch that was
 // collected meanwhile (G2, G12).
 func TestRefusedWhileTheNextIsCollected(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	j := r.judge()
 	s := r.documents("docs")
@@ -121,13 +123,12 @@ func TestRefusedWhileTheNextIsCollected(t *testing.T) {
 		t.Errorf("the table is %v, want %v", got, want)
 	}
 	r.await("three letters", func() bool { return status(c, "core.docs").Letters == 3 })
-	if n := r.quarantined("core.docs"); n != 3 {
-		t.Errorf("%d records were counted as left out, want 3", n)
-	}
+	r.await("three records are counted as left out", func() bool { return r.quarantined("core.docs") == 3 })
 }
 
 // A load that was under way when the next batch halted the table is announced (G6).
 func TestHaltWhileABatchLoads(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("items", 1)
 	w := r.slow()
@@ -143,13 +144,14 @@ func TestHaltWhileABatchLoads(t *testing.T) {
 	close(w.pass)
 	r.await("the table is halted", func() bool { return status(c, "core.items").Halted != "" })
 	r.awaitEqual(s)
-	if !slices.ContainsFunc(r.events(), func(e schemas.LoadComplete) bool { return e.Table == "core.items" && e.Load == 1 }) {
-		t.Error("the load before the halt was never announced")
-	}
+	r.await("the load before the halt is announced", func() bool {
+		return slices.ContainsFunc(r.events(), func(e schemas.LoadComplete) bool { return e.Table == "core.items" && e.Load == 1 })
+	})
 }
 
 // A member that ends while a load is under way leaves the rest to the next owner.
 func TestStoppedWhileABatchLoads(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("items", 1)
 	w := r.slow()
