@@ -1,11 +1,18 @@
 package test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +27,9 @@ var secrets = map[string]string{
 	"payments-db": "mysql://reader@payments/shop\n",
 	"stock-db":    "postgres://reader@stock/shop",
 	"mill-dsn":    "mysql://reader:pa$$word@payments:3306/shop",
+
+	"kafka-login":    "pa$$${word}\n",
+	"registry-login": "token",
 }
 
 // load reads the rendered millrace.yaml with the product's own loader, as a pod does
@@ -33,18 +43,25 @@ func load(t *testing.T, r rendered, fullname string, pod corev1.PodSpec, opens f
 			env[e.Name] = secrets[e.ValueFrom.SecretKeyRef.Name]
 		}
 	}
+	certificates := certificate(t)
 	for _, v := range pod.Volumes {
-		if v.Name != "dsn" {
+		if v.Name != "dsn" && v.Name != "access" {
 			continue
 		}
 		for _, s := range v.Projected.Sources {
-			if err := os.WriteFile(filepath.Join(dir, s.Secret.Items[0].Path), []byte(secrets[s.Secret.Name]), 0o600); err != nil {
-				t.Fatal(err)
+			for _, item := range s.Secret.Items {
+				text := secrets[s.Secret.Name]
+				if v.Name == "access" {
+					text = certificates[item.Key]
+				}
+				if err := os.WriteFile(filepath.Join(dir, item.Path), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
 	text := as[*corev1.ConfigMap](t, r, "ConfigMap", fullname).Data["millrace.yaml"]
-	for path, here := range map[string]string{"/etc/millrace-derived": writeSpecs(t, r), "/etc/millrace-dsn": dir} {
+	for path, here := range map[string]string{"/etc/millrace-derived": writeSpecs(t, r), "/etc/millrace-dsn": dir, "/etc/millrace-access": dir} {
 		text = strings.ReplaceAll(text, path, here)
 	}
 	file := filepath.Join(dir, "millrace.yaml")
@@ -55,6 +72,28 @@ func load(t *testing.T, r rendered, fullname string, pod corev1.PodSpec, opens f
 		v, ok := env[name]
 		return v, ok
 	}, opens)
+}
+
+// certificate is what Secrets of certificates hold, by their keys.
+func certificate(t *testing.T) map[string]string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	return map[string]string{
+		"ca.crt": cert, "ca.pem": cert, "tls.crt": cert, "tls.key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+	}
 }
 
 func all(string) bool { return true }
@@ -81,6 +120,11 @@ func TestMillraceTakesTheConfiguration(t *testing.T) {
 	if everything.Sources["orders_db"].DSN != "postgres://reader@orders/shop" || everything.Data != "/var/lib/millrace" {
 		t.Errorf("orders are %+v, data %s", everything.Sources["orders_db"], everything.Data)
 	}
+	k := everything.Kafka
+	if k.TLS == nil || filepath.Base(k.TLS.CA) != "kafka-ca.crt" || filepath.Base(k.TLS.Cert) != "kafka-tls.crt" || k.TLS.ServerName != "kafka.internal" ||
+		k.SASL == nil || *k.SASL != (config.SASL{Mechanism: "SCRAM-SHA-512", User: "mill$", Password: "pa$$${word}"}) {
+		t.Errorf("the access to Kafka is %+v, %+v", k.TLS, k.SASL)
+	}
 	if got := everything.GroupNames(); !slices.Equal(got, []string{"default", "events", "money", "paused"}) {
 		t.Errorf("the groups are %v", got)
 	}
@@ -90,6 +134,8 @@ func TestMillraceTakesTheConfiguration(t *testing.T) {
 		c, err := load(t, r, "shop-millrace", as[*corev1.Pod](t, r, "Pod", "shop-millrace-check").Spec, all)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
+		} else if login := name == "single-bigquery"; (c.Kafka.TLS != nil) != login || (c.Registry.User == "a$b" && c.Registry.Password == "token" && c.Registry.CA != "") != login {
+			t.Errorf("%s: the access is %+v, %+v", name, c.Kafka.TLS, c.Registry)
 		} else if c.Warehouse.Kind != want || (len(c.Kafka.Brokers) == 0) != (name == "single") || (c.Registry.URL == "") != (name == "single") {
 			t.Errorf("%s: the configuration is %+v", name, c)
 		}

@@ -205,16 +205,17 @@ func TestSingleRecovers(t *testing.T) {
 	}
 }
 
-// Each pod has the DSNs of the sources that it opens, and no others; and the key to
-// the warehouse only if it writes there.
+// Each pod has the DSNs of the sources that it opens, and no others; the key to the
+// warehouse only if it writes there; and what the brokers want, unless it is not
+// Millrace.
 func TestSecretsAreWhereTheyAreNeeded(t *testing.T) {
 	r := mustRender(t, values(t, "everything"), options{})
 	for name, want := range map[string]string{
-		"mill-produce-orders-db":               "file:orders-db",
-		"mill-produce-payments-db":             "DSN_PAYMENTS_DB=mill-dsn",
-		"mill-produce-stock-db":                "DSN_STOCK_DB=stock-db",
-		"mill-consume-default":                 "google:google",
-		"mill-derive-analytics--revenue-daily": "google:google",
+		"mill-produce-orders-db":               "KAFKA_PASSWORD=kafka-login file:orders-db file:kafka-ca file:kafka-client",
+		"mill-produce-payments-db":             "DSN_PAYMENTS_DB=mill-dsn KAFKA_PASSWORD=kafka-login file:kafka-ca file:kafka-client",
+		"mill-produce-stock-db":                "DSN_STOCK_DB=stock-db KAFKA_PASSWORD=kafka-login file:kafka-ca file:kafka-client",
+		"mill-consume-default":                 "KAFKA_PASSWORD=kafka-login file:kafka-ca file:kafka-client google:google",
+		"mill-derive-analytics--revenue-daily": "KAFKA_PASSWORD=kafka-login file:kafka-ca file:kafka-client google:google",
 		"mill-registry":                        "",
 	} {
 		pod := as[*appsv1.Deployment](t, r, "Deployment", name).Spec.Template.Spec
@@ -223,7 +224,7 @@ func TestSecretsAreWhereTheyAreNeeded(t *testing.T) {
 		}
 	}
 	check := as[*corev1.Pod](t, r, "Pod", "mill-check").Spec
-	if got, want := strings.Join(secretsOf(check), " "), "DSN_PAYMENTS_DB=mill-dsn DSN_STOCK_DB=stock-db file:orders-db google:google"; got != want {
+	if got, want := strings.Join(secretsOf(check), " "), "DSN_PAYMENTS_DB=mill-dsn DSN_STOCK_DB=stock-db KAFKA_PASSWORD=kafka-login file:orders-db file:kafka-ca file:kafka-client google:google"; got != want {
 		t.Errorf("the check has the secrets %q, not %q", got, want)
 	}
 	for _, o := range r.objects {

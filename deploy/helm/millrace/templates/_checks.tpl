@@ -8,6 +8,39 @@
 {{- if and (eq .mode "parts") (not .kafka.brokers) -}}
 {{- fail "kafka.brokers is empty: list host:port of your Kafka, or set mode=single, which has one embedded" -}}
 {{- end -}}
+{{- with .kafka -}}
+{{- if and (not .brokers) (or .tls.enabled .sasl.mechanism) -}}
+{{- fail "kafka has tls or sasl and no brokers: list host:port of your Kafka; the embedded broker has neither" -}}
+{{- end -}}
+{{- if and (not .tls.enabled) (or .tls.caSecret .tls.certSecret .tls.serverName) -}}
+{{- fail "kafka.tls.enabled is false: set it to true, or leave the rest of kafka.tls out" -}}
+{{- end -}}
+{{- range $name, $secret := dict "kafka.tls.caSecret" .tls.caSecret "kafka.tls.certSecret" .tls.certSecret -}}
+{{- if and $secret (not $secret.name) -}}
+{{- fail (printf "%s names no Secret: write {name: …}" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .sasl.mechanism (not (and .sasl.user .sasl.passwordSecret.name)) -}}
+{{- fail "kafka.sasl needs user and passwordSecret: write passwordSecret: {name: …} with the Secret whose key password holds it" -}}
+{{- end -}}
+{{- if and (not .sasl.mechanism) (or .sasl.user .sasl.passwordSecret) -}}
+{{- fail "kafka.sasl.mechanism is empty: write PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512" -}}
+{{- end -}}
+{{- end -}}
+{{- with .registry -}}
+{{- if and (not .url) (or .user .passwordSecret .caSecret) -}}
+{{- fail "registry has a login or an authority and no url: they are for a registry that is there; the chart's own wants neither" -}}
+{{- end -}}
+{{- if ne (empty .user) (empty .passwordSecret.name) -}}
+{{- fail "registry.user and registry.passwordSecret: write both; passwordSecret: {name: …} is the Secret whose key password holds it" -}}
+{{- end -}}
+{{- if regexMatch "^https?://[^/]*@" .url -}}
+{{- fail "registry.url holds a login, and a ConfigMap shows it: write registry.user and registry.passwordSecret" -}}
+{{- end -}}
+{{- if and .caSecret (not .caSecret.name) -}}
+{{- fail "registry.caSecret names no Secret: write {name: …}" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .mode "parts") (eq $kind "duckdb") -}}
 {{- fail "warehouse.kind is duckdb, which is one file of one process, and pods cannot share it: set warehouse.kind=bigquery and warehouse.project, or set mode=single, which runs everything in one pod with a volume" -}}
 {{- end -}}

@@ -53,19 +53,51 @@ DSN_{{ upper . }}
 {{ toYaml $out }}
 {{- end -}}
 
+{{/* A text in which Millrace is to see no variable. */}}
+{{- define "millrace.literal" -}}
+{{ . | replace "$" "$$" | quote }}
+{{- end -}}
+
+{{/* The section kafka.tls of millrace.yaml: the values of kafka.tls. */}}
+{{- define "millrace.kafkaTLS" -}}
+{{- $out := dict -}}
+{{- if .caSecret -}}{{- $_ := set $out "ca" "/etc/millrace-access/kafka-ca.crt" -}}{{- end -}}
+{{- if .certSecret -}}
+{{- $_ := set $out "cert" "/etc/millrace-access/kafka-tls.crt" -}}
+{{- $_ := set $out "key" "/etc/millrace-access/kafka-tls.key" -}}
+{{- end -}}
+{{- with .serverName -}}{{- $_ := set $out "server_name" (replace "$" "$$" .) -}}{{- end -}}
+{{ empty $out | ternary "true" (toJson $out) }}
+{{- end -}}
+
 {{/* What every part reads of millrace.yaml, except the sources. */}}
 {{- define "millrace.base" -}}
 prefix: {{ .Values.prefix | quote }}
 data: /var/lib/millrace
 derived: /etc/millrace-derived
 http: 0.0.0.0:8080
-{{- with .Values.kafka.brokers }}
+{{- with .Values.kafka }}
+{{- if .brokers }}
 kafka:
-  brokers: {{ toJson . }}
+  brokers: {{ toJson .brokers }}
+  {{- if .tls.enabled }}
+  tls: {{ include "millrace.kafkaTLS" .tls }}
+  {{- end }}
+  {{- if .sasl.mechanism }}
+  sasl: {mechanism: {{ .sasl.mechanism }}, user: {{ include "millrace.literal" .sasl.user }}, password: "${KAFKA_PASSWORD}"}
+  {{- end }}
+{{- end }}
 {{- end }}
 {{- if or .Values.registry.url (eq .Values.mode "parts") }}
 registry:
   url: {{ include "millrace.registryURL" . | quote }}
+  {{- if .Values.registry.user }}
+  user: {{ include "millrace.literal" .Values.registry.user }}
+  password: "${REGISTRY_PASSWORD}"
+  {{- end }}
+  {{- if .Values.registry.caSecret }}
+  ca: /etc/millrace-access/registry-ca.crt
+  {{- end }}
 {{- end }}
 {{- end -}}
 

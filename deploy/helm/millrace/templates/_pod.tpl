@@ -29,6 +29,45 @@
 {{- end -}}
 {{- end -}}
 
+{{/* The environment of the passwords of Kafka and of the registry. */}}
+{{- define "millrace.accessEnv" -}}
+{{- with .Values.kafka.sasl -}}
+{{- if .mechanism }}
+- name: KAFKA_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ .passwordSecret.name }}, key: {{ .passwordSecret.key | default "password" }}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.registry -}}
+{{- if .user }}
+- name: REGISTRY_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ .passwordSecret.name }}, key: {{ .passwordSecret.key | default "password" }}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secrets that are mounted as files of certificates. */}}
+{{- define "millrace.accessFiles" -}}
+{{- with .Values.kafka.tls -}}
+{{- if and .enabled .caSecret }}
+- secret:
+    name: {{ .caSecret.name }}
+    items: [{key: {{ .caSecret.key | default "ca.crt" }}, path: kafka-ca.crt}]
+{{- end -}}
+{{- if and .enabled .certSecret }}
+- secret:
+    name: {{ .certSecret.name }}
+    items: [{key: tls.crt, path: kafka-tls.crt}, {key: tls.key, path: kafka-tls.key}]
+{{- end -}}
+{{- end -}}
+{{- with .Values.registry.caSecret }}
+- secret:
+    name: {{ .name }}
+    items: [{key: {{ .key | default "ca.crt" }}, path: registry-ca.crt}]
+{{- end -}}
+{{- end -}}
+
 {{/* No rights, no root, nothing to write but the volumes. */}}
 {{- define "millrace.containerSecurity" -}}
 allowPrivilegeEscalation: false
@@ -115,6 +154,7 @@ as needed
 {{- $root := .root -}}
 {{- $full := include "millrace.fullname" $root -}}
 {{- $files := include "millrace.dsnFiles" (dict "root" $root "sources" (.sources | default list)) | trim -}}
+{{- $access := include "millrace.accessFiles" $root | trim -}}
 {{- $credentials := dict -}}
 {{- if and .warehouse (eq (include "millrace.warehouseKind" $root) "bigquery") -}}
 {{- $credentials = $root.Values.warehouse.credentialsSecret -}}
@@ -158,6 +198,9 @@ spec:
         {{- with include "millrace.dsnEnv" (dict "root" $root "sources" (.sources | default list)) | trim }}
         {{- . | nindent 8 }}
         {{- end }}
+        {{- with include "millrace.accessEnv" $root | trim }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with $root.Values.pod.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -196,6 +239,9 @@ spec:
         {{- if $files }}
         - {name: dsn, mountPath: /etc/millrace-dsn, readOnly: true}
         {{- end }}
+        {{- if $access }}
+        - {name: access, mountPath: /etc/millrace-access, readOnly: true}
+        {{- end }}
         {{- if $credentials }}
         - {name: google, mountPath: /etc/millrace-google, readOnly: true}
         {{- end }}
@@ -222,6 +268,13 @@ spec:
         defaultMode: 288 # 0440, which some readers of YAML take for decimal
         sources:
           {{- $files | nindent 10 }}
+    {{- end }}
+    {{- if $access }}
+    - name: access
+      projected:
+        defaultMode: 288 # 0440, which some readers of YAML take for decimal
+        sources:
+          {{- $access | nindent 10 }}
     {{- end }}
     {{- if $credentials }}
     - name: google
