@@ -49,7 +49,7 @@ type result struct {
 // ahead is how many parcels may wait for the loop. A source hands over at most
 // about a megabyte at once; so that, and what a transaction may hold, bound
 // memory (G13). While the loop commits, reading goes on.
-const ahead = 8
+const ahead = 16
 
 // worker reads chunks beside the stream, one at a time, and makes records of
 // their rows. What belongs together leaves in order by one channel: the end of a
