@@ -134,7 +134,7 @@ func (s *session) take(p *parcel) error {
 	case j.void() || t.halted != nil:
 		j.gone.Store(true)
 		s.worker.giveBack(p)
-		return nil
+		return nil //nolint:nilerr // why the table halted is shown already
 	}
 	if err := s.raise(p.epoch); err != nil {
 		return err
