@@ -32,8 +32,7 @@ type filler struct {
 // bytes and the generator, which knows what rows they leave.
 func (r *rig) fill(ctx context.Context, events int, progress func(int64)) (*workload.Generator, int64, error) {
 	cluster := r.at.cluster()
-	client, err := kgo.NewClient(append(cluster.ClientOpts("fill", nil, nil), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression()))...)
+	client, err := kgo.NewClient(append(cluster.ClientOpts("fill", nil, nil), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("make a Kafka client: %w", err)
 	}
