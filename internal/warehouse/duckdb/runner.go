@@ -64,6 +64,7 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	if h, err = r.takeOverDerived(ctx, conn, d.Name, revision); err != nil {
 		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
 	}
+	defer r.needs.forget(d.Name)
 	if h, err = r.shape(ctx, conn, d, h); err != nil {
 		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, err)
 	}
@@ -386,13 +387,12 @@ func (r *Runner) SetNeeds(ctx context.Context, table, spec string, k warehouse.K
 	for _, n := range coretable.Needs(spec, k) {
 		rows = append(rows, fmt.Sprintf("(%s, %s, %s, now())", r.dialect.Text(n.Spec), r.dialect.Text(n.Kind), r.dialect.Text(n.Column)))
 	}
-	err = tx(ctx, conn, func() error {
-		statements := []string{"DELETE FROM " + r.dialect.Needs(n) + " WHERE spec = " + r.dialect.Text(spec)}
-		if len(rows) > 0 {
-			statements = append(statements, "INSERT INTO "+r.dialect.Needs(n)+" VALUES "+strings.Join(rows, ", "))
-		}
-		return execAll(ctx, conn, statements...)
-	})
+	statements := []string{"DELETE FROM " + r.dialect.Needs(n) + " WHERE spec = " + r.dialect.Text(spec)}
+	if len(rows) > 0 {
+		statements = append(statements, "INSERT INTO "+r.dialect.Needs(n)+" VALUES "+strings.Join(rows, ", "))
+	}
+	defer r.needs.forget(n)
+	err = tx(ctx, conn, func() error { return execAll(ctx, conn, statements...) })
 	if err != nil {
 		return fmt.Errorf("set the needs of %s in %s: %w", spec, table, err)
 	}

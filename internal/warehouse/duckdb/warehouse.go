@@ -91,6 +91,7 @@ type Warehouse struct {
 	grow chan struct{}  // the write-ahead log is above its limit
 
 	runs   chan struct{} // runs of derived tables that go on
+	needs  neededOf
 	ddl    sync.Mutex    // one definition at a time
 	mu     sync.Mutex    // tables
 	tables map[string]*table
@@ -103,6 +104,7 @@ func Open(ctx context.Context, path string, opts Options) (*Warehouse, error) {
 	w := &Warehouse{
 		opts: opts, path: path, dialect: sqlgen.DuckDB(), gate: newGate(),
 		grow: make(chan struct{}, 1), runs: make(chan struct{}, maxRuns), tables: map[string]*table{},
+		needs: neededOf{taken: map[sqlgen.Name]takenNeeds{}},
 	}
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {
