@@ -51,6 +51,7 @@ type Deriver struct {
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 	gathered    time.Time // when loads were drained last; zero: never
+	leave       func()    // gives the turn back; nil: it is not this table's
 
 	mu       sync.Mutex
 	told     map[string]time.Time // complete times from progress messages
@@ -149,7 +150,7 @@ func (d *Deriver) Run(ctx context.Context) error {
 func (d *Deriver) loop(ctx context.Context) error {
 	failures := 0
 	for {
-		again, err := d.cycle(ctx)
+		again, err := d.inTurn(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // asked to end
@@ -169,6 +170,29 @@ func (d *Deriver) loop(ctx context.Context) error {
 		if !d.sleep(ctx, d.rest(again), true) || !d.sleep(ctx, again, err != nil) {
 			return nil
 		}
+	}
+}
+
+// inTurn waits for the table's turn, and only then looks what has come: all of it
+// is of one run.
+func (d *Deriver) inTurn(ctx context.Context) (again time.Time, err error) {
+	if d.leave, err = d.opts.Runner.Turn(ctx); err != nil {
+		return again, err
+	}
+	defer d.endTurn()
+	select {
+	case <-d.wake: // for what the cycle is about to find
+	default:
+	}
+	return d.cycle(ctx)
+}
+
+// endTurn lets others have the warehouse, at the latest while an event is
+// announced.
+func (d *Deriver) endTurn() {
+	if d.leave != nil {
+		d.leave()
+		d.leave = nil
 	}
 }
 

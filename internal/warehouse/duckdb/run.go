@@ -36,12 +36,6 @@ func (r *Runner) Commit(ctx context.Context, s *warehouse.Step) (schemas.LoadCom
 }
 
 func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.LoadComplete, err error) {
-	select {
-	case r.runs <- struct{}{}:
-		defer func() { <-r.runs }()
-	case <-ctx.Done():
-		return done, ctx.Err()
-	}
 	d, err := r.derived(s.Table)
 	if err != nil {
 		return done, err

@@ -37,7 +37,7 @@ func benchmarkRun(b *testing.B, tables int) {
 		head.Load++
 		batch := &warehouse.Batch{
 			Table: core, Epoch: head.Epoch, Load: head.Load, Partitions: 1, StartedAt: time.Now(),
-			Rows:   &synthetic{first: int(head.Load) % 100, n: rows, pos: uint64(head.Load)}, //nolint:gosec // small
+			Rows:   &synthetic{first: int(head.Load) * 1000, n: rows, pos: uint64(head.Load)}, //nolint:gosec // small
 			Counts: schemas.RowCounts{Read: int64(rows)},
 		}
 		if _, err := w.Load(b.Context(), batch); err != nil {
@@ -52,7 +52,7 @@ func benchmarkRun(b *testing.B, tables int) {
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if i%50 == 0 {
+		if i%10 == 0 {
 			load(1)
 		}
 		derived[i%tables].run(b, head.Load)
@@ -92,7 +92,7 @@ func (d *benchDerived) run(b *testing.B, load int64) {
 	d.head.CodeHash, d.head.Absorbed, d.head.Ready = "code", map[string]int64{"core.bench": load}, true
 	event, err := d.Commit(b.Context(), &warehouse.Step{
 		Table: d.table, Epoch: was.Epoch, Load: was.Load, Head: d.head, WasHash: was.CodeHash, Forget: was.Absorbed == nil, Mode: "replace",
-		Checks: []warehouse.Check{{Name: "unique_key", Unique: []string{"bucket"}}},
+		Checks: []warehouse.Check{{Name: "not_null(bucket)", Violated: `"bucket" IS NULL`}, {Name: "unique(bucket)", Unique: []string{"bucket"}}},
 		Parts: []warehouse.Part{{
 			Query: "SELECT MOD(id, 10) AS bucket, COUNT(*) AS n, SUM(amount) AS total\nFROM (SELECT * FROM core.bench) AS bench\nGROUP BY 1", Owned: "TRUE",
 			Dirt: warehouse.Dirt{Mark: 1},

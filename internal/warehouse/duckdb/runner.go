@@ -17,10 +17,10 @@ import (
 	"millrace/schemas"
 )
 
-// maxRuns is how many runs of derived tables go on at the same time in a
+// maxTurns is how many derived tables have their turn at the same time in a
 // warehouse. Loads of core tables share their connections and must not wait
 // behind long queries.
-const maxRuns = 2
+const maxTurns = 2
 
 // Runner keeps the derived tables of a Warehouse.
 type Runner struct {
@@ -228,6 +228,16 @@ func utc(t sql.NullTime) time.Time {
 		return time.Time{}
 	}
 	return t.Time.UTC()
+}
+
+// Turn is described at warehouse.Runner.
+func (r *Runner) Turn(ctx context.Context) (leave func(), err error) {
+	select {
+	case r.turns <- struct{}{}: // those who wait are served in their order
+		return func() { <-r.turns }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a turn: %w", context.Cause(ctx))
+	}
 }
 
 // Dirt is described at warehouse.Runner.
