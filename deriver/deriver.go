@@ -51,6 +51,7 @@ type Deriver struct {
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 	gathered    time.Time // when loads were drained last; zero: never
+	asked       time.Time // when the table's turn was asked for
 	leave       func()    // gives the turn back; nil: it is not this table's
 
 	mu       sync.Mutex
@@ -176,6 +177,7 @@ func (d *Deriver) loop(ctx context.Context) error {
 // inTurn waits for the table's turn, and only then looks what has come: all of it
 // is of one run.
 func (d *Deriver) inTurn(ctx context.Context) (again time.Time, err error) {
+	d.asked = d.opts.Now().UTC()
 	if d.leave, err = d.opts.Runner.Turn(ctx); err != nil {
 		return again, err
 	}

@@ -59,7 +59,10 @@ func (d *Deriver) plan(now time.Time, done []warehouse.Dirt) *warehouse.Step {
 	s := d.state
 	step := &warehouse.Step{
 		Table: d.table, Epoch: s.head.Epoch, Load: s.head.Load, Head: s.next(done), WasHash: s.head.CodeHash,
-		Forget: !s.started() || s.recoded(), Mark: s.saved(done), Mode: d.opts.Node.Spec.Strategy, StartedAt: d.opts.Now().UTC(),
+		Forget: !s.started() || s.recoded(), Mark: s.saved(done), Mode: d.opts.Node.Spec.Strategy, StartedAt: d.asked,
+	}
+	if step.StartedAt.IsZero() { // nobody waits for turns
+		step.StartedAt = now
 	}
 	for _, w := range done {
 		step.Parts = append(step.Parts, d.part(w))

@@ -45,7 +45,7 @@ func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.Lo
 		return done, err
 	}
 	defer leave()
-	x := &run{Runner: r, conn: conn, d: d, step: s, now: time.Now().UTC(), load: s.Load}
+	x := &run{Runner: r, conn: conn, d: d, step: s, load: s.Load}
 	defer x.drop(ctx)
 	if err := x.prepare(ctx); err != nil {
 		return done, err
@@ -65,7 +65,6 @@ type run struct {
 	conn    *sql.Conn
 	d       *sqlgen.Derived
 	step    *warehouse.Step
-	now     time.Time
 	load    int64
 	times   []string // event-time columns whose touched ranges are listed
 	changed []bool   // by part
@@ -414,7 +413,7 @@ func (x *run) announce(ctx context.Context) error {
 	s := x.step
 	x.event = schemas.LoadComplete{
 		Table: s.Table.Name, Epoch: s.Epoch, Mode: s.Mode, CompleteThrough: schemas.Progress{Time: s.Head.Complete},
-		Snapshot: schemas.SnapshotState{Done: s.Head.Ready}, Cause: s.Cause, StartedAt: s.StartedAt.UTC(), CommittedAt: x.now, TraceParent: s.TraceParent,
+		Snapshot: schemas.SnapshotState{Done: s.Head.Ready}, Cause: s.Cause, StartedAt: s.StartedAt.UTC(), CommittedAt: time.Now().UTC(), TraceParent: s.TraceParent,
 	}
 	if x.load == s.Load {
 		return nil
@@ -440,7 +439,7 @@ func (x *run) announce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the event: %w", err)
 	}
-	if _, err := x.conn.ExecContext(ctx, x.dialect.LogLoad(x.d.Name), x.load, x.now, text); err != nil {
+	if _, err := x.conn.ExecContext(ctx, x.dialect.LogLoad(x.d.Name), x.load, x.event.CommittedAt, text); err != nil {
 		return fmt.Errorf("log the run: %w", err)
 	}
 	return nil
