@@ -26,13 +26,13 @@ func TestSubmissions(t *testing.T) {
 		core(7, 2000, 1), run(4, 7, 2300, 2350),
 	}
 	s := submissions(loads, 2)
-	if s.runs != 4 || s.untold != 1 {
+	if s.runs != 3 || s.untold != 1 {
 		t.Errorf("%d runs, %d untold", s.runs, s.untold)
 	}
-	if got := s.submit.Quantile(1); got != 0 {
+	if got := s.submit.Quantile(1); got > 0.01 {
 		t.Errorf("the least is %v ms", got)
 	}
-	for q, want := range map[float64]float64{40: 10, 60: 50, 100: 300} {
+	for q, want := range map[float64]float64{50: 10, 75: 50, 100: 300} {
 		if got := s.submit.Quantile(q); got < want*0.98 || got > want*1.02 {
 			t.Errorf("submit p%v is %v ms, want %v", q, got, want)
 		}
