@@ -118,8 +118,23 @@ func (d *Deriver) Notify(e schemas.LoadComplete) {
 	if e.Load == 0 && d.told[e.Table].Before(e.CompleteThrough.Time) {
 		d.told[e.Table] = e.CompleteThrough.Time
 	}
+	urgent := e.Load > 0 || d.opens(e.CompleteThrough.Time)
 	d.mu.Unlock()
-	d.poke()
+	if urgent {
+		d.poke()
+	}
+}
+
+// opens reports whether an input's progress up to a time may open a window, or end
+// what the table waits for. Other progress is passed on when the table looks the
+// next time: inputs may tell of it every second, and a thousand tables that each
+// asked the warehouse then would leave it no time for anything else.
+func (d *Deriver) opens(through time.Time) bool {
+	if d.status.Waiting != "" || !d.status.Acquired {
+		return true
+	}
+	w, frontier := d.opts.Node.Spec.Window, d.status.Frontier
+	return w != nil && !frontier.IsZero() && frontier.Before(w.Grid.Instant(through).End)
 }
 
 // Backfill computes the windows that start in [from, to), civil times, again,

@@ -73,9 +73,12 @@ func (r *rig) capacity(ctx context.Context, p *product, loads *tailer, g *worklo
 	r.tell("saturate", 0, 0)
 	before := len(loads.all())
 	watch := measure.Begin(r.pids)
-	began := time.Now()
 	// So many that no core table is left out but by a great chance.
-	if err := r.db.Write(ctx, g.Next(10*r.file.Workload.Tables, began)); err != nil {
+	txs := make([]workload.Tx, 10*r.file.Workload.Tables)
+	for i := range txs {
+		txs[i] = g.Next(1, time.Now())
+	}
+	if err := r.db.Write(ctx, txs...); err != nil {
 		return 0, fmt.Errorf("write: %w", err)
 	}
 	if err := r.awaitComplete(ctx, p); err != nil {
@@ -85,19 +88,24 @@ func (r *rig) capacity(ctx context.Context, p *product, loads *tailer, g *worklo
 		return 0, err
 	}
 	_, processes := watch.End()
-	runs, last := 0, began
+	var first, last time.Time
+	runs := 0
 	for _, e := range loads.all()[before:] {
-		if !isCore(e) && e.Load > 0 {
-			runs++
-			if e.CommittedAt.After(last) {
-				last = e.CommittedAt
-			}
+		if isCore(e) || e.Load == 0 {
+			continue
+		}
+		runs++
+		if first.IsZero() || e.StartedAt.Before(first) {
+			first = e.StartedAt
+		}
+		if e.CommittedAt.After(last) {
+			last = e.CommittedAt
 		}
 	}
 	if runs == 0 {
 		return 0, errors.New("saturate: no derived table ran")
 	}
-	capacity := float64(runs) / last.Sub(began).Seconds()
+	capacity := float64(runs) / last.Sub(first).Seconds()
 	r.more("capacity", capacity, "runs/s")
 	r.more("cpu_per_run", 1000*measure.Of(processes, "millrace").CPUSeconds/float64(runs), "cpu-ms")
 	return capacity, nil
