@@ -41,7 +41,11 @@ func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newList(), newRun(), newCompare())
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	return exitOf(root.ExecuteContext(ctx), errs)
+}
+
+// exitOf tells the error and returns the exit code that belongs to it.
+func exitOf(err error, errs io.Writer) int {
 	var faults invalid.Faults
 	var missing *privateserver.MissingError
 	var failed *runError
@@ -156,6 +160,9 @@ func (o *runOptions) run(cmd *cobra.Command, name string) error {
 			return fmt.Errorf("--out: %w", err)
 		}
 	}
+	for _, idle := range file.Idle(change) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "loadtest: --%s says nothing to %s, which is of kind %s\n", idle, file.Name, file.Kind)
+	}
 	shown := newProgress(cmd.ErrOrStderr())
 	opts.Tell = shown.tell
 	result, err := scenario.Run(cmd.Context(), file.With(change), opts)
@@ -163,6 +170,11 @@ func (o *runOptions) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return &runError{err}
 	}
+	return o.finish(cmd, result)
+}
+
+// finish shows the result, also of a run that was not sound, which it then says.
+func (o *runOptions) finish(cmd *cobra.Command, result *report.Result) error {
 	if err := o.show(cmd, result); err != nil {
 		return &runError{err}
 	}

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"millrace/loadtest/measure"
 	"millrace/loadtest/report"
 	"millrace/loadtest/scenario"
 )
@@ -67,8 +69,8 @@ func TestRunFromTheCommandLine(t *testing.T) {
 		t.Skip("-short: starts processes")
 	}
 	dir := t.TempDir()
-	code, out, errs := command(t, "run", "load-discard", "--rows", "3000", "--json", "--profile", "--out", dir)
-	if code != exitOK {
+	code, out, errs := command(t, "run", "load-discard", "--rows", "3000", "--rate", "5/s", "--json", "--profile", "--out", dir)
+	if code != exitOK || !strings.Contains(errs, "--rate says nothing to load-discard") {
 		t.Fatalf("exit code %d: %s", code, errs)
 	}
 	var r report.Result
@@ -83,5 +85,41 @@ func TestRunFromTheCommandLine(t *testing.T) {
 	results := filepath.Join(dir, "results.json")
 	if code, out, errs := command(t, "compare", results, results); code != exitOK || !strings.Contains(out, "within noise") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+}
+
+// Each fault of the accounting alone makes the exit code 1, and the figures are shown
+// all the same.
+func TestFaultsMakeTheExitCode(t *testing.T) {
+	for name, a := range map[string]measure.Account{"lost": {Lost: 1}, "duplicated": {Duplicated: 1}, "wrong": {Wrong: 1}, "nothing": {}} {
+		r := &report.Result{Scenario: "burst", Detail: &report.Detail{}}
+		r.Account(&a)
+		for _, asJSON := range []bool{false, true} {
+			var out, errs bytes.Buffer
+			cmd := newRun()
+			cmd.SetOut(&out)
+			o := &runOptions{json: asJSON}
+			code := exitOf(o.finish(cmd, r), &errs)
+			if want := map[bool]int{true: exitOK, false: exitFailed}[name == "nothing"]; code != want || out.Len() == 0 || (errs.Len() == 0) != (want == exitOK) {
+				t.Errorf("%s: exit code %d: %s%s", name, code, &out, &errs)
+			}
+		}
+	}
+}
+
+// A flag that a scenario cannot heed is said to say nothing, and changes nothing.
+func TestIdleFlags(t *testing.T) {
+	all := scenario.Change{Rows: 7, Rate: 3, Duration: time.Second}
+	for name, want := range map[string]string{"burst": "rows", "derive-fanout": "rows", "capture-postgres": "rate duration", "load-discard": "rate duration", "snapshot-postgres": "rate duration"} {
+		f, err := scenario.Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(f.Idle(all), " "); got != want {
+			t.Errorf("%s: %q are idle, not %q", name, got, want)
+		}
+		if now := f.With(all); (now.Rows == 7) == strings.Contains(want, "rows") || (now.Rate == 3) == strings.Contains(want, "rate") || (now.Duration == time.Second) == strings.Contains(want, "duration") {
+			t.Errorf("%s becomes %+v", name, now)
+		}
 	}
 }

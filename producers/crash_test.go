@@ -134,6 +134,68 @@ func TestCrashes(t *testing.T) {
 	})
 }
 
+// TestBeginAgain: what a source missed, because its log was gone, the snapshots of
+// the next epoch bring, wherever the process dies on the way. Positions rise all the
+// time.
+func TestBeginAgain(t *testing.T) {
+	both(t, func(t *testing.T, embedded bool) {
+		t.Parallel()
+		seed := rand.Uint64()
+		rng := rand.New(rand.NewPCG(seed, 3))
+		w := newWorld(t, seed, embedded, "a", "b")
+		w.drain = 50 * time.Millisecond
+		var k killer
+		k.kafka(w)
+		r := w.start(nil)
+		for range 20 {
+			w.db.random(12, true)
+		}
+		r.settle()
+		r.finish()
+		rounds := 6
+		if testing.Short() {
+			rounds = 2
+		}
+		for epoch := uint32(2); epoch < uint32(2+rounds); epoch++ {
+			for range 20 {
+				w.db.random(12, true)
+			}
+			w.db.lose()
+			r := w.start(nil, func(o *Options) { o.Epoch = epoch - 1 })
+			<-r.done
+			if !errors.Is(r.err, errGone) {
+				t.Fatalf("seed %d: without another epoch, run ended: %v", seed, r.err)
+			}
+			f := fault{effects[rng.IntN(len(effects))], 1 + rng.IntN(4)}
+			k.arm(f)
+			r = w.start(k.source, func(o *Options) { o.Epoch = epoch })
+			for range 100 {
+				if r.killed.Load() {
+					break
+				}
+				if rng.IntN(3) == 0 {
+					w.db.random(12, true)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			k.arm(fault{})
+			r.killAll()
+			r = w.start(nil, func(o *Options) { o.Epoch = epoch })
+			r.settle()
+			if got := r.p.Status().Complete.Pos.Epoch; got != epoch {
+				t.Errorf("seed %d, after %v: settled in epoch %d, want %d", seed, f, got, epoch)
+			}
+			r.finish()
+		}
+		// The line may go again.
+		w.db.random(12, true)
+		r = w.start(nil)
+		r.settle()
+		r.finish()
+		w.check()
+	})
+}
+
 // TestFaults: requests that fail, replies that are lost, leaders that move; the
 // process lives on and finds its way back.
 func TestFaults(t *testing.T) {

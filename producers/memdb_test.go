@@ -93,6 +93,14 @@ func (db *memDB) end() uint64 {
 	return db.lsn
 }
 
+// lose forgets the log.
+func (db *memDB) lose() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.lsn++
+	db.acked = db.lsn
+}
+
 func (db *memDB) id(name string) string { return "public." + name }
 
 // table is a version of a table as the source announces it.
@@ -288,13 +296,17 @@ func (c *memConfig) Open(_ context.Context, from Start, env Env) (Source, error)
 		env.Halt(&HaltError{Table: c.db.id(c.halt), Err: errors.New("no key"), Hint: "add one"})
 	}
 	if from.Token == "" {
+		c.db.epoch = from.Epoch
 		s.at, c.db.began = c.db.lsn, c.db.lsn
 		for _, n := range c.db.names {
 			if n == c.halt {
 				continue
 			}
-			t := c.db.tables[n]
-			s.pending = append(s.pending, s.version(n, t.version, t.columns, t.generation, schemas.Position{}, t.keyless))
+			t, since := c.db.tables[n], schemas.Position{}
+			if _, known := from.Tables[c.db.id(n)]; known {
+				since = s.end(s.at)
+			}
+			s.pending = append(s.pending, s.version(n, t.version, t.columns, t.generation, since, t.keyless))
 		}
 		return s, nil
 	}

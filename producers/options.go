@@ -27,6 +27,10 @@ type Options struct {
 	Config    Config
 	Kafka     kafka.Cluster
 	Registry  Registry
+	// Epoch is the least that the source's positions have. Where the checkpoint's is
+	// lower, the source begins again: from now on, with a snapshot of every table.
+	// Default 1.
+	Epoch uint32
 
 	Partitions int32 // of a new table's topic; default 4
 	Replicas   int16 // default: the broker's
@@ -67,6 +71,7 @@ func (o *Options) complete() error {
 	if o.Kafka.Embedded {
 		idleMax = 10 * time.Second
 	}
+	setDefault(&o.Epoch, 1)
 	setDefault(&o.Partitions, 4)
 	setDefault(&o.MaxChanges, 10_000)
 	setDefault(&o.MaxBytes, 8<<20)

@@ -76,6 +76,9 @@ func (p *Producer) session(ctx context.Context) (committed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read the checkpoint: %w", err)
 	}
+	if was := at.Epoch; at.beginAgain(s.o.Epoch) {
+		s.o.Log.Warn("source begins again: every table is snapshotted", "source", s.o.Source, "epoch", s.o.Epoch, "epoch_before", was)
+	}
 	if s.src, err = s.open(ctx, at); err != nil {
 		return false, fmt.Errorf("open source: %w", err)
 	}

@@ -120,6 +120,10 @@ func (e *HaltError) Error() string {
 	return fmt.Sprintf("%s halted: %v: %s", what, e.Err, e.Cure())
 }
 
+// BeginAgain is the cure for a log that does not continue where it was left, or is
+// another one: Options.Epoch, in the words of the configuration.
+const BeginAgain = "raise `epoch` of the source in millrace.yaml by one (it is 1 where none stands there), and every table is snapshotted again"
+
 // Cure is the hint and what makes it count: what has halted is taken up again
 // when the process starts, and not before.
 func (e *HaltError) Cure() string {

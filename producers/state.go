@@ -86,6 +86,21 @@ type resumed struct {
 	tables map[string]tableState
 	raw    map[string]json.RawMessage // of the tables; null for one that does not count yet
 	undone []string                   // tables whose newest record does not count
+	// least is the epoch that the source begins in; above the checkpoint's until
+	// that has it.
+	least uint32
+}
+
+// beginAgain has the source begin at the end of its log if the checkpoint is of
+// an earlier epoch. The token goes before the epoch is written: a checkpoint of the
+// new epoch that still had it would be resumed at. All else stays: what was sent
+// lies below every position of the epoch.
+func (r *resumed) beginAgain(epoch uint32) (begins bool) {
+	r.least = epoch
+	if begins = r.Epoch != 0 && r.Epoch < epoch; begins {
+		r.Token = nil
+	}
+	return begins
 }
 
 // resume works out the state from the last record of each key of both topics.
@@ -147,7 +162,7 @@ func resume(position *record, tables map[string]*record, torn bool) (*resumed, e
 
 // start is what the source is opened with.
 func (r *resumed) start() Start {
-	s := Start{Epoch: max(r.Epoch, 1), Token: schemas.Token(r.Token), Last: r.Last, Tables: make(map[string]TableVersion, len(r.tables))}
+	s := Start{Epoch: max(r.Epoch, r.least), Token: schemas.Token(r.Token), Last: r.Last, Tables: make(map[string]TableVersion, len(r.tables))}
 	for id, t := range r.tables {
 		s.Tables[id] = TableVersion{Table: t.Table, State: t.State, Since: t.Since, Dropped: t.Dropped}
 	}

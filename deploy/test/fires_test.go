@@ -61,6 +61,29 @@ var scenes = []scene{
 		`up{job="millrace", instance="a"} 1x20 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0`,
 		`millrace_build_info{job="millrace", instance="z"} 1x60`,
 	}, 38 * time.Minute, []string{`MillraceDown page instance="a" job="millrace"`}},
+	{"a process starts where its image is not yet", quiet( // a new node, one that an autoscaler added
+		`up{job="data/millrace-shop", instance="b"} _x30 0 0 0 0 1x20`,
+	), 33 * time.Minute, nil},
+	{"a process never begins to answer", quiet(`up{job="data/millrace-shop", instance="b"} _x30 0x20`), 38 * time.Minute, []string{`MillraceDown page instance="b" job="data/millrace-shop"`}},
+	{"a process is killed again and again, and answers in between", quiet( // for its memory
+		`up{job="millrace", instance="a"} 1x90`, `process_start_time_seconds{job="millrace", instance="a"} 0x20 1200x12 2000x12 2700x12 3400x30`,
+	), 75 * time.Minute, []string{`MillraceRestarts ticket instance="a" job="millrace"`}},
+	{"a process is upgraded", quiet(
+		`up{job="millrace", instance="a"} 1x90`, `process_start_time_seconds{job="millrace", instance="a"} 0x20 1200x60`,
+	), 70 * time.Minute, nil},
+	{"parts have no process any more", quiet( // pods that cannot be scheduled are no targets
+		`millrace_producer_running{job="m", source="s"} 1x60 _x40`, `millrace_load_retrying{job="m", table="core.t"} 0x60 _x40`,
+		`millrace_deriver_running{job="m", table="a.t"} 1x60 _x40`,
+		// this one waits for a person, and says so
+		`millrace_load_retrying{job="m", table="core.u"} 0x60 _x40`, `millrace_load_halted{job="m", table="core.u"} 0x60 1x40`,
+	), 95 * time.Minute, []string{
+		`MillraceCoreTableHalted ticket job="m" table="core.u"`, `MillraceGone ticket job="m" source="s"`,
+		`MillraceGone ticket job="m" table="a.t"`, `MillraceGone ticket job="m" table="core.t"`,
+	}},
+	{"parts move and start anew", quiet(
+		`millrace_producer_running{job="m", instance="a", source="s"} 1x60 _x10 1x30`, `millrace_load_retrying{job="m", instance="a", table="core.t"} 0x60 _x40`,
+		`millrace_load_retrying{job="m", instance="b", table="core.t"} _x62 0x40`, `millrace_deriver_running{job="m", table="a.t"} 1x60 _x12 1x30`,
+	), 75 * time.Minute, nil},
 	{"nothing is scraped", nil, 20 * time.Minute, []string{`MillraceAbsent page`}},
 	{"a source halts", quiet(
 		`millrace_producer_running{job="m", source="s"} 1x10 0x20`, `millrace_producer_halted{job="m", source="s"} 0x10 1x20`,
@@ -113,7 +136,15 @@ var scenes = []scene{
 		13 * time.Hour,
 		[]string{`MillraceSnapshotLong ticket job="m" table="core.t"`},
 	},
-	{"consumers rejoin", quiet(`millrace_consumer_rejoins_total{job="m", instance="a"} 0+1x60`), time.Hour, []string{`MillraceConsumerRejoins ticket job="m"`}},
+	{
+		"a consumer rejoins", quiet(`millrace_consumer_rejoins_total{job="m", instance="a", group="p.consumers"} 0+1x60`),
+		time.Hour,
+		[]string{`MillraceConsumerRejoins ticket group="p.consumers" job="m"`},
+	},
+	{"brokers restart, and each of many consumers rejoins", quiet(
+		`millrace_consumer_rejoins_total{job="m", instance="a", group="p.consumers"} 0x50 2x10`, `millrace_consumer_rejoins_total{job="m", instance="b", group="p.consumers"} 0x50 2x10`,
+		`millrace_consumer_rejoins_total{job="m", instance="c", group="p.consumers"} 0x50 2x10`, `millrace_consumer_rejoins_total{job="m", instance="d", group="p.consumers.big"} 0x50 2x10`,
+	), time.Hour, nil},
 	{
 		"DuckDB's log grows", quiet(`millrace_duckdb_wal_bytes{job="m", instance="a"} 5e9x60`),
 		time.Hour,

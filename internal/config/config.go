@@ -90,6 +90,8 @@ type Source struct {
 	Kind   string
 	DSN    string           // a secret
 	Tables map[string]Table // by schema.table, or database.table; at least one
+	// Epoch is raised by a person for the source to begin again; 0: 1.
+	Epoch uint32
 	// ServerID is what a MariaDB or MySQL source calls itself as a replica; 0:
 	// made of prefix and name.
 	ServerID uint32

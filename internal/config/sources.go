@@ -33,7 +33,7 @@ func (r *reader) sources(v value, prefix, warehouse string) map[string]Source {
 
 func (r *reader) source(e entry, warehouse string, taken cores) Source {
 	v := e.value
-	f := r.fields(v, "kind", "dsn", "dsn_file", "tables", "server_id")
+	f := r.fields(v, "kind", "dsn", "dsn_file", "tables", "epoch", "server_id")
 	s := Source{Tables: map[string]Table{}}
 	if kind, ok := f["kind"]; ok {
 		s.Kind = r.choice(kind, KindPostgres, KindMariaDB, KindMySQL, KindMongoDB)
@@ -43,6 +43,9 @@ func (r *reader) source(e entry, warehouse string, taken cores) Source {
 	s.DSN = r.dsn(v, f, s.Kind, r.opens(e.name))
 	if id, ok := f["server_id"]; ok && r.only(id, s.Kind, KindMariaDB, KindMySQL) {
 		s.ServerID = r.serverID(id)
+	}
+	if epoch, ok := f["epoch"]; ok {
+		s.Epoch = r.epoch(epoch)
 	}
 	tables, ok := f["tables"]
 	if !ok {
@@ -229,12 +232,21 @@ func (r *reader) truth(v value) bool {
 }
 
 func (r *reader) serverID(v value) uint32 {
-	id, err := strconv.ParseUint(v.node.Value, 10, 32)
-	if v.node.Tag != "!!int" || err != nil || id == 0 {
-		r.fault(v, "is no server id", "write a number from 1 to 4294967295 that no server or replica around it has")
+	return r.number(v, "is no server id", "write a number from 1 to 4294967295 that no server or replica around it has")
+}
+
+func (r *reader) epoch(v value) uint32 {
+	return r.number(v, "is no epoch", "write a number from 1 to 4294967295; a greater one than before has every table of the source snapshotted again")
+}
+
+// number is one of 32 bits, and not zero.
+func (r *reader) number(v value, problem, cure string) uint32 {
+	n, err := strconv.ParseUint(v.node.Value, 10, 32)
+	if v.node.Tag != "!!int" || err != nil || n == 0 {
+		r.fault(v, problem, cure)
 		return 0
 	}
-	return uint32(id)
+	return uint32(n)
 }
 
 // zeroDates is null or halt. Without quotes YAML takes null for nothing.

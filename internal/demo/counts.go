@@ -51,6 +51,7 @@ func (c *Counts) missing() []string {
 type summary struct {
 	Counts
 	coreTables, derivedTables, mismatches int
+	empty                                 []string // tables that had no row to compare
 	core, derived                         latencies
 	lost                                  int // changes whose freshness is not known
 }
@@ -71,6 +72,8 @@ func (s *summary) fault() error {
 		return fmt.Errorf("%d mismatches", s.mismatches)
 	case s.coreTables == 0 || s.derivedTables == 0:
 		return fmt.Errorf("%d core and %d derived tables were compared", s.coreTables, s.derivedTables)
+	case len(s.empty) > 0:
+		return fmt.Errorf("nothing is shown about tables that should have rows and have none: %s", strings.Join(s.empty, ", "))
 	case s.lost > 0:
 		return fmt.Errorf("the freshness of %d changes is not known: the log of loads does not say which load or run brought them", s.lost)
 	case len(s.core) == 0 || len(s.derived) == 0:

@@ -51,6 +51,7 @@ func TestFault(t *testing.T) {
 		"derived":    func(s *summary) { s.derivedTables = 0 },
 		"freshness":  func(s *summary) { s.derived = nil },
 		"lost":       func(s *summary) { s.lost = 3 },
+		"empty":      func(s *summary) { s.empty = []string{"core.t"} },
 	} {
 		s := good()
 		spoil(&s)
@@ -112,5 +113,13 @@ func TestInOrderPutsInputsFirst(t *testing.T) {
 	}
 	if want := []string{"a.a", "a.b", "a.c"}; !slices.Equal(names, want) {
 		t.Errorf("got %v", names)
+	}
+}
+
+// A specification is never left out of the proof: that would hide its mismatches.
+func TestInOrderKeepsAll(t *testing.T) {
+	got := inOrder([]*verify.Spec{{Name: "a.b", Query: "SELECT * FROM a.c"}, {Name: "a.c", Query: "SELECT * FROM a.b"}, {Name: "a.a", Query: "SELECT * FROM core.x"}})
+	if len(got) != 3 || got[0].Name != "a.a" {
+		t.Errorf("%d of 3 specs are in order", len(got))
 	}
 }

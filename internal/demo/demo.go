@@ -328,6 +328,9 @@ func (d *demo) prove(ctx context.Context) error {
 	d.result.coreTables, d.result.derivedTables = len(core), len(derived)
 	for _, report := range slices.Concat(core, derived) {
 		d.printReport(report)
+		if report.Rows == 0 {
+			d.result.empty = append(d.result.empty, report.Table)
+		}
 		d.result.mismatches += len(report.Differences)
 	}
 	if d.work.counts.QuietDays, err = d.work.quietDays(ctx); err != nil {

@@ -1,6 +1,7 @@
 package up
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"millrace/deriver/graph"
 	"millrace/deriver/spec"
 	"millrace/internal/invalid"
+	"millrace/internal/warehouse"
 )
 
 // runs reports whether a derived table is kept up to date here.
@@ -76,6 +78,15 @@ func (p *process) revision() int64 {
 		return -1
 	}
 	return p.Revision
+}
+
+// curable says of a table that a later revision has what to do if there is none: the
+// head remembers the revisions of an installation that is gone.
+func (p *process) curable(err error) error {
+	if !errors.Is(err, warehouse.ErrRevision) {
+		return err
+	}
+	return fmt.Errorf("%w; this process has %d: if it is the newer one, as after a new installation, start it with a greater --revision (in the chart: derived.revision)", err, p.Revision)
 }
 
 // wentOut remembers that a table is another writer's. It returns the error when

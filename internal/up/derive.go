@@ -223,7 +223,7 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	group.Go(func() error {
 		defer close(done)
 		defer cancel()
-		if err := table.Run(inner); err != nil {
+		if err := d.curable(table.Run(inner)); err != nil {
 			d.Log.Error("derived table stays out", "table", n.Spec.Name, "err", err)
 			return d.wentOut(n.Spec.Name, err)
 		}

@@ -3,6 +3,7 @@ package up
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"millrace/deriver/spec"
 	"millrace/internal/config"
 	"millrace/internal/invalid"
+	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/duckdb"
 )
 
@@ -188,6 +190,21 @@ func TestAllTablesAreTakenOver(t *testing.T) {
 		err := d.wentOut("a.two", fenced)
 		if parts == All() != (err == nil) || d.dead() == "" {
 			t.Errorf("%+v: after both: %v, %q", parts, err, d.dead())
+		}
+	}
+}
+
+// A head remembers the revisions of an installation that is gone: what its successor
+// is refused for says how it gets the table.
+func TestLaterRevisionSaysWhatToDo(t *testing.T) {
+	p := &process{Options: Options{Revision: 3}}
+	err := p.curable(fmt.Errorf("derive a.t: %w", warehouse.ErrRevision))
+	if !errors.Is(err, warehouse.ErrRevision) || !strings.Contains(err.Error(), "this process has 3") || !strings.Contains(err.Error(), "derived.revision") {
+		t.Errorf("it says %v", err)
+	}
+	for _, err := range []error{nil, warehouse.ErrFenced} {
+		if got := p.curable(err); !errors.Is(got, err) || strings.Contains(fmt.Sprint(got), "revision") {
+			t.Errorf("of %v it says %v", err, got)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (p *process) makeProducers() error {
 			return fmt.Errorf("source %s: %w", name, err)
 		}
 		producer, err := producers.New(producers.Options{
-			Prefix: p.Config.Prefix, Source: name, Connector: s.Kind, Config: section, Kafka: p.cluster,
+			Prefix: p.Config.Prefix, Source: name, Connector: s.Kind, Config: section, Epoch: s.Epoch, Kafka: p.cluster,
 			Registry: p.registry, Partitions: partitions, Log: p.Log, Metrics: p.metrics,
 		})
 		if err != nil {

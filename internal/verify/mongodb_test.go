@@ -71,7 +71,8 @@ func TestCoreOfDocuments(t *testing.T) {
 	}
 }
 
-// Numbers within an _id have one text for each value, as those that are one.
+// Numbers within an _id have one text for each value, as those that are one; so
+// have strings and symbols.
 func TestIDsOfDocuments(t *testing.T) {
 	small, _ := bson.ParseDecimal128("1.50E-9")
 	for _, c := range []struct {
@@ -84,6 +85,7 @@ func TestIDsOfDocuments(t *testing.T) {
 		{small, `{"a":[{"$numberDecimal":"0.0000000015"}]}`},
 		{1e30, `{"a":[{"$numberDecimal":"1.000000000000000019884624838656E30"}]}`},
 		{"1", `{"a":["1"]}`},
+		{bson.Symbol("1"), `{"a":["1"]}`},
 	} {
 		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: bson.D{{Key: "a", Value: bson.A{c.id}}}}})
 		if err != nil {
@@ -91,6 +93,15 @@ func TestIDsOfDocuments(t *testing.T) {
 		}
 		if got, err := idText(bson.Raw(raw).Lookup("_id")); err != nil || got != c.want {
 			t.Errorf("%v: got %s, %v, want %s", c.id, got, err, c.want)
+		}
+	}
+	for id, want := range map[any]string{"a": "a", bson.Symbol("a"): "a", "1": `"1"`, bson.Symbol("1"): `"1"`} {
+		raw, err := bson.Marshal(bson.D{{Key: "_id", Value: id}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := idText(bson.Raw(raw).Lookup("_id")); err != nil || got != want {
+			t.Errorf("%T %v: got %s, %v, want %s", id, id, got, err, want)
 		}
 	}
 }

@@ -23,8 +23,8 @@ func idText(v bson.RawValue) (string, error) {
 		return v.ObjectID().Hex(), nil
 	case bson.TypeInt32, bson.TypeInt64, bson.TypeDouble, bson.TypeDecimal128:
 		return numberText(v), nil
-	case bson.TypeString:
-		if text := v.StringValue(); !taken.MatchString(text) {
+	case bson.TypeString, bson.TypeSymbol:
+		if text, _ := plainText(v); !taken.MatchString(text) {
 			return text, nil
 		}
 	case bson.TypeBinary:
@@ -32,7 +32,7 @@ func idText(v bson.RawValue) (string, error) {
 			return `{"$uuid":"` + uuidText(data) + `"}`, nil
 		}
 	}
-	even, err := evenNumbers(v)
+	even, err := evened(v)
 	if err != nil {
 		return "", fmt.Errorf("read an _id: %w", err)
 	}
@@ -43,10 +43,13 @@ func idText(v bson.RawValue) (string, error) {
 	return strings.TrimSuffix(strings.TrimPrefix(string(text), `{"v":`), "}"), nil
 }
 
-// evenNumbers is a value in which equal numbers are of one type: whole ones long,
-// if they are that small, and all others the text of a Decimal128.
-func evenNumbers(v bson.RawValue) (any, error) {
+// evened is a value in which equal values are of one type: of numbers whole ones
+// long, if they are that small, and all others the text of a Decimal128; of
+// symbols strings.
+func evened(v bson.RawValue) (any, error) {
 	switch {
+	case v.Type == bson.TypeSymbol:
+		return v.Symbol(), nil
 	case number(v):
 		text := numberText(v)
 		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
@@ -62,7 +65,7 @@ func evenNumbers(v bson.RawValue) (any, error) {
 	}
 	doc, array := bson.D{}, bson.A{}
 	for _, e := range elements {
-		even, err := evenNumbers(e.Value())
+		even, err := evened(e.Value())
 		if err != nil {
 			return nil, err
 		}

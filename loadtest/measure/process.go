@@ -36,6 +36,7 @@ const (
 type Watch struct {
 	began time.Time
 	stop  chan struct{}
+	once  sync.Once
 	done  sync.WaitGroup
 
 	mu        sync.Mutex // of what follows
@@ -106,12 +107,18 @@ func (w *Watch) sample() {
 	}
 }
 
+// Stop ends a watch of which nobody wants to know any more. One that has ended stays
+// so.
+func (w *Watch) Stop() {
+	w.once.Do(func() { close(w.stop) })
+	w.done.Wait()
+}
+
 // End stops watching. The processes must still be there: what one has used is
 // not known any more when it is gone.
 func (w *Watch) End() (wall time.Duration, processes []Process) {
 	wall = time.Since(w.began)
-	close(w.stop)
-	w.done.Wait()
+	w.Stop()
 	w.sample()
 	for _, p := range w.processes {
 		processes = append(processes, p.Process)

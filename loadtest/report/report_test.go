@@ -217,3 +217,33 @@ func TestCompare(t *testing.T) {
 		t.Error("two scenarios were compared")
 	}
 }
+
+// What is not to be compared is said; what is alike is not.
+func TestCompareCautions(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(r *Result)
+		want   string
+	}{
+		"nothing":              {func(*Result) {}, ""},
+		"another millrace":     {func(r *Result) { r.Versions["millrace"] = "def" }, ""},
+		"a little less memory": {func(r *Result) { r.Machine.MemoryMB = 23_900 }, ""},
+		"another core count":   {func(r *Result) { r.Machine.Cores = 8 }, "the machines differ"},
+		"more memory":          {func(r *Result) { r.Machine.MemoryMB = 48_000 }, "the machines differ"},
+		"another architecture": {func(r *Result) { r.Machine.CPU, r.Machine.Arch = "An <old> CPU", "arm64" }, "the machines differ"},
+		"fewer rows":           {func(r *Result) { r.Detail.Workload["rows"] = 2000 }, "the workloads differ: rows was 400000, is 2000"},
+		"another mix":          {func(r *Result) { r.Detail.Workload["mix"] = "1 insert" }, "mix was not said, is 1 insert"},
+		"another source":       {func(r *Result) { r.Versions["source"] = "PostgreSQL 17" }, "source was PostgreSQL 15, is PostgreSQL 17"},
+		"another Kafka":        {func(r *Result) { r.Versions["kafka"] = "Apache Kafka" }, "kafka was not said, is Apache Kafka"},
+		"a run that lost rows": {func(r *Result) { r.OK = false }, "the run after was not sound"},
+		"without details":      {func(r *Result) { r.Detail, r.Figures.Events = nil, 2000 }, "other numbers of events"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := sample(), sample()
+			c.change(after)
+			got := strings.Join(cautions(before, after), "\n")
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("it says %q, not %q", got, c.want)
+			}
+		})
+	}
+}

@@ -68,7 +68,7 @@ func (r *rig) capture(ctx context.Context) error {
 		return err
 	}
 	r.pids["millrace"] = p.PID
-	watch := measure.Begin(r.pids)
+	watch := r.watch(r.pids)
 	reached, err := r.follow(ctx, p, events)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (r *rig) snapshot(ctx context.Context) error {
 		return err
 	}
 	r.pids["millrace"] = p.PID
-	watch := measure.Begin(r.pids)
+	watch := r.watch(r.pids)
 	if err := r.awaitSnapshots(ctx, p); err != nil {
 		return err
 	}

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"millrace/internal/page"
 	"millrace/internal/up"
@@ -27,7 +24,7 @@ func (r *rig) endToEnd(ctx context.Context) error {
 	}
 	defer loads.close()
 	began := time.Now()
-	watch := measure.Begin(r.pids)
+	watch := r.watch(r.pids)
 	changes, late, err := r.openLoop(ctx, p, g)
 	if err != nil {
 		return err
@@ -44,16 +41,13 @@ func (r *rig) endToEnd(ctx context.Context) error {
 	r.more("commit_p99", late.Quantile(99), "ms")
 	r.more("loads", float64(loads.count()), "")
 	r.result.Detail.Timeline = loads.timeline(began)
-	h, lost, err := r.readable(ctx, p, loads, began)
+	a := &measure.Account{}
+	h, err := r.readable(ctx, p, loads, began, changes, a)
 	if err != nil {
 		return err
 	}
 	r.times("from when a change was to be made until its load was committed; deletes carry no time", h)
 	r.tell("account", 0, 0)
-	a := &measure.Account{}
-	for ; lost > 0; lost-- {
-		a.Note(&a.Lost, "an event lies in no load")
-	}
 	if err := r.accountAll(ctx, p, a); err != nil {
 		return err
 	}
@@ -112,78 +106,6 @@ func (r *rig) startAll(ctx context.Context, derived string) (p *product, loads *
 	return p, loads, g, nil
 }
 
-// writers is how many transactions of the open loop may be under way.
-const writers = 16
-
-// openLoop makes changes on a schedule that is fixed before: a change that is
-// late because those before it are keeps its time, and the delay counts (no
-// coordinated omission). It returns how many there were, and how late the
-// commits themselves were.
-func (r *rig) openLoop(ctx context.Context, p *product, g *workload.Generator) (int64, *measure.Histogram, error) {
-	spec := r.file.Workload
-	schedule := &workload.Schedule{Begin: time.Now(), Rate: r.file.Rate, Each: spec.Transaction, Burst: spec.Burst}
-	late, total := measure.NewHistogram(), int64(r.file.Rate*r.file.Duration.Seconds())
-	type job struct {
-		tx  workload.Tx
-		due time.Time
-	}
-	jobs := make(chan job, 100_000) // what is due waits here, and its time runs
-	var mu sync.Mutex
-	group, inner := errgroup.WithContext(ctx)
-	for range writers {
-		group.Go(func() error {
-			for j := range jobs {
-				if err := r.db.Write(inner, j.tx); err != nil {
-					return err
-				}
-				mu.Lock()
-				late.Add(time.Since(j.due))
-				mu.Unlock()
-			}
-			return nil
-		})
-	}
-	var changes int64
-	end, told := schedule.Begin.Add(r.file.Duration), time.Time{}
-	for {
-		due := schedule.Next()
-		if !due.Before(end) {
-			break
-		}
-		if wait := time.Until(due); wait > 0 {
-			select {
-			case <-inner.Done():
-			case <-time.After(wait):
-			}
-		}
-		if inner.Err() != nil {
-			break
-		}
-		if now := time.Now(); now.Sub(told) > 200*time.Millisecond {
-			r.tell("write", changes, total)
-			told = now
-			if p.Ended() {
-				break
-			}
-		}
-		tx := g.Next(spec.Transaction, due)
-		changes += int64(len(tx))
-		select {
-		case jobs <- job{tx, due}:
-		case <-inner.Done():
-		}
-	}
-	close(jobs)
-	if err := group.Wait(); err != nil {
-		return 0, nil, fmt.Errorf("write: %w", err)
-	}
-	if p.Ended() {
-		_, err := p.Stop()
-		return 0, nil, fmt.Errorf("write: millrace ended: %w", err)
-	}
-	return changes, late, ctx.Err()
-}
-
 // awaitComplete returns when every core table holds all that its source holds
 // now.
 func (r *rig) awaitComplete(ctx context.Context, p *product) error {
@@ -216,14 +138,20 @@ func (r *rig) awaitComplete(ctx context.Context, p *product) error {
 }
 
 // readable finds for every change since began when the load was committed that
-// brought it. It counts the events that lie in no load.
-func (r *rig) readable(ctx context.Context, p *product, loads *tailer, began time.Time) (*measure.Histogram, int64, error) {
+// brought it. It accounts for the events that lie in no load, for those that come
+// twice, and for those that are not among so many that were made: what a later change
+// of its row hides, no comparison of rows finds.
+func (r *rig) readable(ctx context.Context, p *product, loads *tailer, began time.Time, made int64, a *measure.Account) (*measure.Histogram, error) {
 	if p.Ended() {
-		return nil, 0, errors.New("millrace has ended")
+		return nil, errors.New("millrace has ended")
 	}
 	topics, err := r.topics()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
+	}
+	folds := make([]*fold, len(topics))
+	for t := range folds {
+		folds[t] = &fold{rows: map[int64]folded{}, account: a, table: r.place.Table(t)}
 	}
 	type place struct {
 		topic     string
@@ -243,8 +171,9 @@ func (r *rig) readable(ctx context.Context, p *product, loads *tailer, began tim
 	for _, s := range spans {
 		slices.SortFunc(s, func(a, b span) int { return int(a.from - b.from) })
 	}
-	h, lost := measure.NewHistogram(), int64(0)
-	err = r.read(ctx, r.at, topics, func(_ int, e *event) error {
+	h := measure.NewHistogram()
+	err = r.read(ctx, r.at, topics, func(t int, e *event) error {
+		folds[t].add(e)
 		s := spans[place{e.record.Topic, e.record.Partition}]
 		at, found := slices.BinarySearchFunc(s, e.record.Offset, func(s span, offset int64) int {
 			switch {
@@ -257,13 +186,28 @@ func (r *rig) readable(ctx context.Context, p *product, loads *tailer, began tim
 		})
 		switch {
 		case !found:
-			lost++
+			a.Note(&a.Lost, "%s: the event of key %d at %s lies in no load", folds[t].table, e.key, e.pos)
 		case e.op != schemas.Read && e.intended.After(began):
 			h.Add(s[at].at.Sub(e.intended))
 		}
 		return nil
 	})
-	return h, lost, err
+	var seen int64
+	for _, f := range folds {
+		seen += f.changes
+	}
+	countChanges(a, seen, made)
+	return h, err
+}
+
+// countChanges accounts for changes by their number.
+func countChanges(a *measure.Account, seen, made int64) {
+	for n := seen; n < made; n++ {
+		a.Note(&a.Lost, "%d changes were made, %d are in the topics", made, seen)
+	}
+	for n := made; n < seen; n++ {
+		a.Note(&a.Wrong, "%d changes were made, %d are in the topics", made, seen)
+	}
 }
 
 // accountAll compares every core table with its source.

@@ -31,7 +31,7 @@ func (r *rig) fanout(ctx context.Context) error {
 		return err
 	}
 	before := len(loads.all())
-	watch := measure.Begin(r.pids)
+	watch := r.watch(r.pids)
 	changes, late, err := r.openLoop(ctx, p, g)
 	if err != nil {
 		return err

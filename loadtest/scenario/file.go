@@ -360,8 +360,33 @@ type Change struct {
 	Duration time.Duration
 }
 
+// Idle are the flags of the change that say nothing to a scenario of this kind.
+func (s *File) Idle(c Change) (out []string) {
+	paced := s.Kind == EndToEnd || s.Kind == Fanout
+	if c.Rows > 0 && paced {
+		out = append(out, "rows")
+	}
+	if c.Rate > 0 && !paced {
+		out = append(out, "rate")
+	}
+	if c.Duration > 0 && !paced {
+		out = append(out, "duration")
+	}
+	return out
+}
+
 // With is the scenario with the change.
 func (s File) With(c Change) *File {
+	for _, idle := range s.Idle(c) {
+		switch idle {
+		case "rows":
+			c.Rows = 0
+		case "rate":
+			c.Rate = 0
+		case "duration":
+			c.Duration = 0
+		}
+	}
 	if c.Rows > 0 {
 		if s.Workload.Transaction == s.Rows { // one transaction stays one
 			s.Workload.Transaction = c.Rows

@@ -94,9 +94,12 @@ targets: {p99_ms: "2000", speed: ">= 1"}
 }
 
 func TestTheCommandLineWins(t *testing.T) {
-	f := File{Rows: 1000, Rate: 5, Duration: time.Hour, Workload: workload.Spec{Transaction: 1000}}
-	g := f.With(Change{Rows: 10, Rate: 7, Duration: time.Second})
-	if g.Rows != 10 || g.Rate != 7 || g.Duration != time.Second || g.Workload.Transaction != 10 {
+	f := File{Kind: Capture, Rows: 1000, Rate: 5, Workload: workload.Spec{Transaction: 1000}}
+	if g := f.With(Change{Rows: 10}); g.Rows != 10 || g.Workload.Transaction != 10 {
+		t.Errorf("%+v", g)
+	}
+	paced := File{Kind: EndToEnd, Rate: 5, Duration: time.Hour}
+	if g := paced.With(Change{Rate: 7, Duration: time.Second}); g.Rate != 7 || g.Duration != time.Second {
 		t.Errorf("%+v", g)
 	}
 	if same := f.With(Change{}); same.Rows != 1000 || same.Rate != 5 || same.Workload.Transaction != 1000 {

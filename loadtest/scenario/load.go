@@ -61,7 +61,7 @@ func (r *rig) loadIntoNothing(ctx context.Context, topics []string, events int64
 	if err != nil {
 		return err
 	}
-	watch := measure.Begin(map[string]int{"millrace": c.PID, "broker": r.pids["broker"]})
+	watch := r.watch(map[string]int{"millrace": c.PID, "broker": r.pids["broker"]})
 	text, err := c.Wait(ctx)
 	_, processes := watch.End()
 	if err != nil {
@@ -113,7 +113,7 @@ func (r *rig) loadIntoWarehouse(ctx context.Context, events int64, g *workload.G
 	}
 	began := time.Now()
 	r.pids["millrace"] = p.PID
-	watch := measure.Begin(r.pids)
+	watch := r.watch(r.pids)
 	if err := r.awaitLoads(ctx, p, loads, events); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"millrace/internal/privateserver"
 	"millrace/internal/up"
 	"millrace/loadtest/child"
+	"millrace/loadtest/measure"
 	"millrace/loadtest/report"
 	"millrace/loadtest/source"
 )
@@ -59,6 +60,16 @@ func (r *rig) close() error {
 }
 
 func (r *rig) onClose(c func() error) { r.closers = append(r.closers, c) }
+
+// watch measures processes until it is ended, at the latest with the rig.
+func (r *rig) watch(pids map[string]int) *measure.Watch {
+	w := measure.Begin(pids)
+	r.onClose(func() error {
+		w.Stop()
+		return nil
+	})
+	return w
+}
 
 // start starts a child that ends with the rig.
 func (r *rig) start(ctx context.Context, name, role string, args, hello any) (*child.Child, error) {

@@ -52,7 +52,7 @@ func Run(ctx context.Context, f *File, o Options) (_ *report.Result, err error) 
 		}
 	}()
 	r.result = &report.Result{
-		Scenario: f.Name, Machine: measure.ThisMachine(), Versions: versions(),
+		Scenario: f.Name, Machine: measure.ThisMachine(), Versions: versions(o),
 		Detail: &report.Detail{About: f.About, Began: time.Now().UTC(), Workload: described(f)},
 	}
 	switch f.Kind {
@@ -81,8 +81,15 @@ func Run(ctx context.Context, f *File, o Options) (_ *report.Result, err error) 
 
 func (r *rig) tell(phase string, done, total int64) { r.Tell(Progress{phase, done, total}) }
 
-func versions() map[string]string {
-	out := map[string]string{"go": runtime.Version(), "millrace": "unknown"}
+// versions are those of what the run is made of; a scenario adds its source's.
+func versions(o Options) map[string]string {
+	out := map[string]string{"go": runtime.Version(), "millrace": "unknown", "kafka": "embedded"}
+	switch {
+	case o.Config != nil && len(o.Config.Kafka.Brokers) > 0:
+		out["kafka"] = "of the configuration"
+	case o.Kafka == RealKafka:
+		out["kafka"] = "Apache Kafka"
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
@@ -115,8 +122,10 @@ func described(f *File) map[string]any {
 	if f.Rate > 0 {
 		out["rate"], out["duration"] = fmt.Sprintf("%g/s", f.Rate), f.Duration.String()
 	}
-	if f.Rows > 0 {
-		out["rows"] = f.Rows
+	for name, n := range map[string]int{"rows": f.Rows, "seeded": f.Seeded, "derived": f.Derived} {
+		if n > 0 {
+			out[name] = n
+		}
 	}
 	return out
 }

@@ -119,6 +119,8 @@ func (v value) present() bool {
 	return v.kind != 0 && v.kind != bson.TypeNull && v.kind != bson.TypeUndefined
 }
 
+func (v value) yes() bool { return v.kind == bson.TypeBoolean && v.data[0] != 0 }
+
 func (v value) isDoc() bool { return v.kind == bson.TypeEmbeddedDocument }
 
 // text is the content of a string, or nil.

@@ -236,21 +236,7 @@ func folded(table *schemas.Table, changes []schemas.Change) map[string]string {
 		if ch.Op == schemas.Truncate {
 			continue
 		}
-		widen := func(row schemas.Row) schemas.Row {
-			if row == nil {
-				return nil
-			}
-			out := make(schemas.Row, len(table.Columns))
-			for i, col := range table.Columns {
-				if ord := ch.Table.Column(col.Name); ord >= 0 {
-					out[i] = row[ord]
-				} else if ch.Op != schemas.Update || !slices.ContainsFunc(row, func(c schemas.Cell) bool { return c.Kind == schemas.Unset }) {
-					out[i] = schemas.NullCell()
-				}
-			}
-			return out
-		}
-		ch.After, ch.Before = widen(ch.After), widen(ch.Before)
+		ch = widened(table, ch)
 		image := ch.After
 		if ch.Op == schemas.Delete {
 			image = ch.Before
@@ -268,4 +254,24 @@ func folded(table *schemas.Table, changes []schemas.Change) map[string]string {
 		}
 	}
 	return out
+}
+
+// widened is a change of an older version in the columns of a version.
+func widened(table *schemas.Table, ch schemas.Change) schemas.Change {
+	widen := func(row schemas.Row) schemas.Row {
+		if row == nil {
+			return nil
+		}
+		out := make(schemas.Row, len(table.Columns))
+		for i, col := range table.Columns {
+			if ord := ch.Table.Column(col.Name); ord >= 0 {
+				out[i] = row[ord]
+			} else if ch.Op != schemas.Update || !slices.ContainsFunc(row, func(c schemas.Cell) bool { return c.Kind == schemas.Unset }) {
+				out[i] = schemas.NullCell()
+			}
+		}
+		return out
+	}
+	ch.After, ch.Before = widen(ch.After), widen(ch.Before)
+	return ch
 }

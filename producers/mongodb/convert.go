@@ -23,9 +23,30 @@ const (
 type arena struct {
 	cells []schemas.Cell
 	bytes []byte
+	// The document at which each node of a plan was last seen, and the number of
+	// the present one.
+	seen  []uint64
+	round uint64
 }
 
 func (a *arena) reset() { a.cells, a.bytes = a.cells[:0], a.bytes[:0] }
+
+// look begins another document, for a plan of n nodes.
+func (a *arena) look(n int) {
+	a.round++
+	for len(a.seen) < n {
+		a.seen = append(a.seen, 0)
+	}
+}
+
+// first reports whether a node is seen for the first time in the document.
+func (a *arena) first(node int) bool {
+	if a.seen[node] == a.round {
+		return false
+	}
+	a.seen[node] = a.round
+	return true
+}
 
 // row returns n cells that are not carried yet.
 func (a *arena) row(n int) schemas.Row {

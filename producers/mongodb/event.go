@@ -1,10 +1,12 @@
 package mongodb
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 
@@ -146,11 +148,8 @@ func (s *source) process(raw []byte) (hold bool, err error) {
 	case "drop":
 		s.emptied(s.named(ev.db, ev.coll), &ev)
 	case "dropDatabase":
-		for _, cfg := range s.cfg.Tables {
-			if t := s.tables[cfg.Name]; t != nil && t.db == string(ev.db) {
-				s.emptied(t, &ev)
-			}
-		}
+		// Each of its collections was dropped by an event of its own before it. Were
+		// this one counted, its positions would depend on which tables are captured (G3).
 	case "rename":
 		hold = s.renamed(&ev)
 	default:
@@ -213,6 +212,10 @@ func (s *source) row(ev *event) (hold bool) {
 		m := rowMaker{plan: t.plan, mem: &s.mem}
 		c.Table = t.table
 		if err := s.images(&m, ev, &c); err != nil {
+			if ev.op == "delete" { // a key without a text was never sent, so there is no row to delete
+				s.env.Log.Warn("delete of a document without a row", "source", s.env.Source, "table", t.id(), "position", s.at.position(s.epoch).String(), "err", err)
+				return false
+			}
 			s.stop(t, ev, err)
 			return false
 		}
@@ -234,13 +237,7 @@ func (s *source) row(ev *event) (hold bool) {
 
 // images makes the rows before and after a change.
 func (s *source) images(m *rowMaker, ev *event, c *schemas.Change) (err error) {
-	c.After, c.Before, c.Reread = nil, nil, false
-	if ev.before.isDoc() {
-		old := rowMaker{plan: m.plan, mem: m.mem} // what only an old document has is no reason for a column
-		if c.Before, err = old.full(ev.before.data); err != nil {
-			return err
-		}
-	}
+	c.After, c.Before, c.Reread = nil, s.imageBefore(m, ev), false
 	switch ev.op {
 	case "delete":
 		c.Op = schemas.Delete
@@ -262,6 +259,28 @@ func (s *source) images(m *rowMaker, ev *event, c *schemas.Change) (err error) {
 	c.After, err = m.delta(ev.id, ev.delta.data)
 	c.Reread = true
 	return errors.Join(err, m.conflict)
+}
+
+// imageBefore is the row of the document before a change, or nil. A document
+// that cannot be read halted its table when it came; the change that corrects or
+// removes it carries it once more, and is itself whole without it.
+func (s *source) imageBefore(m *rowMaker, ev *event) schemas.Row {
+	if !ev.before.isDoc() {
+		return nil
+	}
+	old := rowMaker{plan: m.plan, mem: m.mem} // what only an old document has is no reason for a column
+	row, err := old.full(ev.before.data)
+	if err == nil {
+		return row
+	}
+	t := s.named(ev.db, ev.coll)
+	level := slog.LevelDebug
+	if !t.unread { // it may be so for very many
+		t.unread, level = true, slog.LevelWarn
+	}
+	s.env.Log.Log(context.Background(), level, "change is sent without the document before it, which cannot be read",
+		"source", s.env.Source, "table", t.id(), "position", s.at.position(s.epoch).String(), "err", err)
+	return nil
 }
 
 // stop halts a table for a document that has no place in its rows (G12).

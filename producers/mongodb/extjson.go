@@ -24,7 +24,7 @@ var errNotText = errors.New("a string is not UTF-8")
 // 9999 a text; canonical, every value says its type.
 type jsonWriter struct {
 	canonical bool
-	key       bool // equal numbers have one text, whatever their types
+	key       bool // equal values have one text: numbers of all types, symbols and strings
 	depth     int
 }
 
@@ -200,6 +200,9 @@ func (w *jsonWriter) special(dst []byte, v value) (_ []byte, err error) {
 		}
 		return append(dst, '}'), nil
 	case bson.TypeSymbol:
+		if w.key {
+			return appendQuoted(dst, v.text())
+		}
 		if dst, err = appendQuoted(append(dst, `{"$symbol":`...), v.text()); err != nil {
 			return dst, err
 		}

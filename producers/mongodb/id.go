@@ -14,17 +14,18 @@ import (
 // holds for one key have one text, and no two keys share one.
 //
 // An ObjectId is its 24 digits, a number its decimal text, a string itself,
-// unless it reads like one of the others: then it is a JSON string. A UUID is
+// unless it reads like one of the others: then it is a JSON string. A symbol is
+// the string that MongoDB holds for equal to it. A UUID is
 // {"$uuid":"…"}, because its digits alone are a string's. All else is canonical
-// Extended JSON, in which the numbers of a document too have one text for each
-// value.
+// Extended JSON, in which the numbers and symbols of a document too have one text
+// for each value.
 func appendID(dst []byte, v value) ([]byte, error) {
 	switch v.kind {
 	case bson.TypeObjectID:
 		return hex.AppendEncode(dst, v.data), nil
 	case bson.TypeInt32, bson.TypeInt64, bson.TypeDouble, bson.TypeDecimal128:
 		return appendNumber(dst, v), nil
-	case bson.TypeString:
+	case bson.TypeString, bson.TypeSymbol:
 		if text := v.text(); bare(text) && utf8.Valid(text) {
 			return append(dst, text...), nil
 		}

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"millrace/internal/testkit/mongofake"
 )
 
 // valueOf is a Go value as BSON.
@@ -100,6 +103,11 @@ func TestIDText(t *testing.T) {
 		{bson.Timestamp{T: 1, I: 2}, `{"$timestamp":{"t":1,"i":2}}`},
 		{bson.Binary{Subtype: 0, Data: []byte{1}}, `{"$binary":{"base64":"AQ==","subType":"00"}}`},
 		{bson.MinKey{}, `{"$minKey":1}`},
+		{bson.Symbol("a"), "a"}, // to MongoDB the string's own key
+		{bson.Symbol("7"), `"7"`},
+		{bson.D{{Key: "a", Value: bson.Symbol("7")}}, `{"a":"7"}`},
+		{`{"$symbol":"a"}`, `"{\"$symbol\":\"a\"}"`},
+		{bson.D{{Key: "$symbol", Value: "a"}}, `{"$symbol":"a"}`},
 	} {
 		if got := idText(t, c.id); got != c.want {
 			t.Errorf("%T %v: got %s, want %s", c.id, c.id, got, c.want)
@@ -118,7 +126,7 @@ func anyID(rng *rand.Rand) any {
 	for i := range raw {
 		raw[i] = byte(rng.IntN(3))
 	}
-	switch rng.IntN(14) {
+	switch rng.IntN(15) {
 	case 0:
 		return int32(n)
 	case 1:
@@ -144,6 +152,8 @@ func anyID(rng *rand.Rand) any {
 		return bson.D{{Key: "a", Value: anyID(rng)}}
 	case 12:
 		return rng.IntN(2) == 0
+	case 13:
+		return bson.Symbol(texts[rng.IntN(len(texts))])
 	}
 	return int64(rng.Uint64()) //nolint:gosec // any
 }
@@ -213,4 +223,23 @@ func FuzzParseID(f *testing.F) {
 			t.Fatalf("%q: %v", text, err)
 		}
 	})
+}
+
+// A string and the symbol that MongoDB holds for equal to it are one key, and one
+// row, which is found by its text.
+func TestSymbolAndStringAreOneKey(t *testing.T) {
+	c := newCapture(t, startFake(t, mongofake.Options{}).URI(), true, Table{Name: "t"}).open()
+	c.insert("t", doc("a"))
+	c.remove("t", "a")
+	c.insert("t", doc(bson.Symbol("a")))
+	c.sync()
+	c.expect("t", `c _id=a doc={"_id":"a"}`, `d _id=a doc={"_id":"a"}`, `c _id=a doc={"_id":{"$symbol":"a"}}`)
+	rows, _, err := c.chunk(c.version("t"), nil, 10)
+	c.must(err)
+	if len(rows) != 1 || string(rows[0].After[idOrd].Bytes) != "a" {
+		t.Errorf("%d rows", len(rows))
+	}
+	if _, err := c.db.Collection("t").InsertOne(t.Context(), doc("a")); !mongo.IsDuplicateKeyError(err) {
+		t.Errorf("the string beside the symbol: %v", err)
+	}
 }

@@ -13,7 +13,8 @@ import (
 // A batch is cut between transactions once it holds batchRows or batchBytes, or
 // nothing more waits. A transaction larger than hugeRows or hugeBytes is handed
 // over in pieces (G13). batchCalls keeps the rows that are to be read again below
-// what a producer takes before it reads the whole table.
+// what a producer takes before it reads the whole table, so it cuts a
+// transaction too.
 const (
 	batchRows  = 4096
 	batchBytes = 2 << 20
@@ -80,9 +81,11 @@ func (s *source) due(began time.Time) bool {
 		return true
 	case rows > 0 && s.reported():
 		return true
+	case s.calls >= batchCalls:
+		return true
 	case s.group.open:
 		return rows >= hugeRows || bytes >= hugeBytes
-	case rows >= batchRows || bytes >= batchBytes || s.calls >= batchCalls:
+	case rows >= batchRows || bytes >= batchBytes:
 		return true
 	}
 	return (rows > 0 || len(s.out.Tables) > 0) && s.held == nil && s.event == len(s.answer.events) && len(s.stream.answers) == 0
@@ -123,14 +126,14 @@ func (s *source) look(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer time.AfterFunc(30*time.Second, cancel).Stop()
-	now, applied, err := s.clock(ctx)
+	at, err := s.clock(ctx)
 	if err == nil {
-		err = s.settle(ctx, applied)
+		err = s.settle(ctx, at.applied)
 	}
 	if err != nil {
 		return fmt.Errorf("read the server's clock: %w", err)
 	}
-	s.probe = probe{taken: true, time: now, applied: applied, asked: time.Now()}
+	s.probe = probe{taken: true, time: at.now, applied: at.applied, asked: time.Now()}
 	return nil
 }
 

@@ -11,6 +11,8 @@ func number(k bson.Type) bool {
 	return k == bson.TypeInt32 || k == bson.TypeInt64 || k == bson.TypeDouble || k == bson.TypeDecimal128
 }
 
+func text(k bson.Type) bool { return k == bson.TypeString || k == bson.TypeSymbol }
+
 // exact is a number as MongoDB compares it: a double with 34 digits.
 func exact(v value) *big.Rat {
 	switch v.kind {
@@ -30,6 +32,9 @@ func exact(v value) *big.Rat {
 func sameKey(a, b value) bool {
 	if number(a.kind) && number(b.kind) {
 		return exact(a).Cmp(exact(b)) == 0
+	}
+	if text(a.kind) && text(b.kind) {
+		return bytes.Equal(a.data, b.data)
 	}
 	if a.kind != b.kind || a.kind != bson.TypeEmbeddedDocument {
 		return a.kind == b.kind && bytes.Equal(a.data, b.data)

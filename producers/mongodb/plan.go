@@ -17,6 +17,7 @@ type plan struct {
 	table    *schemas.Table
 	paths    []path // of the columns that are filled from a field
 	root     node
+	nodes    int // below the root
 	promotes bool
 	taken    map[string]bool // names of columns in lower case
 	widens   map[string]bool // promoted columns of integers
@@ -31,6 +32,7 @@ type path struct {
 
 // node is a step on the way to the values of columns.
 type node struct {
+	number   int   // in the plan; the root has none
 	columns  []int // in paths: their value stands here
 	children map[string]*node
 }
@@ -59,7 +61,8 @@ func newPlan(t *schemas.Table, columns []Column, promotes bool, widens []string)
 				n.children = map[string]*node{}
 			}
 			if n.children[part] == nil {
-				n.children[part] = new(node)
+				n.children[part] = &node{number: p.nodes}
+				p.nodes++
 			}
 			n = n.children[part]
 		}
@@ -100,6 +103,7 @@ func (m *rowMaker) full(doc []byte) (schemas.Row, error) {
 		row[i] = schemas.NullCell()
 	}
 	m.conflicts = m.conflicts[:0]
+	m.mem.look(m.plan.nodes)
 	e := fields(doc)
 	for e.next() {
 		m.field(row, e.key, e.val)
@@ -156,7 +160,12 @@ func (m *rowMaker) look(key []byte, v value) {
 	m.found = append(m.found, finding{string(key), typ})
 }
 
+// fill sets the columns at and below a node. Of fields with one name the first
+// counts, as it does for the server's own queries: a node is filled only once.
 func (m *rowMaker) fill(row schemas.Row, n *node, v value) {
+	if !m.mem.first(n.number) {
+		return
+	}
 	for _, i := range n.columns {
 		m.set(row, &m.plan.paths[i], v)
 	}

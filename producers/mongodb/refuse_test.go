@@ -84,9 +84,9 @@ func TestServerIsAway(t *testing.T) {
 	f.start(t)
 }
 
-// A collection that is not there halts alone, and the survey asks for the one
-// that was meant.
-func TestCollectionIsNotThere(t *testing.T) {
+// The survey reports a collection that is not there, and asks for the one that
+// was meant.
+func TestSurveyOfACollectionThatIsNotThere(t *testing.T) {
 	c := newCapture(t, startFake(t, mongofake.Options{}).URI(), false, Table{Name: "orders"})
 	c.create("customers")
 	c.cfg.Tables = append(c.cfg.Tables, Table{Name: c.db.name + ".custmers", Promote: true})
@@ -95,11 +95,106 @@ func TestCollectionIsNotThere(t *testing.T) {
 	if len(survey.Faults) != 1 || !strings.Contains(survey.Faults[0].Hint, "did you mean "+c.db.name+".customers?") || len(survey.Tables) != 2 {
 		t.Fatalf("%d tables, %v", len(survey.Tables), survey.Faults)
 	}
+	if !strings.Contains(survey.Faults[0].Hint, "createCollection") {
+		t.Error(survey.Faults[0].Hint)
+	}
+}
+
+// A collection that is not there is captured as an empty one: what comes under
+// its name comes once, whether it is made, written to, or another takes the name.
+func TestCollectionComesLater(t *testing.T) {
+	for _, scope := range []string{"collection", "database"} {
+		for name, made := range map[string]func(*capture){
+			"made":    func(c *capture) { c.create("t"); c.insert("t", doc("a")) },
+			"written": func(c *capture) { c.insert("t", doc("a")) },
+			"renamed": func(c *capture) {
+				c.create("other")
+				c.insert("other", doc("a"))
+				c.rename("other", "t")
+			},
+		} {
+			t.Run(scope+" "+name, func(t *testing.T) {
+				c := newCapture(t, startFake(t, mongofake.Options{}).URI(), true)
+				fence := c.cfg.Tables
+				c.cfg.Tables = []Table{{Name: c.db.name + ".t", Promote: true}}
+				if scope == "database" {
+					c.cfg.Tables = append(c.cfg.Tables, fence...)
+				}
+				c.open()
+				c.await(func() bool { return len(c.versions) == len(c.cfg.Tables) && c.token != "" })
+				rows, chunk, err := c.chunk(c.version("t"), nil, 10)
+				if len(c.halts) != 0 || len(rows) != 0 || !chunk.End || err != nil {
+					t.Fatalf("%d rows, %+v, %v, %v", len(rows), chunk, err, c.halts)
+				}
+				c.reopen(c.checkpoint())
+				made(c)
+				c.insert("t", doc("b"))
+				c.await(func() bool {
+					got := c.of("t")
+					return len(got) > 0 && shown(got[len(got)-1]) == `c _id=b doc={"_id":"b"}`
+				})
+				got := map[string]int{}
+				for _, ch := range c.of("t") {
+					if ch.Op != schemas.Truncate {
+						got[string(ch.After[0].Bytes)]++
+					}
+				}
+				if name == "renamed" { // no event carries its rows: the table is read again
+					rows, _, err := c.chunk(c.version("t"), nil, 10)
+					c.must(err)
+					v := c.versions[len(c.versions)-1]
+					if len(rows) != 2 || v.Since.IsZero() {
+						t.Fatalf("%d rows, read again from %v", len(rows), v.Since)
+					}
+					got["a"]++
+				}
+				if len(got) != 2 || got["a"] != 1 || got["b"] != 1 {
+					t.Fatalf("%v", got)
+				}
+			})
+		}
+	}
+}
+
+// A collection that may not be read halts alone, and says what to grant, though
+// the server names it as little as one that is not there.
+func TestCollectionMayNotBeRead(t *testing.T) {
+	f := startFake(t, mongofake.Options{})
+	c := newCapture(t, f.URI(), false, Table{Name: "t"})
+	c.cfg.Tables = append(c.cfg.Tables, Table{Name: c.db.name + ".secret"})
+	f.On("find", 2, mongofake.Refuse(codeUnauthorized, "Unauthorized", "not authorized")) // the first settles
 	c.open()
 	c.sync()
-	if len(c.halts) != 1 || c.halts[0].Table != c.db.name+".custmers" || !strings.Contains(c.halts[0].Hint, "createCollection") {
+	if len(c.halts) != 1 || c.halts[0].Table != c.db.name+".secret" || !strings.Contains(c.halts[0].Hint, "grantRolesToUser") {
 		t.Fatalf("%v", c.halts)
 	}
+}
+
+// A member that is behind the token is asked again until it has caught up: it
+// lags, and nothing is lost.
+func TestLaggingMember(t *testing.T) {
+	f := startFake(t, mongofake.Options{})
+	c := newCapture(t, f.URI(), false, Table{Name: "t"}).open()
+	c.insert("t", doc("a"))
+	c.sync()
+	c.start = c.checkpoint()
+	_ = c.src.Close()
+	c.insert("t", doc("b"))
+	tok, err := parseToken(c.start.Token)
+	c.must(err)
+	c.cfg.DSN += "&directConnection=true"
+	f.Lag(tok.Time - 1)
+	for range 2 {
+		_, err = c.cfg.Open(t.Context(), c.start, c.env())
+		if err == nil || errors.As(err, new(*producers.HaltError)) || !strings.Contains(err.Error(), "caught up") {
+			t.Fatalf("got %v", err)
+		}
+	}
+	f.Lag(tok.Time) // a secondary serves as well, once it has what was sent
+	c.open()
+	f.Lag(0)
+	c.sync()
+	c.expect("t", `c _id=b doc={"_id":"b"}`)
 }
 
 // Another replica set, or one that is behind the token, is not gone on with.

@@ -65,6 +65,60 @@ func TestHaltMovesNoPosition(t *testing.T) {
 	}
 }
 
+// What drops a database has the same positions whatever is captured (G3).
+func TestPositionsOfADroppedDatabase(t *testing.T) {
+	f := startFake(t, mongofake.Options{})
+	c := newCapture(t, f.URI(), false, Table{Name: "b"}, Table{Name: "a"}, Table{Name: "c"})
+	other := newDB(t, f.URI(), false)
+	c.must(other.CreateCollection(t.Context(), "fence"))
+	all := c.cfg.Tables
+	c.cfg.Tables = append(all[:3:3], Table{Name: other.name + ".fence"})
+	tables := c.cfg.Tables
+	c.open()
+	next := func() {
+		c.fence++
+		_, err := other.Collection("fence").InsertOne(t.Context(), doc(c.fence))
+		c.must(err)
+		c.until("fence", 1)
+	}
+	next()
+	at := c.checkpoint()
+	c.insert("b", doc("x"))
+	c.must(c.db.Drop(t.Context()))
+	positions := func() map[string]schemas.Position {
+		out := map[string]schemas.Position{}
+		for _, ch := range c.changes {
+			if ch.Op == schemas.Truncate {
+				if _, twice := out[ch.Table.Name]; twice {
+					t.Errorf("%s is emptied twice", ch.Table.Name)
+				}
+				out[ch.Table.Name] = ch.Position
+			}
+		}
+		return out
+	}
+	c.reopen(at)
+	next()
+	want := positions()
+	if len(want) != 3 {
+		t.Fatalf("%d tables are emptied", len(want))
+	}
+	for _, subset := range [][]Table{{tables[2], tables[1], tables[0], tables[3]}, {tables[0], tables[3]}, {tables[2], tables[1], tables[3]}} {
+		c.cfg.Tables = subset
+		c.reopen(at)
+		next()
+		got := positions()
+		if len(got) != len(subset)-1 {
+			t.Errorf("%d of %d are emptied", len(got), len(subset)-1)
+		}
+		for table, pos := range got {
+			if pos != want[table] {
+				t.Errorf("with %d tables %s is emptied at %v, and before at %v", len(subset), table, pos, want[table])
+			}
+		}
+	}
+}
+
 // The token of a stream of other tables is no token of this one, neither at once
 // nor in the checkpoint after it.
 func TestTokenOfOtherTables(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 const connectPatience = 10 * time.Second
 
 // snapshotAgain is the cure for a log that does not continue.
-const snapshotAgain = "changes may be missing: start the source with a new epoch, so that every table is snapshotted again"
+const snapshotAgain = "changes may be missing: " + producers.BeginAgain
 
 // The server's numbers of the errors that mean something here.
 const (
@@ -161,19 +161,25 @@ func streamError(err error, db string) error {
 	return rightsError(err, db)
 }
 
-// clock is the server's time and the cluster time up to which it had applied
-// writes then.
-func (s *source) clock(ctx context.Context) (now time.Time, applied uint64, err error) {
+// moment is the server's time, the cluster time up to which it had applied writes
+// then, and whether it took writes itself.
+type moment struct {
+	now     time.Time
+	applied uint64
+	primary bool
+}
+
+func (s *source) clock(ctx context.Context) (moment, error) {
 	hello, err := run(ctx, s.client.Database("admin"), bson.D{{Key: "hello", Value: 1}})
 	if err != nil {
-		return now, 0, connectError(err)
+		return moment{}, connectError(err)
 	}
 	ms, ok := lookup(hello, "localTime").integer()
 	applied, known := lookup(hello, "operationTime").timestamp()
 	if !ok || !known {
-		return now, 0, errors.New("the server's answer to hello has no localTime or no operationTime")
+		return moment{}, errors.New("the server's answer to hello has no localTime or no operationTime")
 	}
-	return time.UnixMilli(ms), applied, nil
+	return moment{time.UnixMilli(ms), applied, lookup(hello, "isWritablePrimary").yes()}, nil
 }
 
 // settle waits until a majority has all writes up to a cluster time: the

@@ -126,10 +126,11 @@ func newSource(cfg *Config, env producers.Env, client *mongo.Client) *source {
 // token's time, and what was sent is skipped. A transaction that was sent in part
 // is sent whole, above that part (G2).
 func (s *source) locate(ctx context.Context, start producers.Start) (from, error) {
-	_, applied, err := s.clock(ctx)
+	now, err := s.clock(ctx)
 	if err != nil {
 		return from{}, err
 	}
+	applied := now.applied
 	if start.Token == "" {
 		if err := s.settle(ctx, applied); err != nil {
 			return from{}, err
@@ -146,7 +147,12 @@ func (s *source) locate(ctx context.Context, start producers.Start) (from, error
 		return from{}, halt(fmt.Errorf("resume at %s: that was replica set %s, and this is %s", at, t.Set, s.server.set),
 			"connect to the replica set that was captured before; if another one took its place, "+snapshotAgain)
 	}
-	if applied < t.Time {
+	switch {
+	case applied >= t.Time:
+	case !now.primary: // it lags; the primary cannot
+		return from{}, fmt.Errorf("resume at %s: this member of the replica set is not the primary and has the log up to %s so far: it is asked again until it has caught up; another member can be named in dsn",
+			at, through(applied))
+	default:
 		return from{}, halt(fmt.Errorf("resume at %s: the log ends at %s, before it: the deployment was restored or made anew", at, through(applied)), snapshotAgain)
 	}
 	s.at, s.skip = at, at
@@ -195,9 +201,10 @@ func (s *source) takeTables(ctx context.Context, start producers.Start) error {
 }
 
 // takeNew takes up a collection that was not captured before. One that cannot be
-// is reported and left out.
+// is reported and left out. One that is not there is as good as an empty one: its
+// snapshot finds no rows, and what comes under its name comes as changes.
 func (s *source) takeNew(ctx context.Context, t *tracked) error {
-	err := s.present(ctx, t)
+	there, err := s.present(ctx, t)
 	var h *producers.HaltError
 	if errors.As(err, &h) {
 		h.Table = t.id()
@@ -209,6 +216,9 @@ func (s *source) takeNew(ctx context.Context, t *tracked) error {
 	if err != nil {
 		return err
 	}
+	if !there {
+		s.env.Log.Warn("collection is not there, and its table empty until it is made", "source", s.env.Source, "table", t.id(), "hint", t.creation())
+	}
 	promoted, err := s.sample(ctx, t)
 	if err != nil {
 		return err
@@ -219,8 +229,9 @@ func (s *source) takeNew(ctx context.Context, t *tracked) error {
 	return nil
 }
 
-// present checks that a collection is there and has a log.
-func (s *source) present(ctx context.Context, t *tracked) error {
+// present reports whether a collection is there. The error is of one that is no
+// collection, has no log, or may not be read.
+func (s *source) present(ctx context.Context, t *tracked) (bool, error) {
 	reply, err := run(ctx, s.client.Database(t.db), bson.D{
 		{Key: "listCollections", Value: 1},
 		{Key: "filter", Value: bson.D{{Key: "name", Value: t.collection}}},
@@ -228,17 +239,22 @@ func (s *source) present(ctx context.Context, t *tracked) error {
 		{Key: "authorizedCollections", Value: true},
 	})
 	if err != nil {
-		return rightsError(err, t.db)
+		return false, rightsError(err, t.db)
 	}
 	e := fields(lookup(lookup(reply, "cursor").data, "firstBatch").data)
-	if !e.next() {
-		return t.haltError(errors.New("the collection is not there, or the user may not read it"),
-			fmt.Sprintf("create it: db.getSiblingDB(%q).createCollection(%q); or correct its name, in which capitals count; or grant the role read on %s", t.db, t.collection, t.db))
+	if !e.next() { // nor is it named to who may not read it
+		_, err := run(ctx, s.client.Database(t.db), bson.D{{Key: "find", Value: t.collection}, {Key: "limit", Value: 1}, {Key: "singleBatch", Value: true}})
+		return false, rightsError(err, t.db)
 	}
 	if kind := string(lookup(e.val.data, "type").text()); kind != "" && kind != "collection" {
-		return t.haltError(fmt.Errorf("it is a %s, which has no change stream", kind), "capture the collections below it")
+		return false, t.haltError(fmt.Errorf("it is a %s, which has no change stream", kind), "capture the collections below it")
 	}
-	return nil
+	return true, nil
+}
+
+// creation is what to do about a collection that is not there.
+func (t *tracked) creation() string {
+	return fmt.Sprintf("create it: db.getSiblingDB(%q).createCollection(%q); or correct its name, in which capitals count", t.db, t.collection)
 }
 
 // firstToken waits for the token of the stream's start, so that a producer that

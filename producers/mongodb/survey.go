@@ -41,8 +41,12 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 	for _, cfg := range c.Tables {
 		t := &tracked{cfg: cfg}
 		t.db, t.collection, _ = cfg.split()
-		if err := s.present(ctx, t); err != nil {
-			if err := out.Add(cfg.Name, s.guess(ctx, &out, t, err)); err != nil {
+		there, err := s.present(ctx, t)
+		if err == nil && !there {
+			err = s.absent(ctx, &out, t)
+		}
+		if err != nil {
+			if err := out.Add(cfg.Name, err); err != nil {
 				return nil, err
 			}
 			continue
@@ -62,28 +66,26 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 
 // mayWatch opens the change stream as Open would, and closes it.
 func (s *source) mayWatch(ctx context.Context) error {
-	_, applied, err := s.clock(ctx)
+	now, err := s.clock(ctx)
 	if err != nil {
 		return err
 	}
-	watched, err := openStream(ctx, s.client, s.cfg, s.server, from{time: applied})
+	watched, err := openStream(ctx, s.client, s.cfg, s.server, from{time: now.applied})
 	if err == nil {
 		watched.close()
 	}
 	return err
 }
 
-// guess adds to the fault of a collection that is not there the name that was meant.
-func (s *source) guess(ctx context.Context, out *producers.Survey, t *tracked, err error) error {
-	var h *producers.HaltError
-	if !errors.As(err, &h) || codeOf(err) != 0 {
-		return err
-	}
+// absent is the fault of a collection that is not there, with the name that was
+// meant. A source captures it nonetheless, but the name may be wrong.
+func (s *source) absent(ctx context.Context, out *producers.Survey, t *tracked) error {
+	h := t.haltError(errors.New("the collection is not there: its table stays empty until it is made"), t.creation())
 	reply, failed := run(ctx, s.client.Database(t.db), bson.D{
 		{Key: "listCollections", Value: 1}, {Key: "nameOnly", Value: true}, {Key: "authorizedCollections", Value: true},
 	})
 	if failed != nil {
-		return err // as it was: the guess is only a help
+		return h // the guess is only a help
 	}
 	var there, configured []string
 	for e := fields(lookup(lookup(reply, "cursor").data, "firstBatch").data); e.next(); {
@@ -92,5 +94,6 @@ func (s *source) guess(ctx context.Context, out *producers.Survey, t *tracked, e
 	for _, t := range s.cfg.Tables {
 		configured = append(configured, t.Name)
 	}
-	return &producers.HaltError{Table: h.Table, Err: h.Err, Hint: out.Guess(t.id(), there, configured) + h.Hint}
+	h.Hint = out.Guess(t.id(), there, configured) + h.Hint
+	return h
 }

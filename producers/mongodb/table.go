@@ -17,6 +17,7 @@ type tracked struct {
 	state          tableState
 	plan           *plan
 	halted         bool
+	unread         bool // that a document before a change could not be read was said
 }
 
 // tableState is what the source wants back with a version of a table.

@@ -29,6 +29,7 @@ func TestChunksGoOverAllTypesOfIDs(t *testing.T) {
 		true, false, nil,
 		bson.DateTime(5),
 		bson.Timestamp{T: 1, I: 1},
+		bson.Symbol("symbol"),
 		bson.MinKey{},
 		bson.MaxKey{},
 		math.Inf(1), math.NaN(), "65a1b2c3d4e5f60718293a4b",
@@ -118,9 +119,15 @@ func TestDropAndReturn(t *testing.T) {
 // until reads until n changes of the table have come, with a token behind them.
 func (c *capture) until(table string, n int) {
 	c.t.Helper()
-	for end := time.Now().Add(30 * time.Second); len(c.of(table)) < n || c.token == ""; {
+	c.await(func() bool { return len(c.of(table)) >= n && c.token != "" })
+}
+
+// await reads until it holds.
+func (c *capture) await(holds func() bool) {
+	c.t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); {
 		if time.Now().After(end) {
-			c.t.Fatalf("%d changes of %d", len(c.of(table)), n)
+			c.t.Fatalf("it does not come: %d changes, %d versions, halts %v", len(c.changes), len(c.versions), c.halts)
 		}
 		c.must(c.next())
 	}

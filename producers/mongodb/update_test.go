@@ -1,9 +1,11 @@
 package mongodb
 
 import (
+	"context"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"millrace/internal/testkit/mongofake"
 	"millrace/schemas"
@@ -136,5 +138,59 @@ func TestDeltaOfANameWithADot(t *testing.T) {
 		if err != nil || row[conflictOrd+1].Kind != schemas.Unset {
 			t.Errorf("%v: %+v, %v", delta, row[conflictOrd+1], err)
 		}
+	}
+}
+
+// A large transaction without images is handed over in pieces, so that the rows
+// that it calls for are read again between them: they would else be too many, and
+// the whole table be read instead.
+func TestManyDeltasOfOneTransaction(t *testing.T) {
+	c := newCapture(t, startFake(t, mongofake.Options{}).URI(), false, Table{Name: "t"}).open()
+	const n = 3*batchCalls + 10
+	var docs []any
+	for i := range n {
+		docs = append(docs, doc(int32(i)))
+	}
+	c.insert("t", docs...)
+	c.sync()
+	at := c.checkpoint()
+	c.must(c.db.Client().UseSession(t.Context(), func(ctx context.Context) error {
+		session := mongo.SessionFromContext(ctx)
+		if err := session.StartTransaction(); err != nil {
+			return err
+		}
+		if _, err := c.db.Collection("t").UpdateMany(ctx, bson.D{}, set("v", 1)); err != nil {
+			return err
+		}
+		return session.CommitTransaction(ctx)
+	}))
+	c.reopen(at)
+	for total := 0; total < n; {
+		before := len(c.changes)
+		c.must(c.next())
+		calls := 0
+		for _, ch := range c.changes[before:] {
+			if ch.Reread {
+				calls++
+			}
+		}
+		if total += calls; calls > batchCalls {
+			t.Fatalf("%d rows are called for at once", calls)
+		}
+		if total > 0 && total < n && c.token != "" && c.token != at.Token {
+			tok, err := parseToken(c.token)
+			c.must(err)
+			if first := c.of("t")[0].Position; tok.Time >= first.Major {
+				t.Fatal("a token within the transaction")
+			}
+		}
+	}
+	c.sync()
+	orders := map[int64]bool{}
+	for _, ch := range c.of("t") {
+		orders[ch.TxOrder] = true
+	}
+	if got := c.of("t"); len(got) != n || len(orders) != n || got[0].TxID != got[n-1].TxID {
+		t.Fatalf("%d changes with %d numbers", len(got), len(orders))
 	}
 }

@@ -21,7 +21,7 @@ import (
 var errNoBinlog = errors.New("the server writes no binlog (log_bin is off)")
 
 // snapshotAgain is the cure for a log that does not continue.
-const snapshotAgain = "changes may be missing: start the source with a new epoch, so that every table is snapshotted again"
+const snapshotAgain = "changes may be missing: " + producers.BeginAgain
 
 func halt(err error, hint string) error { return &producers.HaltError{Err: err, Hint: hint} }
 

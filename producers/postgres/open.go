@@ -79,7 +79,7 @@ func (c *Config) Open(ctx context.Context, from producers.Start, env producers.E
 	}
 	s.token = token{System: sys.SystemID, Timeline: sys.Timeline}
 	if from.Token != "" {
-		if s.token, err = resume(ctx, conn, from.Token, s.token, name); err != nil {
+		if s.token, err = resume(ctx, conn, from.Token, s.token); err != nil {
 			return nil, err
 		}
 	}
@@ -142,13 +142,12 @@ func inspect(ctx context.Context, conn *pgx.Conn) (server, error) {
 }
 
 // resume accepts the token if the server's log is the one that it belongs to.
-func resume(ctx context.Context, q querier, text schemas.Token, now token, slot string) (token, error) {
+func resume(ctx context.Context, q querier, text schemas.Token, now token) (token, error) {
 	t, err := parseToken(text)
 	if err != nil {
 		return t, err
 	}
-	again := fmt.Sprintf("point the dsn back at the old server; or, to go on with this one, remove the source's checkpoint, then restart millrace: "+
-		"every table is snapshotted (an old slot is removed with SELECT pg_drop_replication_slot('%s'))", slot)
+	const again = "point the dsn back at the old server; or, to go on with this one, " + producers.BeginAgain
 	if t.System != now.System {
 		return t, &producers.HaltError{Err: fmt.Errorf("the checkpoint belongs to the server with system id %s, and this one has %s", t.System, now.System), Hint: again}
 	}
@@ -263,7 +262,7 @@ func checkSlot(ctx context.Context, conn *pgx.Conn, name, database string, from 
 		return err
 	}
 	halted := func(format string, args ...any) error {
-		return &producers.HaltError{Err: fmt.Errorf("slot %s "+format, append([]any{name}, args...)...), Hint: lostHint(name)}
+		return &producers.HaltError{Err: fmt.Errorf("slot %s "+format, append([]any{name}, args...)...), Hint: lostHint}
 	}
 	switch {
 	case slot == nil:

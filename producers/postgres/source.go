@@ -318,20 +318,16 @@ func (s *Source) explain(err error) error {
 	var hint string
 	switch code(err) {
 	case codeNoObject:
-		hint = fmt.Sprintf("the publication was dropped or made anew while the slot was behind it: SELECT pg_drop_replication_slot('%s'), "+
-			"remove the source's checkpoint, then restart millrace: every table is snapshotted", s.publication)
+		hint = "the publication was dropped or made anew while the slot was behind it: " + producers.BeginAgain
 	case codeFileGone, codeNotReady:
-		hint = lostHint(s.publication)
+		hint = lostHint
 	default:
 		return err
 	}
 	return &producers.HaltError{Err: err, Hint: hint}
 }
 
-func lostHint(slot string) string {
-	return fmt.Sprintf("the log between is gone: SELECT pg_drop_replication_slot('%s') if it is still there, remove the source's checkpoint, "+
-		"then restart millrace: every table is snapshotted; raise max_slot_wal_keep_size if it was the reason", slot)
-}
+const lostHint = "the log between is gone: " + producers.BeginAgain + "; raise max_slot_wal_keep_size if it was the reason"
 
 // side is the connection beside the stream: catalog and clock. It is opened
 // again when it broke.

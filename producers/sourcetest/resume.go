@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"millrace/producers"
 	"millrace/schemas"
 )
 
@@ -132,6 +133,34 @@ func testSecondOpen(t *testing.T, h *Harness) {
 	}
 	if s := h.describe(r.changes()); s != "c 2|a|1.00\n" {
 		t.Fatalf("got %s", s)
+	}
+}
+
+// testNewEpoch: a source that begins again in another epoch takes no notice of where
+// it was. Its tables are snapshotted, as of the new epoch.
+func testNewEpoch(t *testing.T, h *Harness) {
+	makeItems(t, h)
+	r := newReader(t, h, items)
+	r.ready(t)
+	h.exec(t, item(1, "a", "1"))
+	r.sync(t)
+	at := r.checkpoint(len(r.batches) - 1)
+	r.close(t)
+	h.exec(t, item(2, "b", "2"))
+	r.start = producers.Start{Epoch: 2, Last: at.Last, Tables: at.Tables}
+	r.open(t)
+	r.ready(t)
+	h.exec(t, item(3, "c", "3"))
+	r.sync(t)
+	if v := r.versions(items); len(v) != 1 || v[0].Since.Epoch != 2 {
+		t.Fatalf("the table was announced as %+v", v)
+	}
+	if got := h.describe(r.changes()); got != "c 3|c|3.00\n" || r.changes()[0].Position.Epoch != 2 {
+		t.Fatalf("got %s", got)
+	}
+	rows, chunk := r.chunk(t, r.table(t, items), nil, 10)
+	if len(rows) != 3 || chunk.ReadPoint.Epoch != 2 {
+		t.Fatalf("read %d rows at %v", len(rows), chunk.ReadPoint)
 	}
 }
 

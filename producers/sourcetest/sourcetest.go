@@ -90,6 +90,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"AddColumnWithDefault", testAddDefault},
 		{"RenameColumn", testRename},
 		{"DDLWhileDown", testDDLWhileDown},
+		{"NewEpoch", testNewEpoch},
 		{"Unset", testUnset},
 		{"HugeTransaction", testHuge},
 		{"KilledServer", testKill},

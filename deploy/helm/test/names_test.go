@@ -19,7 +19,7 @@ func TestNamesAreInjective(t *testing.T) {
 			n++
 		}
 	}
-	for _, release := range []string{"r", "my.release", "millrace", strings.Repeat("long-", 10) + "end"} {
+	for _, release := range []string{"r", "my.release", "millrace", "2shop", "9.millrace", strings.Repeat("long-", 10) + "end"} {
 		seen := map[string]bool{}
 		count := 0
 		for _, name := range mustRender(t, values(t, "minimal")+b.String(), options{release: release}).names("Deployment") {
@@ -52,4 +52,15 @@ derived:
 		}
 	}
 	t.Errorf("none of %v is that of analytics.Item_revenue", r.names("Deployment"))
+}
+
+// The name of a Service begins with a letter, though Helm takes releases that do not.
+func TestReleaseThatBeginsWithADigit(t *testing.T) {
+	for _, values := range []string{values(t, "minimal"), values(t, "single")} {
+		for _, o := range mustRender(t, values, options{release: "2shop"}).objects {
+			if !dnsLabel.MatchString(o.name) {
+				t.Errorf("%s %s is no name", o.kind, o.name)
+			}
+		}
+	}
 }

@@ -177,6 +177,34 @@ func TestOneWriter(t *testing.T) {
 	}
 }
 
+// Go's collector knows of the container's limit, and leaves room below it.
+func TestCollectorStaysBelowTheLimit(t *testing.T) {
+	for memory, want := range map[string]string{
+		"2Gi": "1843MiB", "512Mi": "460MiB", "1.5Gi": "1382MiB", "1000M": "858MiB", "\"1000000000\"": "858MiB", "1073741824": "921MiB",
+		"1e9": "858MiB", "\"1e9\"": "", // then it is the limit itself
+	} {
+		r := mustRender(t, values(t, "minimal")+"produce: {resources: {limits: {memory: "+memory+"}}}", options{})
+		pod := as[*appsv1.Deployment](t, r, "Deployment", "shop-millrace-produce-orders-db").Spec.Template.Spec
+		for _, e := range pod.Containers[0].Env {
+			if e.Name == "GOMEMLIMIT" && (e.Value != want || (e.ValueFrom != nil) != (want == "")) {
+				t.Errorf("of %s the collector gets %q, not %q", memory, e.Value, want)
+			}
+		}
+	}
+}
+
+// The pod of mode single is replaced also while it is not ready, and has the time to
+// read a long log.
+func TestSingleRecovers(t *testing.T) {
+	set := as[*appsv1.StatefulSet](t, mustRender(t, values(t, "single"), options{}), "StatefulSet", "shop-millrace-up")
+	if set.Spec.PodManagementPolicy != appsv1.ParallelPodManagement {
+		t.Error("a pod that never becomes ready is never replaced")
+	}
+	if p := set.Spec.Template.Spec.Containers[0].StartupProbe; p.PeriodSeconds*p.FailureThreshold < 3600 {
+		t.Errorf("it is killed after %d s, while the broker may read its log", p.PeriodSeconds*p.FailureThreshold)
+	}
+}
+
 // Each pod has the DSNs of the sources that it opens, and no others; and the key to
 // the warehouse only if it writes there.
 func TestSecretsAreWhereTheyAreNeeded(t *testing.T) {

@@ -2,6 +2,8 @@ package test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -35,6 +37,7 @@ func TestRefusals(t *testing.T) {
 		{"tables for the default group", "mode: parts", "consume: {groups: {default: {tables: [core.a]}}}", "default has the tables that no other group takes"},
 		{"a group without tables", "mode: parts", "consume: {groups: {big: {replicas: 2}}}", "consume.groups.big.tables is empty"},
 		{"an empty group", "mode: parts", "consume: {groups: {big: {}}}", "consume.groups.big.tables is empty"},
+		{"no default group", "mode: parts", "consume: {groups: {default: null, big: {tables: [core.a]}}}", "consume.groups has no default: nothing would load the tables"},
 		{"too few at most", "mode: parts", "consume: {scaling: {kind: keda, minReplicas: 5}}", "scaling.minReplicas 5 is above maxReplicas 4"},
 		{"no Prometheus", "mode: parts", "consume: {scaling: {kind: keda}}", "scaling.prometheus is empty"},
 		{"a registry without a path", "mode: parts", "registry: {image: \"a/b:1\"}", "registry.path is empty"},
@@ -86,6 +89,18 @@ func TestRefusals(t *testing.T) {
 func TestSpecInBothPlaces(t *testing.T) {
 	_, err := render(values(t, "minimal")+`derived: {specs: {item_catalog.yaml: "name: a.b\nquery: SELECT 1"}}`, options{chart: chartWith(t, shopSpecs)})
 	if err == nil || !strings.Contains(err.Error(), "item_catalog.yaml is in the chart's folder specs/ too") {
+		t.Errorf("it is refused with %v", err)
+	}
+}
+
+// A file in the chart's folder must have a name that the key of a ConfigMap may be.
+func TestNameOfAFileInTheFolder(t *testing.T) {
+	dir := chartWith(t, shopSpecs)
+	if err := os.WriteFile(filepath.Join(dir, "specs", "my spec.yaml"), []byte("name: a.b\nquery: SELECT 1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := render(values(t, "minimal"), options{chart: dir})
+	if err == nil || !strings.Contains(err.Error(), "my spec.yaml: a ConfigMap's key takes letters") {
 		t.Errorf("it is refused with %v", err)
 	}
 }

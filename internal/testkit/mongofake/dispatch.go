@@ -121,7 +121,7 @@ func (f *Fake) answer(r *request) ([]byte, bool) {
 		w.any("ok", 1.0)
 	}
 	f.mu.Lock()
-	at := f.clock.last
+	at, applied := f.clock.last, f.applied()
 	f.mu.Unlock()
 	w.open("$clusterTime")
 	w.time("clusterTime", at)
@@ -130,7 +130,7 @@ func (f *Fake) answer(r *request) ([]byte, bool) {
 	w.long("keyId", 0)
 	w.end()
 	w.end()
-	w.time("operationTime", at)
+	w.time("operationTime", applied)
 	w.doc()
 	return r.conn.finishReply(r, w), true
 }
@@ -188,9 +188,9 @@ func (f *Fake) hello(r *request, w *builder) error {
 	if r.name == "hello" || truth(r.field("helloOk")) {
 		w.bool("helloOk", true)
 	}
-	w.bool("isWritablePrimary", true)
-	w.bool("ismaster", true)
-	w.bool("secondary", false)
+	w.bool("isWritablePrimary", f.lagsAt == 0)
+	w.bool("ismaster", f.lagsAt == 0)
+	w.bool("secondary", f.lagsAt != 0)
 	w.str("setName", f.opts.ReplicaSet)
 	w.int("setVersion", 1)
 	w.any("hosts", []string{f.addr})
@@ -206,10 +206,10 @@ func (f *Fake) hello(r *request, w *builder) error {
 	w.bool("readOnly", false)
 	w.open("lastWrite")
 	w.open("opTime")
-	w.time("ts", f.clock.last)
+	w.time("ts", f.applied())
 	w.long("t", 1)
 	w.end()
-	w.date("lastWriteDate", int64(f.clock.last>>32)*1000)
+	w.date("lastWriteDate", int64(f.applied()>>32)*1000)
 	w.end()
 	if f.opts.User != "" {
 		w.any("saslSupportedMechs", []string{mechanism})

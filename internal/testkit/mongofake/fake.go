@@ -67,6 +67,7 @@ type Fake struct {
 	dropped    int    // entries that the oplog has lost at its front
 	oldest     uint64 // the time at which the oplog begins
 	forgotten  uint64 // the time at which snapshots begin
+	lagsAt     uint64 // the time that it says to have applied; 0: it is the primary
 	sessions   map[string]*session
 	cursors    map[int64]*cursor
 	nextCursor int64

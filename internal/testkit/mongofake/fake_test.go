@@ -123,3 +123,29 @@ func TestWritesSurviveACloseAtTheSamePort(t *testing.T) {
 		t.Errorf("n is %d", doc.N)
 	}
 }
+
+// A fake that lags says so in its greeting, and has the cluster time that it was given.
+func TestLag(t *testing.T) {
+	f := start(t, mongofake.Options{})
+	c, err := mongo.Connect(options.Client().ApplyURI(f.URI() + "&directConnection=true"))
+	check(t, err)
+	defer func() { check(t, c.Disconnect(context.Background())) }()
+	hello := func() (primary bool, applied uint64) {
+		t.Helper()
+		raw, err := c.Database("admin").RunCommand(t.Context(), bson.D{{Key: "hello", Value: 1}}).Raw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ts, inc := raw.Lookup("operationTime").Timestamp()
+		return raw.Lookup("isWritablePrimary").Boolean(), uint64(ts)<<32 | uint64(inc)
+	}
+	at := f.ClusterTime() - 1
+	f.Lag(at)
+	if primary, applied := hello(); primary || applied != at {
+		t.Errorf("primary %v at %x, want a secondary at %x", primary, applied, at)
+	}
+	f.Lag(0)
+	if primary, applied := hello(); !primary || applied <= at {
+		t.Errorf("primary %v at %x, want the primary behind %x", primary, applied, at)
+	}
+}

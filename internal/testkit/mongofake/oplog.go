@@ -144,6 +144,23 @@ func (f *Fake) ForgetSnapshots() error {
 	return nil
 }
 
+// Lag makes the fake say, to clients that connect to it directly, that it is a
+// secondary which has applied writes up to a cluster time only; with 0 it is the
+// primary again. It answers all else as before.
+func (f *Fake) Lag(at uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lagsAt = at
+}
+
+// applied is the cluster time up to which it says to have all writes.
+func (f *Fake) applied() uint64 {
+	if f.lagsAt != 0 {
+		return min(f.lagsAt, f.clock.last)
+	}
+	return f.clock.last
+}
+
 // noop lets the cluster time go on without a write. It is in the log, so that no
 // later write gets a time that a reader has already passed.
 func (f *Fake) noop() error {

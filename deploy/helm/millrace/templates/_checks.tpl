@@ -32,6 +32,9 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- if and (eq .mode "parts") (not (hasKey (.consume.groups | default dict) "default")) -}}
+{{- fail "consume.groups has no default: nothing would load the tables that no other group takes; write default: {}, or default: {replicas: 0} where there are none" -}}
+{{- end -}}
 {{- range $name, $group := .consume.groups -}}
 {{- $tables := ($group | default dict).tables -}}
 {{- if and (eq $name "default") $tables -}}

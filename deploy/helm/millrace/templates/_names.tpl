@@ -1,6 +1,11 @@
-{{/* The release's name for its objects, of at most 40 characters, so that a role and a hash fit behind it. */}}
+{{/*
+The release's name for its objects, of at most 40 characters, so that a role and a
+hash fit behind it. It begins with a letter, as the name of a Service must, though a
+release's may begin with a digit.
+*/}}
 {{- define "millrace.fullname" -}}
 {{- $name := .Values.fullnameOverride | default (contains "millrace" .Release.Name | ternary .Release.Name (printf "%s-millrace" .Release.Name)) -}}
+{{- if regexMatch "^[0-9]" $name -}}{{- $name = printf "millrace-%s" .Release.Name -}}{{- end -}}
 {{- if and (le (len $name) 40) (not (contains "." $name)) -}}
 {{ $name }}
 {{- else -}}

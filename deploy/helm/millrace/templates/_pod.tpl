@@ -90,6 +90,16 @@ annotations:
 {{- end }}
 {{- end -}}
 
+{{/* Nine tenths of a quantity of memory, as Go reads it; nothing of one that is written in a rare way. */}}
+{{- define "millrace.collectorLimit" -}}
+{{- $text := kindIs "float64" . | ternary (printf "%.0f" (float64 .)) (toString .) -}}
+{{- if regexMatch "^[0-9]+(\\.[0-9]+)?([kMGT]|[KMGT]i)?$" $text -}}
+{{- $units := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $bytes := mulf (regexFind "^[0-9.]+" $text | float64) (get $units (regexFind "[A-Za-z]*$" $text)) -}}
+{{- printf "%dMiB" (divf (mulf $bytes 0.9) 1048576 | floor | int64) -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 A pod of Millrace's image: dict root, role, object, args, checksum, resources, and
 as needed
@@ -125,11 +135,15 @@ spec:
       env:
         - {name: HOME, value: /var/lib/millrace}
         {{- if not .claim }}
-        # The collector works harder before the limit is reached. Not beside DuckDB,
-        # whose memory it does not see.
+        # The collector works harder before the limit is reached, and leaves a tenth of
+        # it to what it does not see. Not beside DuckDB, of whose memory that is true.
         - name: GOMEMLIMIT
+          {{- with include "millrace.collectorLimit" .resources.limits.memory }}
+          value: {{ . }}
+          {{- else }}
           valueFrom:
             resourceFieldRef: {resource: limits.memory}
+          {{- end }}
         {{- end }}
         {{- if .revision }}
         # By reference: with the number itself here, every upgrade would restart
@@ -153,7 +167,13 @@ spec:
       startupProbe:
         httpGet: {path: /healthz, port: http}
         periodSeconds: 5
+        {{- if .claim }}
+        # The embedded broker reads its log before the port is opened: an hour, so
+        # that a long log is not read in vain again and again.
+        failureThreshold: 720
+        {{- else }}
         failureThreshold: 60
+        {{- end }}
       livenessProbe:
         httpGet: {path: /healthz, port: http}
         periodSeconds: 20

@@ -5,6 +5,9 @@ and those in the values.
 {{- define "millrace.specFiles" -}}
 {{- $files := dict -}}
 {{- range $path, $bytes := .Files.Glob "specs/**.{yaml,yml,sql}" -}}
+{{- if not (regexMatch "^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$" (trimPrefix "specs/" $path)) -}}
+{{- fail (printf "specs: %s: a ConfigMap's key takes letters, digits, -, _ and . alone: rename the file" (trimPrefix "specs/" $path)) -}}
+{{- end -}}
 {{- $_ := set $files (trimPrefix "specs/" $path) (toString $bytes) -}}
 {{- end -}}
 {{- range $path, $text := .Values.derived.specs -}}
