@@ -75,14 +75,24 @@ func (r *rig) capacity(ctx context.Context, p *product, loads *tailer, g *worklo
 	watch := measure.Begin(r.pids)
 	// So many that no core table is left out but by a great chance.
 	txs := make([]workload.Tx, 10*r.file.Workload.Tables)
+	read := loads.events()
 	for i := range txs {
 		txs[i] = g.Next(1, time.Now())
+		read += int64(len(txs[i]))
 	}
 	if err := r.db.Write(ctx, txs...); err != nil {
 		return 0, fmt.Errorf("write: %w", err)
 	}
-	if err := r.awaitComplete(ctx, p); err != nil {
-		return 0, err
+	// The status counts the rows of all tables, and would be in the way of the runs.
+	for deadline := time.Now().Add(r.Patience); loads.events() < read; {
+		if time.Now().After(deadline) || p.Ended() {
+			return 0, fmt.Errorf("saturate: the changes were not loaded within %s\n%s", r.Patience, p.Log())
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	if err := r.awaitDerived(ctx, p, loads); err != nil {
 		return 0, err
