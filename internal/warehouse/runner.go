@@ -111,7 +111,7 @@ type Part struct {
 	// Owned is the condition on the table's rows that the part owns, and that
 	// every row of the result fulfils. Empty: the part only adds.
 	Owned string
-	Dirt  Dirt // what is cleared, unless its mark has risen; the dirt holds nothing of it if Mark is zero
+	Dirt  Dirt // what is cleared, unless its mark has risen
 }
 
 // Check is what a run's result must fulfil before it is published: no row for

@@ -367,9 +367,6 @@ func (x *run) dirt(ctx context.Context) error {
 		}
 	}
 	for _, part := range x.step.Parts {
-		if part.Dirt.Mark == 0 {
-			continue
-		}
 		window := part.Dirt.Window.Format("2006-01-02 15:04:05")
 		if _, err := x.conn.ExecContext(ctx, x.d.ClearWindow(), window, part.Dirt.Mark); err != nil {
 			return fmt.Errorf("clear the dirt: %w", err)
