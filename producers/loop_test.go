@@ -2,6 +2,7 @@ package producers
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -318,6 +319,24 @@ func TestOverflowKeepsWhatFollows(t *testing.T) {
 	}
 	if !above.Less(a.Snapshot.Above) || len(a.Rereads) > maxRereads {
 		t.Errorf("too many once more: the snapshot is above %v, and %d keys are kept", a.Snapshot.Above, len(a.Rereads))
+	}
+}
+
+// TestLongKeysCrowdToo: keys that are read again are few enough, or short enough,
+// before the stream goes on.
+func TestLongKeysCrowdToo(t *testing.T) {
+	key := schemas.Table{Schema: "public", Name: "a", Key: []int{0}, Columns: []schemas.Column{{Name: "id", Type: schemas.Type{Kind: schemas.String}}}}
+	a := &table{tableState: tableState{Table: &key}, asked: true, keys: map[string]int{}, keyTypes: []schemas.Type{key.Columns[0].Type}}
+	s := &session{waiters: map[*table]bool{}, tables: map[string]*table{"a": a}}
+	for n := range rereadsAtOnce {
+		if s.crowded() {
+			break
+		}
+		id := fmt.Appendf(nil, "%0400d", n)
+		s.callFor(a, &schemas.Change{Table: &key, Reread: true, Position: schemas.Position{Epoch: 1, Major: uint64(n + 1)}, After: schemas.Row{schemas.BytesCell(id)}})
+	}
+	if n := len(a.Rereads); a.Snapshot.Running || n == rereadsAtOnce || n*400 < maxRereadBytes/3 {
+		t.Errorf("the stream waits with %d keys of 400 bytes, and the snapshot is %+v", n, a.Snapshot)
 	}
 }
 

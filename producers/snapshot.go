@@ -43,10 +43,7 @@ func (s *session) callFor(t *table, c *schemas.Change) {
 		t.Rereads[i].Above = schemas.MaxPosition(t.Rereads[i].Above, c.Position)
 		return
 	}
-	size := len(canonical)
-	for key := range t.keys {
-		size += len(key)
-	}
+	size := len(canonical) + t.keyBytes()
 	s.waiters[t] = true
 	if full := len(t.Rereads) == maxRereads || size > maxRereadBytes; full && overflow {
 		raise()
@@ -70,11 +67,22 @@ func (s *session) callFor(t *table, c *schemas.Change) {
 // else end in snapshots without end.
 func (s *session) crowded() bool {
 	for _, t := range s.tables {
-		if t.asked && len(t.Rereads) >= rereadsAtOnce && t.halted == nil && !t.Dropped && !t.held {
+		if !t.asked || t.halted != nil || t.Dropped || t.held {
+			continue
+		}
+		if len(t.Rereads) >= rereadsAtOnce || t.keyBytes() >= maxRereadBytes/2 {
 			return true
 		}
 	}
 	return false
+}
+
+// keyBytes is the size of the keys of Rereads.
+func (t *table) keyBytes() (n int) {
+	for key := range t.keys {
+		n += len(key)
+	}
+	return n
 }
 
 func cloneCell(c schemas.Cell) schemas.Cell {
