@@ -3,7 +3,6 @@ package scenario
 import (
 	"math/big"
 	"testing"
-	"time"
 
 	"millrace/loadtest/measure"
 	"millrace/loadtest/workload"
@@ -89,23 +88,5 @@ func TestValuesSurviveEvents(t *testing.T) {
 	}
 	if n := twos(schemas.AppendTwos(nil, -123456)); n.Cmp(big.NewInt(-123456)) != 0 {
 		t.Errorf("-123456 came out as %v", n)
-	}
-}
-
-// A run is measured from the newest of its causes, and one of another's time
-// counts for nothing.
-func TestSubmissions(t *testing.T) {
-	began := time.Unix(1_800_000_000, 0)
-	after := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
-	loads := []schemas.LoadComplete{
-		{Table: "core.a", Load: 1, CommittedAt: after(0)},
-		{Table: "x.d", Load: 1, StartedAt: after(1), CommittedAt: after(2)}, // the first run has no cause
-		{Table: "core.a", Load: 2, CommittedAt: after(100)},
-		{Table: "core.a", Load: 3, CommittedAt: after(200)},
-		{Table: "x.d", Load: 2, StartedAt: after(250), CommittedAt: after(300), Cause: []schemas.Cause{{Table: "core.a", Load: 2}, {Table: "core.a", Load: 3}}},
-	}
-	submit, publish, runs := submissions(loads, 2)
-	if runs != 1 || submit.Max() < 49 || submit.Max() > 51 || publish.Max() < 99 || publish.Max() > 101 {
-		t.Errorf("%d runs, submitted after %v ms, published after %v ms", runs, submit.Max(), publish.Max())
 	}
 }
