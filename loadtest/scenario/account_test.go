@@ -23,6 +23,7 @@ func TestTopicsAreAccounted(t *testing.T) {
 		{op: schemas.Delete, key: 3, pos: at(14), note: true},
 	}
 	source := measure.Rows{1: 105, 2: 255}
+	row := &event{op: schemas.Read, key: 1, pos: at(8), sum: 100, note: true, noteSum: 5}
 	for name, c := range map[string]struct {
 		events []*event
 		want   measure.Account
@@ -34,6 +35,10 @@ func TestTopicsAreAccounted(t *testing.T) {
 		"a change is twice":  {append(append([]*event{}, sound...), sound[3]), measure.Account{Duplicated: 1}},
 		"a delete is twice":  {append(append([]*event{}, sound...), sound[4]), measure.Account{Duplicated: 1}},
 		"a value is another": {append([]*event{create(1, 10, 101)}, sound[1:]...), measure.Account{Wrong: 1}},
+		"a row is read twice": {
+			append([]*event{row, row}, sound[1:]...), measure.Account{Duplicated: 1},
+		},
+		"a row is read and created": {append([]*event{row}, sound...), measure.Account{}},
 		"a late snapshot row": {
 			append(append([]*event{}, sound...), &event{op: schemas.Read, key: 1, pos: at(9), sum: 1, note: true}), measure.Account{},
 		},
