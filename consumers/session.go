@@ -305,10 +305,10 @@ func (s *session) dropped(gone map[string][]int32) {
 			r.cancel()
 			<-r.done
 		}
-		// What it is tried for is the next owner's to say.
+		// What it is tried or waits for is the next owner's to say.
 		conf, _ := s.conf(name)
 		for _, table := range []string{conf.Core, conf.History} {
-			s.status.update(table, func(st *TableStatus) { st.Trouble = "" })
+			s.status.update(table, func(st *TableStatus) { st.Trouble, st.Halted = "", "" })
 		}
 	}
 }

@@ -109,7 +109,7 @@ func (w *world) start(hook func(*run, string) error, tune ...func(*Options)) *ru
 	o := Options{
 		Prefix: "p", Source: "s", Connector: "mem", Config: r.cfg, Registry: w.registry, Partitions: w.partitions,
 		Kafka:      w.cluster(kgo.Dialer(r.dial), kgo.RetryBackoffFn(func(int) time.Duration { return 5 * time.Millisecond })),
-		MaxChanges: 12, MaxDelay: 2 * time.Millisecond, ChunkRows: 4, IdleMin: 5 * time.Millisecond, IdleMax: 40 * time.Millisecond,
+		MaxChanges: 12, MaxDelay: 2 * time.Millisecond, ChunkRows: 4, MaxChunkRows: 8, IdleMin: 5 * time.Millisecond, IdleMax: 40 * time.Millisecond,
 		RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond,
 	}
 	if os.Getenv("MILLRACE_TEST_LOG") != "" {

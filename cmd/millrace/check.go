@@ -18,10 +18,12 @@ Each source is asked whether it can be captured as configured: its settings, the
 tables, their keys and columns. Nothing is made or changed there. What it or you
 must change is a fault, and the command ends with 1. A source that does not
 answer within 5 seconds is printed as "not checked", which alone is no fault: it
-may be out of reach from here only. BigQuery, if that is the warehouse, must answer:
-it reads the specs' queries. It is asked for the project, the location, the right to
-make jobs, the write path, and whether its tables are those of this prefix. That
-costs nothing. With --derived alone nothing is asked of anybody.`,
+may be out of reach from here only. So are Kafka and the registry, if they are
+configured: a login or a certificate that is refused is a fault. BigQuery, if that
+is the warehouse, must answer: it reads the specs' queries. It is asked for the
+project, the location, the right to make jobs, the write path, and whether its
+tables are those of this prefix. That costs nothing. With --derived alone nothing
+is asked of anybody.`,
 	}
 	path := cmd.Flags().String("config", "", "the configuration; default: millrace.yaml, unless --derived is given")
 	folder := cmd.Flags().String("derived", "", "the folder of the specs; default: the configuration's")

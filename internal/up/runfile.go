@@ -56,7 +56,7 @@ func Find(data string) (RunFile, error) {
 	var f RunFile
 	text, err := os.ReadFile(runFilePath(data))
 	if errors.Is(err, fs.ErrNotExist) {
-		return f, fmt.Errorf("no millrace up runs on the data folder %s: start it, or name its configuration with --config; parts that run apart (produce, consume, derive) are asked with --address HOST:PORT, which each prints when it starts", data)
+		return f, fmt.Errorf("nothing runs on the data folder %s: start millrace up, or name its configuration with --config; a part that runs apart (produce, consume, derive) is asked with --address HOST:PORT, which it prints when it starts", data)
 	}
 	if err != nil {
 		return f, fmt.Errorf("read run.json: %w", err)

@@ -35,8 +35,7 @@ func (r *rig) fill(ctx context.Context, events int, progress func(int64)) (*work
 	if err != nil {
 		return nil, 0, err
 	}
-	client, err := kgo.NewClient(append(cluster.ClientOpts("fill", nil, nil), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression()))...)
+	client, err := kgo.NewClient(append(cluster.ClientOpts("fill", nil, nil), kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("make a Kafka client: %w", err)
 	}

@@ -29,6 +29,9 @@ func (f *fold) add(e *event) {
 	case known && stream && row.changed && row.pos.Compare(e.pos) >= 0:
 		f.account.Note(&f.account.Duplicated, "%s: the change of key %d at %s comes again", f.table, e.key, e.pos)
 		return
+	case known && !stream && !row.changed && row.pos == e.pos:
+		f.account.Note(&f.account.Duplicated, "%s: the row of key %d, read at %s, comes again", f.table, e.key, e.pos)
+		return
 	case known && row.pos.Compare(e.pos) > 0:
 		return // a snapshot's row, read before the change that is known
 	}
