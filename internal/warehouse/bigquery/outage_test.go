@@ -35,7 +35,7 @@ func newOutage(t *testing.T) *outage {
 	jobs, writes := newGate(t, rest), newGate(t, fake.GRPCAddr())
 	o := &outage{fake: fake, gates: []*gate{jobs, writes}, project: &project{files: fileDefaults(), opts: Options{
 		Project: fake.Project(), Location: "US", Endpoints: Endpoints{Jobs: "http://" + jobs.addr + "/" + path, Writes: writes.addr},
-		CallTimeout: 2 * time.Second, AppendTimeout: time.Second, RetryWait: 5 * time.Millisecond, Patience: time.Second, Attempts: 3,
+		CallTimeout: time.Second, AppendTimeout: 500 * time.Millisecond, RetryWait: 5 * time.Millisecond, Patience: time.Second, Attempts: 3,
 		RequestBytes: 200, // a request for each row
 	}}}
 	o.open(t)
@@ -61,11 +61,9 @@ func (o *outage) waiting(t *testing.T) (n float64) {
 // (G4, G6).
 func TestOutage(t *testing.T) {
 	slow(t)
-	// begin lets the outage begin at its place.
-	atPoint := func(point string) func(*outage, func()) {
-		return func(o *outage, begin func()) {
-			o.faults.On(point, 1, func(context.Context) error { begin(); return nil })
-		}
+	// Each lets the outage begin at its place.
+	before := func(o *outage, begin func()) {
+		o.faults.On(PointLoadBegin, 1, func(context.Context) error { begin(); return nil })
 	}
 	inside := func(name string, nth int) func(*outage, func()) {
 		return func(o *outage, begin func()) {
@@ -83,9 +81,8 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	for place, arrange := range map[string]func(*outage, func()){
-		"before a row":          atPoint(PointLoadBegin),
+		"before a row":          before,
 		"between rows":          inside("AppendRows", 2),
-		"before the script":     atPoint(PointLoadStaged),
 		"within the script":     inside("statement COMMIT", 1),
 		"opening of a stream":   inside("CreateWriteStream", 1),
 		"opening of its client": inside("GetWriteStream", 1),
