@@ -68,6 +68,7 @@ func (refusing) Load(context.Context, *warehouse.Batch) (schemas.LoadComplete, e
 // A member that has left its group says no more that a load is tried again: that
 // is for the next owner to say.
 func TestTroubleIsLeftWithTheTable(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("orders", 1)
 	r.loader = refusing{r.mem}

@@ -43,9 +43,12 @@ type Options struct {
 	Loader   warehouse.Loader
 	Registry *registry.Client
 	Limits   batch.Limits // of one load
-	Memory   int          // bytes of records over all topics, polled and not loaded yet, beyond one poll (G13)
-	Log      *slog.Logger
-	Metrics  prometheus.Registerer
+	// Memory is bytes of records over all topics, polled and not loaded yet, beyond
+	// one poll (G13). A table that was the only one, and is stuck with all of it,
+	// leaves those that come later half as much again.
+	Memory  int
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Consumer is one member of a consumer group.

@@ -9,6 +9,7 @@ import (
 
 // A misspelt event time halts its table, and no other: it would never come right.
 func TestEventTimeThatIsNoColumnHalts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	bad, good := r.table("bad", 1), r.table("good", 1)
 	r.tables[0].EventTimes = []string{"created_at"}

@@ -19,6 +19,7 @@ import (
 // A table without rows has only control records, which have no key: its key
 // comes from the registry. The same holds for the first load of a later owner.
 func TestLoadsWithoutRows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("orders", 2)
 	r.produce(r.control(s, schemas.SnapshotDone, schemas.Position{Epoch: 1, Major: 1}, 1)...)
@@ -38,6 +39,7 @@ func TestLoadsWithoutRows(t *testing.T) {
 
 // What a halted table had in memory is free for the others (G13).
 func TestHaltFreesMemory(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.memory = 1
 	bad, good := r.table("bad", 1), r.table("good", 1)
@@ -60,6 +62,7 @@ func TestHaltFreesMemory(t *testing.T) {
 // A table that cannot be loaded for a long time holds up no other, however much
 // there is to be loaded into it; and it says why it stands still (G12).
 func TestStuckTableHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.memory = 64 << 10
 	stuck, good := r.table("stuck", 1), r.table("good", 1)
@@ -91,6 +94,7 @@ func TestStuckTableHoldsUpNoOther(t *testing.T) {
 // A table that was changed by hand halts with what to do, and holds up no other
 // when its consumer starts.
 func TestTableChangedByHandHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	bad, good := r.table("bad", 1), r.table("good", 1)
 	_, stop := r.start()
@@ -116,6 +120,7 @@ func TestTableChangedByHandHoldsUpNoOther(t *testing.T) {
 // A table that another writer's transaction holds is set aside when its consumer
 // starts, says so, holds up no other, and is loaded once it is free.
 func TestBusyTableIsSetAside(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	busy, good := r.table("busy", 1), r.table("good", 1)
 	_, stop := r.start()
@@ -145,6 +150,7 @@ func TestBusyTableIsSetAside(t *testing.T) {
 // Batches that wait for their age count as memory too: before it is used up
 // they are loaded (G13).
 func TestMemoryCutsBatches(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.memory = 64 << 10
 	r.limits = batch.Limits{Rows: 1 << 20, Bytes: 1 << 30, Age: time.Hour}
@@ -172,6 +178,7 @@ func TestMemoryCutsBatches(t *testing.T) {
 
 // A quiet table tells of its progress also if its owner has loaded nothing yet.
 func TestProgressOfANewOwner(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("orders", 2)
 	r.produce(r.put(s, 1, "v"))
@@ -193,6 +200,7 @@ func TestProgressOfANewOwner(t *testing.T) {
 // The offsets of a table that nobody changes move on, lest its topic's
 // retention overtake them.
 func TestQuietTableMovesOn(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.limits.Quiet = 20 * time.Millisecond
 	s := r.table("orders", 2)
@@ -212,6 +220,7 @@ func TestQuietTableMovesOn(t *testing.T) {
 
 // A topic that halted here, was cured elsewhere and comes back is read again.
 func TestHaltedTopicComesBack(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	bad, good := r.table("a_bad", 1), r.table("b_good", 1) // the first moves to a new member
 	r.produce(r.put(bad, 1, "v"), r.put(good, 1, "v"))
@@ -240,6 +249,7 @@ func TestHaltedTopicComesBack(t *testing.T) {
 // The owner died between putting a letter and the load: to its successor, the
 // letter blocks what follows it, and not what came before (G2, G11).
 func TestLetterBlocksWhatFollows(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("orders", 1)
 	first := r.put(s, 1, "before")
@@ -276,6 +286,7 @@ func TestLetterBlocksWhatFollows(t *testing.T) {
 // Retention, or a person, has removed what is to be loaded next: reading on
 // would skip it in silence (G12).
 func TestTopicCutHalts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s, fresh := r.table("orders", 1), r.table("fresh", 1)
 	for i := range 5 {
@@ -305,6 +316,7 @@ func TestTopicCutHalts(t *testing.T) {
 
 // Rows of another key cannot be merged into the table.
 func TestChangedKeyHalts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("orders", 1)
 	r.produce(r.put(s, 1, "v"))

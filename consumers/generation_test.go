@@ -161,6 +161,7 @@ func (l *lineage) checkAnnounced(steps int) {
 }
 
 func TestGenerations(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := newLineage(r, "orders")
 	l.random(30)
@@ -188,6 +189,7 @@ func TestGenerations(t *testing.T) {
 // TestGenerationsOfManyTables: the keys of several tables change while others
 // are on their way.
 func TestGenerationsOfManyTables(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	var all []*lineage
 	for i := range 4 {
@@ -215,6 +217,7 @@ func TestGenerationsOfManyTables(t *testing.T) {
 // TestGenerationsMeanwhile: the key changes twice while nobody loads, so that
 // a generation is given up before it was whole, or after.
 func TestGenerationsMeanwhile(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := newLineage(r, "orders")
 	l.random(30)
@@ -232,6 +235,7 @@ func TestGenerationsMeanwhile(t *testing.T) {
 // TestGenerationsUnderFaults: members come and go, and every kind of effect
 // fails before or after it counts.
 func TestGenerationsUnderFaults(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := newLineage(r, "orders")
 	var mu sync.Mutex
@@ -261,6 +265,7 @@ func TestGenerationsUnderFaults(t *testing.T) {
 // TestGenerationAfterALostBeginning: a new warehouse begins with the first
 // generation that can be read whole.
 func TestGenerationAfterALostBeginning(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := newLineage(r, "orders")
 	l.random(30)
@@ -278,6 +283,7 @@ func TestGenerationAfterALostBeginning(t *testing.T) {
 // TestGenerationsOfATableWithSuchAName: a table may be called what generations
 // are.
 func TestGenerationsOfATableWithSuchAName(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := newLineage(r, "g2")
 	l.random(10)
@@ -291,6 +297,7 @@ func TestGenerationsOfATableWithSuchAName(t *testing.T) {
 // TestLetterInTheNextGeneration: a change of the next generation that cannot be
 // loaded keeps no other from readers, who would see what was for ever.
 func TestLetterInTheNextGeneration(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := newLineage(r, "orders")
 	l.random(10)
@@ -312,6 +319,7 @@ func TestLetterInTheNextGeneration(t *testing.T) {
 // TestHistoryRemembersLetters: the next generation's snapshot brings a copy what
 // a dead letter kept from it, and a history nothing.
 func TestHistoryRemembersLetters(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := newLineage(r, "orders")
 	l.random(10)

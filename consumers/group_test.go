@@ -29,6 +29,7 @@ func (r *rig) in(group string, tables ...Table) (c *Consumer, stop func()) {
 // head is, and what the old one loads then is refused until it has taken the
 // table back. Nothing is lost, and no load counts anything twice (G5).
 func TestTableMovesToAnotherGroup(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -83,6 +84,7 @@ func TestTableMovesToAnotherGroup(t *testing.T) {
 // not loaded, also while loads are stuck and nothing is polled, said by the owner
 // alone.
 func TestLag(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.table("orders", 2)
 	held := &holder{memory: r.mem}

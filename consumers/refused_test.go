@@ -116,6 +116,7 @@ func (r *rig) quarantined(table string) (n int64) {
 // A value that the warehouse cannot take is a dead letter with its bytes and the
 // reason, and the rest loads: also what shares its position (G12).
 func TestRefusedValues(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	j := r.judge()
 	s := r.documents("docs")
@@ -163,11 +164,13 @@ func TestRefusedValues(t *testing.T) {
 // The owner dies between the refusal and the letter, or between the letter and
 // the load: its successor decides the same, and puts no letter twice.
 func TestRefusedAgainAfterACrash(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		letters int // when the owner dies
 	}{{"before the letter", 0}, {"before the load", 1}} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			j := r.judge()
 			s := r.documents("docs")
@@ -213,6 +216,7 @@ func TestRefusedAgainAfterACrash(t *testing.T) {
 // A row whose every version is refused costs a bounded number of loads, however
 // often it was updated; what came before is loaded.
 func TestManyRefusedVersions(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.limits.Age = time.Hour // one load
 	j := r.judge()
@@ -239,6 +243,7 @@ func TestManyRefusedVersions(t *testing.T) {
 // A refusal that names nothing of the batch buries nothing: it is shown, as any
 // fault of the warehouse, and holds up no other table.
 func TestRefusalOfNothing(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	odd, good := r.table("odd", 1), r.table("good", 1)
 	var refuses atomic.Bool

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -288,22 +289,43 @@ func (r *rig) events() []schemas.LoadComplete {
 	return out
 }
 
-// topic reads all records of a topic.
+// topic reads all records that a topic holds now.
 func (r *rig) topic(name string) []*kgo.Record {
 	r.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.cluster.Brokers...), kgo.ConsumeTopics(name), kgo.FetchMaxWait(50*time.Millisecond))
+	ends, err := kadm.NewClient(r.client).ListEndOffsets(r.ctx(), name)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	left := map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Err == nil && o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	if len(left) == 0 {
+		return nil
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(r.cluster.Brokers...), kgo.ConsumeTopics(name), kgo.KeepControlRecords(), kgo.FetchMaxWait(50*time.Millisecond))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer cl.Close()
+	ctx, cancel := context.WithTimeout(r.ctx(), time.Minute)
+	defer cancel()
 	var out []*kgo.Record
-	for quiet := 0; quiet < 3; quiet++ {
-		ctx, cancel := context.WithTimeout(r.ctx(), 200*time.Millisecond)
+	for len(left) > 0 {
 		fetches := cl.PollFetches(ctx)
-		cancel()
-		if records := fetches.Records(); len(records) > 0 {
-			out, quiet = append(out, records...), 0
+		if err := fetches.Err(); err != nil {
+			r.t.Fatalf("read %s: %v, still %v", name, err, left)
 		}
+		fetches.EachRecord(func(rec *kgo.Record) {
+			if rec.Offset+1 >= left[rec.Partition] {
+				delete(left, rec.Partition)
+			}
+			if !rec.Attrs.IsControl() {
+				out = append(out, rec)
+			}
+		})
 	}
 	slices.SortStableFunc(out, func(a, b *kgo.Record) int { return int(a.Offset - b.Offset) })
 	return out

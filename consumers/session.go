@@ -158,27 +158,51 @@ func (t *topic) hold(n int64) {
 func (t *topic) free(n int64) {
 	t.buffered.Add(-n)
 	t.resume(t.held.Add(-n))
+	t.poke()
+}
+
+// poke has the poller look again whether memory is short.
+func (s *session) poke() {
 	select {
-	case t.freed <- struct{}{}:
+	case s.freed <- struct{}{}:
 	default:
 	}
 }
 
 // throttle pauses a topic that holds more than its part once half of the memory
-// is used, and has it load what it holds. A table that is stuck so holds up no
-// other. s.mu is held.
+// is used. A table that is stuck so holds up no other: it may have taken half of
+// the memory while the others were quiet, and the other half is theirs. A topic
+// that is alone holds up nobody, and is never paused. s.mu is held.
 func (s *session) throttle(t *topic) {
-	half := int64(s.opts.Memory) / 2
-	if s.buffered.Load() <= half {
+	half, others := int64(s.opts.Memory)/2, int64(len(s.topics)-1)
+	if others < 1 || s.buffered.Load() <= half {
 		return
 	}
-	part := half / int64(max(1, len(s.topics)))
+	part := half / others
 	if t.held.Load() <= part || !t.enough.CompareAndSwap(0, part+1) {
 		return
 	}
 	s.client.PauseFetchTopics(t.conf.Topic)
 	t.signal()
 	t.resume(t.held.Load()) // it may have been loaded meanwhile
+	s.poke()
+}
+
+// pressed reports whether the topic should load what it has collected, without
+// waiting for more. Above half of the memory, a topic loads half of its part: the
+// other half is for what is collected meanwhile.
+func (t *topic) pressed() bool {
+	if t.enough.Load() > 0 {
+		return true
+	}
+	half := int64(t.opts.Memory) / 2
+	if t.buffered.Load() <= half {
+		return false
+	}
+	t.session.mu.Lock()
+	part := half / int64(max(1, len(t.topics)))
+	t.session.mu.Unlock()
+	return t.taken > part || t.short()
 }
 
 // resume has a paused topic fetched again once it holds half of its part.
@@ -209,6 +233,7 @@ func (s *session) wakeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range s.topics {
+		s.throttle(r.topic)
 		r.topic.signal()
 	}
 }
@@ -221,6 +246,7 @@ func (s *session) start(ctx context.Context, t *topic) {
 	s.mu.Lock()
 	s.topics[t.conf.Topic] = r
 	s.mu.Unlock()
+	s.poke() // a stuck topic is alone no more
 	t.showOwned(true)
 	t.showLag()
 	s.client.ResumeFetchTopics(t.conf.Topic) // it may have halted here before
@@ -279,10 +305,10 @@ func (s *session) dropped(gone map[string][]int32) {
 			r.cancel()
 			<-r.done
 		}
-		// What it is tried for is the next owner's to say.
+		// What it is tried or waits for is the next owner's to say.
 		conf, _ := s.conf(name)
 		for _, table := range []string{conf.Core, conf.History} {
-			s.status.update(table, func(st *TableStatus) { st.Trouble = "" })
+			s.status.update(table, func(st *TableStatus) { st.Trouble, st.Halted = "", "" })
 		}
 	}
 }

@@ -42,6 +42,7 @@ func (h *held) Acquire(ctx context.Context, table, topic, id string) (warehouse.
 // Tables that an old owner's jobs still hold are waited for together: what each
 // waits does not add up.
 func TestTakeoversWaitTogether(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	h := &held{memory: r.mem, free: make(chan struct{})}
 	r.loader = h
@@ -60,6 +61,7 @@ func TestTakeoversWaitTogether(t *testing.T) {
 
 // A member that has many tables to take over does not ask for all of them at once.
 func TestTakeoversAreBounded(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	h := &held{memory: r.mem, free: make(chan struct{})}
 	r.loader = h
@@ -89,6 +91,7 @@ func TestTakeoversAreBounded(t *testing.T) {
 // When the group moves on, nobody waits for a table any more: it may be another
 // member's.
 func TestRebalanceEndsTakeovers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.cluster.Client = []kgo.Opt{kgo.HeartbeatInterval(100 * time.Millisecond)}
 	h := &held{memory: r.mem, free: make(chan struct{})}
@@ -115,6 +118,7 @@ func TestRebalanceEndsTakeovers(t *testing.T) {
 // Of tables that are taken over together, one that is in trouble ends the waiting
 // for the others: all are asked for again.
 func TestTroubleEndsTakeovers(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	h := &held{memory: r.mem, free: make(chan struct{})}
 	bad, good := r.table("bad", 1), r.table("good", 1)

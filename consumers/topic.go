@@ -80,7 +80,9 @@ type topic struct {
 	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: it is not
 	canonical []byte
 	cells     []schemas.Cell
-	envelope  avro.Envelope
+	change    batch.Change
+	read      reader[*batch.Schema]    // of the value before
+	readKeys  reader[*avro.KeyDecoder] // of the key before
 }
 
 // queue hands polled records from the poller to the topic's goroutine.
@@ -146,52 +148,29 @@ func (t *topic) work(ctx context.Context) error {
 			if err := t.collectAll(ctx, records); err != nil {
 				return err
 			}
-		}
-		if t.hasFlown() {
-			if err := t.land(ctx); err != nil {
+			if err := t.turn(ctx); err != nil {
 				return err
 			}
 		}
-		due := t.batch.Due()
-		if t.flight == nil && !due.IsZero() && (t.enough.Load() > 0 || t.short() || !time.Now().Before(due)) {
-			if err := t.flush(ctx); err != nil {
-				return err
-			}
+		if err := t.turn(ctx); err != nil {
+			return err
 		}
 	}
 }
 
-// collectAll takes the records of one poll up. A batch that is full waits for the
-// one before to be loaded, and a load that has ended waits for no more than a poll.
-func (t *topic) collectAll(ctx context.Context, records []*kgo.Record) error {
+// turn lands a batch whose loads have ended, and cuts the next if it is time. A
+// load that has ended waits for no more than a poll.
+func (t *topic) turn(ctx context.Context) error {
 	if t.hasFlown() {
 		if err := t.land(ctx); err != nil {
 			return err
 		}
 	}
-	for _, r := range records {
-		if err := t.collect(ctx, r); err != nil {
-			return err
-		}
-		if t.batch.Full() {
-			if err := t.flush(ctx); err != nil {
-				return err
-			}
-		}
+	due := t.batch.Due()
+	if t.flight != nil || due.IsZero() || !t.pressed() && time.Now().Before(due) {
+		return nil
 	}
-	t.taken += size(records)
-	t.collected += work(records)
-	t.settle()
-	return nil
-}
-
-const (
-	rereadHeader = "reread" // a row that its producer read again for its key's sake
-	nextHeader   = "next"   // the partition's last record: the table goes on in the topic that it names
-)
-
-func hasHeader(r *kgo.Record, key string) bool {
-	return slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == key })
+	return t.flush(ctx)
 }
 
 // settle counts off what was taken from the queue, once nothing refers to it.
@@ -213,92 +192,6 @@ func (t *topic) release(held, records int64) {
 	t.free(held)
 	t.lag.loaded(records)
 	t.showLag()
-}
-
-// collect takes one record up.
-func (t *topic) collect(ctx context.Context, r *kgo.Record) error {
-	known := true
-	for _, g := range t.targets {
-		known = known && r.Offset < g.head.Offsets[r.Partition]
-	}
-	if known {
-		return nil // loaded by all tables that the topic feeds
-	}
-	rec := t.batch.Keep(batch.Record{Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value})
-	t.batch.Saw(r.Partition, r.Offset, time.Now())
-	c := batch.Change{Record: rec}
-	schema, body, err := t.schemaOf(ctx, rec.Value)
-	if err != nil {
-		return t.quarantine(ctx, &c, err)
-	}
-	if err := schema.Decoder.Envelope(body, &t.envelope); err != nil {
-		return t.quarantine(ctx, &c, err)
-	}
-	if t.envelope.Op.IsControl() {
-		t.batch.Mark(r.Partition, &t.envelope, hasHeader(r, nextHeader))
-		return nil
-	}
-	c.Schema, c.Envelope = schema, t.envelope
-	c.Reread = hasHeader(r, rereadHeader)
-	if err := t.readKey(ctx, &c); err != nil {
-		return err
-	}
-	if t.letters.Blocks(c.Canonical, c.Offset) {
-		return t.quarantine(ctx, &c, errBehind)
-	}
-	if keyless := len(c.Canonical) == 0; keyless && (c.Envelope.Op == schemas.Update || c.Envelope.Op == schemas.Delete) {
-		return t.quarantine(ctx, &c, fmt.Errorf("op %s on a table without a key", c.Envelope.Op))
-	}
-	if c.Envelope.Op == schemas.Delete && t.keepsAll() {
-		if c.Before, err = schema.Decoder.Before(&t.envelope); err != nil {
-			return t.quarantine(ctx, &c, err)
-		}
-	}
-	t.batch.Add(&c)
-	return nil
-}
-
-// readKey reads the record's key. A key that cannot be read blocks the whole
-// topic: nobody knows which later changes must wait for it.
-func (t *topic) readKey(ctx context.Context, c *batch.Change) error {
-	if c.Key == nil {
-		if err := t.learnKey(ctx); err != nil {
-			return err
-		}
-		if len(t.targets[0].table.Key) > 0 {
-			return t.unreadableKey(c, errors.New("the record has no key"))
-		}
-		return nil
-	}
-	id, body, err := avro.SplitHeader(c.Key)
-	if err != nil {
-		return t.unreadableKey(c, err)
-	}
-	dec := t.keys[id]
-	if dec == nil {
-		text, err := t.schemaText(ctx, id)
-		if err == nil {
-			dec, err = avro.NewKeyDecoder(text)
-		}
-		if err != nil {
-			return t.unreadableKey(c, fmt.Errorf("read key schema %d: %w", id, err))
-		}
-		t.keys[id] = dec
-		if err := t.setKey(dec.Columns()); err != nil {
-			return err
-		}
-	}
-	if t.cells, err = dec.Cells(t.cells[:0], body); err != nil {
-		return t.unreadableKey(c, err)
-	}
-	t.canonical = schemas.AppendKeyValues(t.canonical[:0], dec.Types(), t.cells)
-	c.Canonical, c.KeyCells = t.canonical, t.cells
-	return nil
-}
-
-func (t *topic) unreadableKey(c *batch.Change, err error) error {
-	return halt(fmt.Errorf("read the key of record %d of partition %d of %s: %w", c.Offset, c.Partition, t.conf.Topic, err),
-		"remove the record from the topic or register its schema, then restart millrace")
 }
 
 // learnKey asks the registry for the key of a topic of which no key was read
@@ -361,42 +254,6 @@ func (t *topic) setKey(columns []schemas.Column) error {
 		g.table.Key = names
 	}
 	return nil
-}
-
-// schemaOf is the schema that the value was written with, bound into the
-// tables' columns.
-func (t *topic) schemaOf(ctx context.Context, value []byte) (*batch.Schema, []byte, error) {
-	id, body, err := avro.SplitHeader(value)
-	if err != nil {
-		return nil, nil, err
-	}
-	if s := t.schemas[id]; s != nil {
-		return s, body, nil
-	}
-	text, err := t.schemaText(ctx, id)
-	if err != nil {
-		return nil, nil, err
-	}
-	dec, err := avro.NewDecoder(text)
-	if err != nil {
-		return nil, nil, err
-	}
-	s := &batch.Schema{ID: id, Decoder: dec, Columns: dec.Columns()}
-	for _, g := range t.targets {
-		columns, err := batch.Union(g.table.Columns, s)
-		if err != nil {
-			return nil, nil, halt(fmt.Errorf("take up schema %d of %s for %s: %w", id, t.conf.Topic, g.table.Name, err),
-				"rename the column at the source, or load the topic into another table with as:")
-		}
-		if !slices.Equal(columns, g.table.Columns) {
-			g.table.Columns, g.ensured = columns, false
-		}
-		if said := dec.Description(); said != "" && said != g.table.Description && int(id) > t.schemaVersion() {
-			g.table.Description, g.ensured = said, false
-		}
-	}
-	t.schemas[id] = s
-	return s, body, nil
 }
 
 // schemaText asks the registry until it answers.

@@ -55,6 +55,7 @@ func (r *rig) bigquery() func(query string) map[string]string {
 // A table in mode upsert is what its source says, beside its history; a change
 // that lacks a value is a dead letter that says why, and a truncate halts it.
 func TestUpsertTable(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	sees := r.bigquery()
 	s := r.table("accounts", 2)
@@ -115,6 +116,7 @@ func TestUpsertTable(t *testing.T) {
 }
 
 func TestUpsertWithoutAKeyHalts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	s := r.keyed("lines", 1)
 	r.tables[0].Upsert = true

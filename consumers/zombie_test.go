@@ -74,8 +74,10 @@ func (c still) Write(b []byte) (int, error) {
 // learn what became of its load, it may not take the table back to find out,
 // because the group counts it no more (G5).
 func TestZombie(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]bool{"fenced": false, "answer lost": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t)
 			s := r.table("orders", 2)
 			r.cluster.Client = []kgo.Opt{kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(100 * time.Millisecond)}

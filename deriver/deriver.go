@@ -51,6 +51,8 @@ type Deriver struct {
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 	gathered    time.Time // when loads were drained last; zero: never
+	asked       time.Time // when the table's turn was asked for
+	leave       func()    // gives the turn back; nil: it is not this table's
 
 	mu       sync.Mutex
 	told     map[string]time.Time // complete times from progress messages
@@ -116,8 +118,23 @@ func (d *Deriver) Notify(e schemas.LoadComplete) {
 	if e.Load == 0 && d.told[e.Table].Before(e.CompleteThrough.Time) {
 		d.told[e.Table] = e.CompleteThrough.Time
 	}
+	urgent := e.Load > 0 || d.opens(e.CompleteThrough.Time)
 	d.mu.Unlock()
-	d.poke()
+	if urgent {
+		d.poke()
+	}
+}
+
+// opens reports whether an input's progress up to a time may open a window, or end
+// what the table waits for. Other progress is passed on when the table looks the
+// next time: inputs may tell of it every second, and a thousand tables that each
+// asked the warehouse then would leave it no time for anything else.
+func (d *Deriver) opens(through time.Time) bool {
+	if d.status.Waiting != "" || !d.status.Acquired {
+		return true
+	}
+	w, frontier := d.opts.Node.Spec.Window, d.status.Frontier
+	return w != nil && !frontier.IsZero() && frontier.Before(w.Grid.Instant(through).End)
 }
 
 // Backfill computes the windows that start in [from, to), civil times, again,
@@ -149,7 +166,7 @@ func (d *Deriver) Run(ctx context.Context) error {
 func (d *Deriver) loop(ctx context.Context) error {
 	failures := 0
 	for {
-		again, err := d.cycle(ctx)
+		again, err := d.inTurn(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil //nolint:nilerr // asked to end
@@ -169,6 +186,30 @@ func (d *Deriver) loop(ctx context.Context) error {
 		if !d.sleep(ctx, d.rest(again), true) || !d.sleep(ctx, again, err != nil) {
 			return nil
 		}
+	}
+}
+
+// inTurn waits for the table's turn, and only then looks what has come: all of it
+// is of one run.
+func (d *Deriver) inTurn(ctx context.Context) (again time.Time, err error) {
+	d.asked = d.opts.Now().UTC()
+	if d.leave, err = d.opts.Runner.Turn(ctx); err != nil {
+		return again, err
+	}
+	defer d.endTurn()
+	select {
+	case <-d.wake: // for what the cycle is about to find
+	default:
+	}
+	return d.cycle(ctx)
+}
+
+// endTurn lets others have the warehouse, at the latest while an event is
+// announced.
+func (d *Deriver) endTurn() {
+	if d.leave != nil {
+		d.leave()
+		d.leave = nil
 	}
 }
 

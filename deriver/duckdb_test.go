@@ -57,6 +57,7 @@ func touched(e schemas.LoadComplete) string {
 }
 
 func TestWindowsAreReplaced(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.quiet()
@@ -127,6 +128,7 @@ func TestWindowsAreReplaced(t *testing.T) {
 }
 
 func TestQuietDaysEnterByCompleteness(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(`
 name: analytics.days
@@ -142,6 +144,7 @@ query: SELECT CAST(@window_start AS DATE) AS day, count(*) AS n FROM core.paymen
 }
 
 func TestDerivedOnDerived(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue, `
 name: analytics.months
@@ -164,6 +167,7 @@ query: SELECT count(*) AS n FROM analytics.months
 }
 
 func TestLookback(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(`
 name: analytics.trailing
@@ -196,6 +200,7 @@ query: |
 `
 
 func TestKeysAreMerged(t *testing.T) {
+	t.Parallel()
 	for _, strategy := range []string{"merge", "replace\nscope: keys"} {
 		t.Run(strategy[:5], func(t *testing.T) {
 			p := shop(t)
@@ -221,6 +226,7 @@ func TestKeysAreMerged(t *testing.T) {
 }
 
 func TestAppendAddsEveryLoadOnce(t *testing.T) {
+	t.Parallel()
 	p := newPlatform(t)
 	history := p.table("core.payments_history", "id int, amount int", schemas.ModeAppend)
 	history.loads("2024-03-05T10:00:00Z", put(1, 10), put(2, 20))

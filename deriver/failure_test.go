@@ -21,6 +21,7 @@ var runPoints = []string{
 // A death before or after any effect of a run repeats work and loses none; the
 // numbers that are announced have no gaps.
 func TestDeathAtEveryPoint(t *testing.T) {
+	t.Parallel()
 	for _, point := range runPoints {
 		for nth := 1; nth <= 2; nth++ {
 			if testing.Short() && nth > 1 {
@@ -97,6 +98,7 @@ func (p *platform) contiguous(table string) {
 }
 
 func TestAnnouncementIsRepeated(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.deaf = errors.New("the broker is away")
@@ -128,6 +130,7 @@ audits:
 // A window that fails is held, and its published rows stay; the others of its
 // group publish.
 func TestFailingWindowIsHeld(t *testing.T) {
+	t.Parallel()
 	for name, bad := range map[string]change{
 		"unique":   put(20, 1, 6, "2024-03-03T10:00:00Z"),
 		"not null": put(20, 3, nil, "2024-03-03T10:00:00Z"),
@@ -168,6 +171,7 @@ func TestFailingWindowIsHeld(t *testing.T) {
 
 // A query that fails as such is held like one that fails an audit.
 func TestFailingQueryIsHeld(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(strings.Replace(audited, "10 / (amount - 99)", "error('no')", 1), strings.Replace(customers, "count(DISTINCT o.id)", "error('no')", 1))
 	p.settle()
@@ -183,6 +187,7 @@ func TestFailingQueryIsHeld(t *testing.T) {
 
 // What a query returns outside of its window is never published (G8).
 func TestResultOutsideOfItsWindow(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(`
 name: analytics.shifted
@@ -208,6 +213,7 @@ query: SELECT customer + 1 AS customer, id FROM core.orders
 // An earlier owner that comes back writes nothing, also if its transaction was
 // under way when it lost the table (G5).
 func TestZombieIsFenced(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.quiet()
@@ -244,6 +250,7 @@ func TestZombieIsFenced(t *testing.T) {
 // A deriver of an earlier revision stays out and changes nothing, not even the
 // table's columns.
 func TestEarlierRevisionStaysOut(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.rev = 5
 	p.derive(revenue)
@@ -264,6 +271,7 @@ func TestEarlierRevisionStaysOut(t *testing.T) {
 
 // Whatever fails, Run goes on, and ends with its context.
 func TestRunSurvivesFailures(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.plan.On(duckdb.PointRunAcquired, 1, func(context.Context) error { return fault.ErrInjected })
@@ -289,6 +297,7 @@ func TestRunSurvivesFailures(t *testing.T) {
 // The scopes table and rows hold the whole of what they own. What an append
 // table could not add is added once its query is mended.
 func TestFailingTableAndRowsAreHeld(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	history := p.table("core.payments_history", "id int, amount int", schemas.ModeAppend)
 	history.loads("2024-03-05T10:00:00Z", put(1, 10))

@@ -20,6 +20,7 @@ func (p *platform) restart(specs ...string) {
 }
 
 func TestFirstRunWaitsForTheSnapshots(t *testing.T) {
+	t.Parallel()
 	p := newPlatform(t)
 	orders := p.table("core.orders", "id int, item text, customer int", schemas.ModeMerge)
 	payments := p.table("core.payments", "id int, order_id int, amount int, paid_at ts", schemas.ModeMerge)
@@ -44,6 +45,7 @@ func TestFirstRunWaitsForTheSnapshots(t *testing.T) {
 
 // An input without a row says that it is ready all the same.
 func TestEmptyInputs(t *testing.T) {
+	t.Parallel()
 	p := newPlatform(t)
 	p.table("core.orders", "id int, item text, customer int", schemas.ModeMerge).loads("2024-03-02T10:00:00Z")
 	p.table("core.payments", "id int, order_id int, amount int, paid_at ts", schemas.ModeMerge).loads("2024-03-02T10:00:00Z")
@@ -53,6 +55,7 @@ func TestEmptyInputs(t *testing.T) {
 }
 
 func TestBeginIsTheLeastEventTime(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	unwritten := strings.Replace(revenue, "{size: day, begin: 2024-03-01}", "day", 1)
 	p.core["core.payments"].loads("2024-03-05T10:00:00Z", put(13, 1, 1, "2024-02-11T10:00:00Z"), put(14, 1, 1, nil))
@@ -75,6 +78,7 @@ func TestBeginIsTheLeastEventTime(t *testing.T) {
 }
 
 func TestTooManyWindowsWithoutAWrittenBegin(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.core["core.payments"].loads("2024-03-05T10:00:00Z", put(13, 1, 1, "1970-01-01T00:00:00Z"))
 	p.derive(strings.Replace(revenue, "{size: day, begin: 2024-03-01}", "day", 1))
@@ -86,6 +90,7 @@ func TestTooManyWindowsWithoutAWrittenBegin(t *testing.T) {
 }
 
 func TestNewCodeComputesEverything(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.quiet()
@@ -128,6 +133,7 @@ func TestNewCodeComputesEverything(t *testing.T) {
 // Windows of a day in New York: a row belongs to the local day, on the day on
 // which the clocks jump too.
 func TestLocalDays(t *testing.T) {
+	t.Parallel()
 	p := newPlatform(t)
 	payments := p.table("core.payments", "id int, paid_at ts", schemas.ModeMerge)
 	payments.loads("2024-03-12T12:00:00Z",
@@ -147,6 +153,7 @@ query: SELECT CAST(@window_start AS DATE) AS day, count(*) AS n, CAST(@window_en
 }
 
 func TestRebuildAndDirtyQuery(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	rates := p.table("core.rates", "item text, rate int", schemas.ModeMerge)
 	rates.loads("2024-03-05T10:00:00Z", put("tea", 2), put("cup", 3))
@@ -177,6 +184,7 @@ query: |
 }
 
 func TestPace(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(strings.Replace(revenue, "window:", "freshness: 10m\nwindow:", 1))
 	p.quiet()
@@ -201,6 +209,7 @@ func TestPace(t *testing.T) {
 // A table that waits for its freshness or its schedule says until when, of windows
 // and of keys; one that is in the middle of a round does not wait.
 func TestNextRunIsTold(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(strings.Replace(revenue, "window:", "freshness: 10m\nwindow:", 1), customers+"freshness: 1h\n")
 	p.quiet()
@@ -261,6 +270,7 @@ func TestNextRunIsTold(t *testing.T) {
 
 // Loads gather while nothing new may run; who has heard of none does not rest.
 func TestRest(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(strings.Replace(revenue, "window:", "freshness: 20s\nwindow:", 1))
 	p.quiet()
@@ -290,6 +300,7 @@ func TestRest(t *testing.T) {
 }
 
 func TestCron(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.now = at("2024-03-05T12:00:00Z")
 	morning := strings.NewReplacer("window: {size: day,", "schedule: \"0 6 * * *\"\nwindow: {size: day, timezone: Europe/Berlin,",
@@ -318,6 +329,7 @@ func TestCron(t *testing.T) {
 }
 
 func TestCompleteWaits(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(strings.Replace(revenue, "window:", "complete: true\nwindow:", 1))
 	p.core["core.payments"].loads("2024-03-05T11:00:00Z", put(20, 1, 1, "2024-03-05T00:00:00Z"))
@@ -335,6 +347,7 @@ func TestCompleteWaits(t *testing.T) {
 }
 
 func TestBackfill(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.quiet()
@@ -354,6 +367,7 @@ func TestBackfill(t *testing.T) {
 // What reads a derived table writes down what it needs of it, also of one that
 // has been there for long.
 func TestNeedsOfADerivedTable(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.quiet()
@@ -369,6 +383,7 @@ func TestNeedsOfADerivedTable(t *testing.T) {
 
 // A load that did not keep what a mapping needs dirties everything.
 func TestLoadsBeforeTheNeeds(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.quiet()
@@ -382,6 +397,7 @@ func TestLoadsBeforeTheNeeds(t *testing.T) {
 
 // Eighty windows take three runs, and what is live goes first.
 func TestLiveDirtGoesBeforeBackfill(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(strings.Replace(revenue, "2024-03-01", "2023-12-15", 1))
 	d := p.derived["analytics.revenue"]
@@ -406,6 +422,7 @@ func TestLiveDirtGoesBeforeBackfill(t *testing.T) {
 // Changes go when all who need them have absorbed them. Who comes back after
 // that computes everything.
 func TestSweepOfChanges(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue, strings.ReplaceAll(revenue, "analytics.revenue", "analytics.other"))
 	p.quiet()
@@ -449,6 +466,7 @@ func TestSweepOfChanges(t *testing.T) {
 // New code takes the table over, waits for an input, and is rolled back: the code
 // before computes again what the new one has taken away.
 func TestRolledBackWhileWaiting(t *testing.T) {
+	t.Parallel()
 	p := newPlatform(t)
 	orders := p.table("core.orders", "id int, item text, customer int", schemas.ModeMerge)
 	orders.loads("2024-03-05T10:00:00Z", put(1, "tea", 7))

@@ -14,6 +14,7 @@ import (
 // A deriver counts its runs, what waits, and what failed; one that another has
 // fenced says that it does not run any more.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	reg := prometheus.NewPedanticRegistry()
 	m, err := NewMetrics(reg)
@@ -73,6 +74,7 @@ func valuesOf(t *testing.T, reg prometheus.Gatherer, name string) string {
 // A table whose inputs say that nothing has come is complete up to there, although
 // nothing was run for it.
 func TestQuietTableIsComplete(t *testing.T) {
+	t.Parallel()
 	p := shop(t)
 	p.derive(revenue)
 	p.quiet()

@@ -122,6 +122,8 @@ func (w *world) Acquire(context.Context, warehouse.DerivedTable, int64) (warehou
 	return h, nil
 }
 
+func (w *world) Turn(context.Context) (leave func(), err error) { return func() {}, nil }
+
 func (w *world) Dirt(context.Context, warehouse.DerivedTable) (dirt []warehouse.Dirt, keys warehouse.KeyDirt, err error) {
 	for _, d := range w.dirt {
 		dirt = append(dirt, d)

@@ -11,6 +11,7 @@ import (
 // TestWhatOwnsRowsChanges: new code under which other columns own rows leaves
 // nothing of the old rows, and tables on the table follow.
 func TestWhatOwnsRowsChanges(t *testing.T) {
+	t.Parallel()
 	const (
 		byKey = `
 name: analytics.customers
@@ -81,6 +82,7 @@ query: SELECT CAST(paid_at AS DATE) AS day, count(*) AS n FROM core.payments GRO
 // give if every row had changed, later runs the keys that it gives; what the
 // query of the table returns of other keys is left out.
 func TestDirtyQueryOverKeys(t *testing.T) {
+	t.Parallel()
 	for name, inputs := range map[string]string{
 		"beside keys": "{core.orders: {dirty: SELECT id FROM changes}, core.payments: {key: [order_id]}}",
 		"alone":       `{core.orders: {dirty: SELECT id FROM changes}, core.payments: {dirty: SELECT order_id FROM changes}}`,

@@ -30,7 +30,11 @@ func (d *Deriver) step(ctx context.Context, now time.Time) (again time.Time, err
 	}
 	due, again := d.state.due(now, d.pace)
 	if len(due) > 0 {
-		return now, d.compute(ctx, due, now)
+		err := d.compute(ctx, due, now)
+		if len(d.failed) == 0 && len(d.state.dirt) == 0 && !d.unsaved() {
+			now = again // nothing is left to do: what comes wakes it
+		}
+		return now, err
 	}
 	if d.unsaved() {
 		return sooner(again, now), d.save(ctx, now)
@@ -55,7 +59,10 @@ func (d *Deriver) plan(now time.Time, done []warehouse.Dirt) *warehouse.Step {
 	s := d.state
 	step := &warehouse.Step{
 		Table: d.table, Epoch: s.head.Epoch, Load: s.head.Load, Head: s.next(done), WasHash: s.head.CodeHash,
-		Forget: !s.started() || s.recoded(), Mark: s.saved(done), Mode: d.opts.Node.Spec.Strategy, StartedAt: now,
+		Forget: !s.started() || s.recoded(), Mark: s.saved(done), Mode: d.opts.Node.Spec.Strategy, StartedAt: d.asked,
+	}
+	if step.StartedAt.IsZero() { // nobody waits for turns
+		step.StartedAt = now
 	}
 	for _, w := range done {
 		step.Parts = append(step.Parts, d.part(w))
@@ -251,6 +258,7 @@ func (d *Deriver) announce(ctx context.Context, event schemas.LoadComplete) erro
 	if event.Load == 0 {
 		return d.progress(ctx)
 	}
+	d.endTurn()
 	if err := d.opts.Announce(ctx, event); err != nil {
 		return fmt.Errorf("announce load %d of %s: %w", event.Load, event.Table, err)
 	}
@@ -269,6 +277,7 @@ func (d *Deriver) progress(ctx context.Context) error {
 		Table: d.table.Name, Epoch: h.Epoch, Mode: d.opts.Node.Spec.Strategy,
 		CompleteThrough: schemas.Progress{Time: h.Complete}, Snapshot: schemas.SnapshotState{Done: h.Ready},
 	}
+	d.endTurn()
 	if err := d.opts.Announce(ctx, event); err != nil {
 		return fmt.Errorf("announce progress of %s: %w", event.Table, err)
 	}

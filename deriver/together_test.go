@@ -17,6 +17,7 @@ import (
 // core tables, with faults at random points. Once quiet, every table is what a
 // full computation gives, and no announcement is missing.
 func TestTogether(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed=%d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))

@@ -86,7 +86,6 @@ func (k *killer) kafka(w *world) {
 
 func TestCrashes(t *testing.T) {
 	both(t, func(t *testing.T, embedded bool) {
-		t.Parallel()
 		seed := rand.Uint64()
 		rng := rand.New(rand.NewPCG(seed, 1))
 		w := newWorld(t, seed, embedded, "a", "b")
@@ -139,7 +138,6 @@ func TestCrashes(t *testing.T) {
 // time.
 func TestBeginAgain(t *testing.T) {
 	both(t, func(t *testing.T, embedded bool) {
-		t.Parallel()
 		seed := rand.Uint64()
 		rng := rand.New(rand.NewPCG(seed, 3))
 		w := newWorld(t, seed, embedded, "a", "b")
@@ -200,7 +198,6 @@ func TestBeginAgain(t *testing.T) {
 // process lives on and finds its way back.
 func TestFaults(t *testing.T) {
 	both(t, func(t *testing.T, embedded bool) {
-		t.Parallel()
 		seed := rand.Uint64()
 		rng := rand.New(rand.NewPCG(seed, 2))
 		w := newWorld(t, seed, embedded, "a", "b")
@@ -250,6 +247,7 @@ func TestFaults(t *testing.T) {
 // TestFencing: of two producers of one source one gives way, and nothing is
 // sent twice.
 func TestFencing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, rand.Uint64(), false, "a")
 	first := w.start(nil)
 	for range 30 {

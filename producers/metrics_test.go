@@ -15,6 +15,7 @@ import (
 
 // TestMetricNames: dashboards and alerts are written against these.
 func TestMetricNames(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, false, "a")
 	reg := prometheus.NewPedanticRegistry()
 	for range 2 { // of another process: nothing is registered twice in one
@@ -89,6 +90,7 @@ func TestStatusAsMetrics(t *testing.T) {
 
 // A table that the source refuses before any version of it is known counts too.
 func TestTableHaltedAtOnceIsCounted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 1, false, "a", "b")
 	reg := prometheus.NewPedanticRegistry()
 	r := w.start(nil, func(o *Options) {

@@ -40,8 +40,11 @@ type Options struct {
 	MaxChanges int           // default 10,000
 	MaxBytes   int           // default 8 MiB
 	MaxDelay   time.Duration // default 50 ms
-	// ChunkRows is how many rows of a snapshot are read at once; default 10,000.
-	ChunkRows int
+	// ChunkRows is how many rows of a table's snapshot are read at once: as many as
+	// this in the beginning, and at least; twice as many as before after a chunk
+	// that took little time, half as many after one that took long, and at most
+	// MaxChunkRows. Defaults: 10,000; 16 times ChunkRows.
+	ChunkRows, MaxChunkRows int
 	// Idle progress is checkpointed after IdleMin, and after twice as long each
 	// time, up to IdleMax. Defaults: 1 s; 10 s on the embedded broker, else 5 min.
 	IdleMin, IdleMax time.Duration
@@ -77,6 +80,8 @@ func (o *Options) complete() error {
 	setDefault(&o.MaxBytes, 8<<20)
 	setDefault(&o.MaxDelay, 50*time.Millisecond)
 	setDefault(&o.ChunkRows, 10_000)
+	setDefault(&o.MaxChunkRows, 16*o.ChunkRows)
+	o.MaxChunkRows = max(o.MaxChunkRows, o.ChunkRows)
 	setDefault(&o.IdleMin, time.Second)
 	setDefault(&o.IdleMax, max(idleMax, o.IdleMin))
 	setDefault(&o.RetryMin, 200*time.Millisecond)

@@ -3,8 +3,11 @@ package producers
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/schemas"
 )
 
 func parseRecord(r *kgo.Record) (*record, error) {
@@ -25,6 +28,15 @@ type arena struct {
 	used    int // records
 	headers [][]kgo.RecordHeader
 	taken   int // headers
+	scratch []byte
+	made    time.Time // when its records were made, for their timestamps
+
+	// The last headers of two, and what they say: rows of one read point share them.
+	shared struct {
+		op      schemas.Op
+		pos     schemas.Position
+		headers []kgo.RecordHeader
+	}
 }
 
 const (
@@ -60,6 +72,9 @@ func (a *arena) record() *kgo.Record {
 	return r
 }
 
+// at is the record that was the i-th to be made.
+func (a *arena) at(i int) *kgo.Record { return &a.records[i/recordBlock][i%recordBlock] }
+
 // header returns a slice of n headers.
 func (a *arena) header(n int) []kgo.RecordHeader {
 	const size = 4 * recordBlock
@@ -86,5 +101,5 @@ func (a *arena) reset() {
 	a.block, a.blocks = nil, a.blocks[:0]
 	a.records = a.records[:min(len(a.records), keptBlocks)]
 	a.headers = a.headers[:min(len(a.headers), keptBlocks)]
-	a.used, a.taken = 0, 0
+	a.used, a.taken, a.shared.headers = 0, 0, nil
 }

@@ -182,12 +182,8 @@ func (s *session) loop(ctx context.Context) error {
 				err = s.batch(b)
 			}
 			s.reader.release <- struct{}{}
-		case r := <-s.worker.rows:
-			void, rowsErr := s.rows(r)
-			err = rowsErr
-			r.done <- void
-		case r := <-s.worker.results:
-			err = s.chunk(r)
+		case p := <-s.worker.parcels:
+			err = s.take(p)
 		case <-timer.C:
 		}
 		if err == nil {

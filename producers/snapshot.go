@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"millrace/schemas"
 )
 
@@ -19,6 +17,12 @@ const (
 
 	chunkPause = 100 * time.Millisecond // after the first chunk that did not count; doubles
 	chunkTries = 5
+
+	// A chunk costs the server a read point, and that is not nothing: beside it
+	// the rows of a short one are few. A long one keeps the server from forgetting
+	// old rows, and keys that are to be read again wait for its end.
+	chunkShort = 250 * time.Millisecond
+	chunkLong  = time.Second
 )
 
 // callFor notes that the row of a new key lacks values, and must be read.
@@ -43,10 +47,7 @@ func (s *session) callFor(t *table, c *schemas.Change) {
 		t.Rereads[i].Above = schemas.MaxPosition(t.Rereads[i].Above, c.Position)
 		return
 	}
-	size := len(canonical)
-	for key := range t.keys {
-		size += len(key)
-	}
+	size := len(canonical) + t.keyBytes()
 	s.waiters[t] = true
 	if full := len(t.Rereads) == maxRereads || size > maxRereadBytes; full && overflow {
 		raise()
@@ -70,11 +71,22 @@ func (s *session) callFor(t *table, c *schemas.Change) {
 // else end in snapshots without end.
 func (s *session) crowded() bool {
 	for _, t := range s.tables {
-		if t.asked && len(t.Rereads) >= rereadsAtOnce && t.halted == nil && !t.Dropped && !t.held {
+		if !t.asked || t.halted != nil || t.Dropped || t.held {
+			continue
+		}
+		if len(t.Rereads) >= rereadsAtOnce || t.keyBytes() >= maxRereadBytes/2 {
 			return true
 		}
 	}
 	return false
+}
+
+// keyBytes is the size of the keys of Rereads.
+func (t *table) keyBytes() (n int) {
+	for key := range t.keys {
+		n += len(key)
+	}
+	return n
 }
 
 func cloneCell(c schemas.Cell) schemas.Cell {
@@ -103,7 +115,7 @@ func (s *session) schedule() {
 	}
 	switch {
 	case keys != nil && (chunk == nil || !s.worker.keys):
-		j := &job{t: keys, version: keys.Table, attempt: keys.attempt}
+		j := &job{t: keys, form: keys.form(), attempt: keys.attempt}
 		for i := range min(len(keys.Rereads), rereadsAtOnce) {
 			j.keys = append(j.keys, keys.Rereads[i].Key)
 		}
@@ -111,7 +123,7 @@ func (s *session) schedule() {
 		s.give(j)
 	case chunk != nil:
 		s.worker.keys = false
-		s.give(&job{t: chunk, version: chunk.Table, attempt: chunk.attempt, after: chunk.Snapshot.After, limit: s.o.ChunkRows})
+		s.give(&job{t: chunk, form: chunk.form(), attempt: chunk.attempt, after: chunk.Snapshot.After, limit: max(chunk.chunkRows, s.o.ChunkRows)})
 	}
 }
 
@@ -120,39 +132,39 @@ func (s *session) give(j *job) {
 	s.worker.jobs <- j
 }
 
-// rows sends rows that the worker has read. The first error is for the
-// worker, the second ends the session.
-func (s *session) rows(r rows) (void, err error) {
-	if r.job.void() || r.job.t.halted != nil {
-		return errVoid, nil
+// take sends the rows that the worker has read, and takes up what has become of
+// their job.
+func (s *session) take(p *parcel) error {
+	j, t := p.job, p.job.t
+	switch {
+	case p.end != nil:
+		return s.chunk(*p.end)
+	case j.void() || t.halted != nil:
+		j.gone.Store(true)
+		s.worker.giveBack(p)
+		return nil //nolint:nilerr // why the table halted is shown already
 	}
-	t := r.job.t
-	var marks []kgo.RecordHeader
-	if r.job.keys != nil {
-		marks = append(marks, kgo.RecordHeader{Key: rereadHeader})
+	if err := s.raise(p.epoch); err != nil {
+		return err
 	}
-	for i := range r.changes {
-		if len(t.Table.Key) == 0 {
-			r.job.sent++
-			r.changes[i].Position = keyless(r.changes[i].Position, r.job.sent)
-		}
-		if err := s.raise(r.changes[i].Position.Epoch); err != nil {
-			return err, err
-		}
-		if err := s.send(t, &r.changes[i], marks...); err != nil {
-			return err, err
-		}
-		if t.halted != nil {
-			return errVoid, nil
+	for i := range p.arena.used {
+		if err := s.produce(p.arena.at(i)); err != nil {
+			return err
 		}
 		if s.txn.overflows(s.o) {
 			if err := s.commit(); err != nil {
-				return err, err
+				return err
 			}
 		}
 	}
-	t.Snapshot.Rows += int64(len(r.changes))
-	return nil, nil
+	// Behind the last of them: what was committed on the way has none of the rest.
+	s.txn.parcels = append(s.txn.parcels, p)
+	t.sent[schemas.Read].Add(float64(p.arena.used))
+	t.Snapshot.Rows += int64(p.arena.used)
+	if p.fault != nil {
+		s.halt(t, p.fault)
+	}
+	return nil
 }
 
 // keyless is the position of row n of a read, from 1, in a table without a key:
@@ -183,7 +195,6 @@ func (s *session) chunk(r result) error {
 	case errors.Is(r.err, ErrRewritten) || j.tries < chunkTries:
 		// A rewritten table's next version is on its way, or its truncate.
 		j.tries++
-		j.sent = 0
 		j.pause = max(chunkPause, min(2*j.pause, 5*time.Second))
 		s.p.metrics.chunkRetries.Inc()
 		s.give(j)
@@ -206,6 +217,7 @@ func (s *session) chunk(r result) error {
 		snap.Low = r.chunk.ReadPoint
 	}
 	if !r.chunk.End {
+		t.chunkRows = s.nextChunk(j.limit, r.took)
 		snap.After = make([]schemas.Cell, len(r.chunk.Last))
 		for i, c := range r.chunk.Last {
 			snap.After[i] = cloneCell(c)
@@ -223,6 +235,17 @@ func (s *session) chunk(r result) error {
 	*snap = snapshotState{Low: snap.Low, High: snap.High, Rows: snap.Rows}
 	s.o.Log.Info("snapshot done", "source", s.o.Source, "table", t.id, "rows", snap.Rows)
 	return nil
+}
+
+// nextChunk is how many rows the chunk after one of so many is to have.
+func (s *session) nextChunk(rows int, took time.Duration) int {
+	switch {
+	case took < chunkShort:
+		rows *= 2
+	case took > chunkLong:
+		rows /= 2
+	}
+	return min(max(rows, s.o.ChunkRows), s.o.MaxChunkRows)
 }
 
 // keysRead forgets the keys that were read above the last change that called

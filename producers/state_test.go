@@ -142,6 +142,36 @@ func TestArenaKeepsWhatItWasGiven(t *testing.T) {
 	}
 }
 
+// Records of one read point share their headers; one that gets another has a copy.
+func TestHeadersAreShared(t *testing.T) {
+	var a arena
+	at := schemas.Position{Epoch: 1, Major: 5}
+	first, second := a.opAndPos(2, schemas.Read, at), a.opAndPos(2, schemas.Read, at)
+	if &first[0] != &second[0] {
+		t.Error("two of one read point differ")
+	}
+	marked := append(second, kgo.RecordHeader{Key: "x"}) //nolint:gocritic // that it is a copy is the point
+	marked[0].Key = "other"
+	third := a.opAndPos(3, schemas.Read, at)
+	third[2] = kgo.RecordHeader{Key: "oldkey"}
+	for _, c := range []struct {
+		op  schemas.Op
+		pos schemas.Position
+	}{{schemas.Update, at}, {schemas.Read, schemas.Position{Epoch: 1, Major: 6}}, {schemas.Read, at}} {
+		h := a.opAndPos(2, c.op, c.pos)
+		if len(h) != 2 || h[0].Key != "op" || string(h[0].Value) != c.op.String() || string(h[1].Value) != c.pos.String() {
+			t.Errorf("of %s at %s: %v", c.op, c.pos, h)
+		}
+	}
+	if len(first) != 2 || first[0].Key != "op" || string(first[1].Value) != at.String() {
+		t.Errorf("the first became %v", first)
+	}
+	a.reset()
+	if again := a.opAndPos(2, schemas.Read, at); string(again[1].Value) != at.String() {
+		t.Errorf("after a reset: %v", again)
+	}
+}
+
 func TestParseRecord(t *testing.T) {
 	if _, err := parseRecord(&kgo.Record{Key: []byte("k"), Value: []byte("{")}); err == nil {
 		t.Error("a torn record is no error")

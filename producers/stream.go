@@ -3,10 +3,10 @@ package producers
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"millrace/internal/kafka"
 	"millrace/schemas"
 )
 
@@ -23,6 +23,7 @@ func (s *session) batch(b *Batch) error {
 			return err
 		}
 	}
+	s.txn.arena.made = time.Now()
 	for i := range b.Changes {
 		c := &b.Changes[i]
 		if err := s.raise(c.Position.Epoch); err != nil {
@@ -121,94 +122,33 @@ func (s *session) change(c *schemas.Change) error {
 	return nil
 }
 
-// rereadHeader marks a row that was read for the sake of its key alone: no
-// snapshot runs because of it, and none will be said to have ended.
-const rereadHeader = "reread"
-
 // send produces a change of one row. A change that cannot be encoded halts its
 // table; the error is for what ends the session.
-func (s *session) send(t *table, c *schemas.Change, more ...kgo.RecordHeader) error {
+func (s *session) send(t *table, c *schemas.Change) error {
 	image := c.After
 	if c.Op == schemas.Delete {
 		image = c.Before
 	}
-	r, err := s.encode(t, c, image)
+	r, err := s.txn.arena.encode(t.form(), c, image)
 	if err != nil {
-		s.halt(t, &HaltError{Table: t.id, Err: fmt.Errorf("change at %v: %w", c.Position, err), Hint: "correct the row or the column's type at the source, then restart millrace"})
+		s.halt(t, unsendable(c, err))
 		return nil
 	}
-	r.Headers = append(slices.Clip(r.Headers), more...)
 	t.sent[c.Op].Inc()
 	return s.produce(r)
 }
 
-func (s *session) encode(t *table, c *schemas.Change, image schemas.Row) (*kgo.Record, error) {
-	r := s.txn.arena.record()
-	r.Topic = t.Table.Topic
-	scratch := s.txn.scratch[:0]
-	var err error
-	if len(t.Table.Key) > 0 {
-		if scratch, err = schemas.AppendKey(scratch, t.Table, image); err != nil {
-			return nil, err
-		}
-		r.Partition = schemas.Partition(scratch, t.Partitions)
-		if scratch, err = t.enc.AppendKey(scratch[:0], image); err != nil {
-			return nil, err
-		}
-		r.Key = s.txn.arena.keep(scratch)
-	} else {
-		scratch, _ = c.Position.AppendText(scratch) // never fails
-		r.Partition = schemas.Partition(scratch, t.Partitions)
-	}
-	if scratch, err = t.enc.AppendValue(scratch[:0], c); err != nil {
-		return nil, err
-	}
-	r.Value = s.txn.arena.keep(scratch)
-	if c.OtherKey == nil {
-		r.Headers = s.headers(2, c.Op, c.Position)
-	} else {
-		if scratch, err = t.enc.AppendKey(scratch[:0], c.OtherKey); err != nil {
-			return nil, fmt.Errorf("other key: %w", err)
-		}
-		r.Headers = s.headers(3, c.Op, c.Position)
-		r.Headers[2] = kgo.RecordHeader{Key: "oldkey", Value: s.txn.arena.keep(scratch)}
-		if c.Op == schemas.Delete {
-			r.Headers[2].Key = "newkey"
-		}
-	}
-	s.txn.scratch = scratch
-	size := len(r.Key) + len(r.Value)
-	for _, h := range r.Headers {
-		size += len(h.Key) + len(h.Value)
-	}
-	if size > kafka.MaxRecordBytes {
-		// The client would fail it in every transaction again, for ever.
-		return nil, fmt.Errorf("its record has %d bytes, and a topic takes %d", size, kafka.MaxRecordBytes)
-	}
-	return r, nil
-}
-
-// headers returns n of them, the first two being op and pos.
-func (s *session) headers(n int, op schemas.Op, pos schemas.Position) []kgo.RecordHeader {
-	h := s.txn.arena.header(n)
-	var text [schemas.PositionLen]byte
-	at, _ := pos.AppendText(text[:0]) // never fails
-	h[0] = kgo.RecordHeader{Key: "op", Value: s.txn.arena.keep([]byte{byte(op)})}
-	h[1] = kgo.RecordHeader{Key: "pos", Value: s.txn.arena.keep(at)}
-	return h
-}
-
 // control produces a control record to every partition.
 func (s *session) control(t *table, op schemas.Op, pos schemas.Position, tsUs int64, marks ...kgo.RecordHeader) error {
-	value, err := t.enc.AppendValue(s.txn.scratch[:0], &schemas.Change{Table: t.Table, Op: op, Position: pos, TsUs: tsUs})
+	value, err := t.enc.AppendValue(s.txn.arena.scratch[:0], &schemas.Change{Table: t.Table, Op: op, Position: pos, TsUs: tsUs})
 	if err != nil {
 		return fmt.Errorf("encode op %s: %w", op, err)
 	}
-	s.txn.scratch = value
+	s.txn.arena.scratch = value
 	value = s.txn.arena.keep(value)
 	for p := range t.Partitions {
 		r := s.txn.arena.record()
-		r.Topic, r.Partition, r.Value, r.Headers = t.Table.Topic, p, value, append(s.headers(2, op, pos), marks...)
+		r.Topic, r.Partition, r.Value, r.Headers = t.Table.Topic, p, value, append(s.txn.arena.opAndPos(2, op, pos), marks...)
 		if err := s.produce(r); err != nil {
 			return err
 		}
@@ -223,7 +163,7 @@ func (s *session) bury(t *table, c *schemas.Change, reason string) error {
 	if err := s.deadLetters(s.work, t); err != nil {
 		return fmt.Errorf("bury a change of %s: %w", t.id, err)
 	}
-	r, err := s.encode(t, c, c.After)
+	r, err := s.txn.arena.encode(t.form(), c, c.After)
 	if err != nil {
 		s.halt(t, &HaltError{Table: t.id, Err: err, Hint: "give the table a key, then restart millrace"})
 		return nil //nolint:nilerr // the table's alone, and shown

@@ -29,6 +29,7 @@ type table struct {
 	// moved on, and a crash before that gets the version once more.
 	held       bool
 	attempt    int            // of the snapshot
+	chunkRows  int            // of its next chunk; 0: none was read yet
 	asked      bool           // its source asks for rows to be read again (Change.Reread)
 	keys       map[string]int // of Rereads, by canonical key
 	keyTypes   []schemas.Type

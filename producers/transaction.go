@@ -16,14 +16,14 @@ const clockSlack = time.Second
 // transaction is the Kafka transaction that is being filled.
 type transaction struct {
 	open           bool
-	failed         *kgo.FirstErrPromise
+	promises       *promises
 	began          time.Time // when there was first something to commit
 	pending        bool
 	err            error // of the commit: what became of it is not known
 	changes, bytes int
 	arena          arena
-	scratch        []byte
-	void           []string // tables whose record does not count, without a state to write instead
+	parcels        []*parcel // whose last record is in it
+	void           []string  // tables whose record does not count, without a state to write instead
 }
 
 // overflows reports whether the transaction must end, wherever the source's stands.
@@ -44,12 +44,13 @@ func (s *session) produce(r *kgo.Record) error {
 		if err := s.cl.BeginTransaction(); err != nil {
 			return fmt.Errorf("begin transaction: %w", err)
 		}
-		s.txn.open, s.txn.failed = true, new(kgo.FirstErrPromise)
+		s.txn.open, s.txn.promises = true, newPromises()
 	}
 	s.txn.wanted(s.o)
 	s.txn.changes++
 	s.txn.bytes += len(r.Key) + len(r.Value) + 128
-	s.cl.Produce(s.work, r, s.txn.failed.Promise())
+	s.txn.promises.made++
+	s.cl.Produce(s.work, r, s.txn.promises.keep)
 	return nil
 }
 
@@ -141,7 +142,7 @@ func (s *session) commit() error {
 	// The promises are all kept only if Flush succeeds, and it succeeds also if
 	// records failed.
 	if err = s.cl.Flush(s.work); err == nil {
-		err = s.txn.failed.Err()
+		err = s.txn.promises.kept()
 	}
 	if err == nil {
 		err = s.cl.EndTransaction(s.work, kgo.TryCommit)
@@ -169,7 +170,10 @@ func (s *session) commit() error {
 	}
 	s.rest(began, changes > 0)
 	s.txn.arena.reset()
-	s.txn = transaction{arena: s.txn.arena, scratch: s.txn.scratch}
+	for _, p := range s.txn.parcels {
+		s.worker.giveBack(p)
+	}
+	s.txn = transaction{arena: s.txn.arena, parcels: s.txn.parcels[:0]}
 	s.p.metrics.committed(s.o.Now().Sub(began), changes)
 	s.p.status.committed(s)
 	return nil

@@ -3,7 +3,10 @@ package producers
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/schemas"
 )
@@ -13,39 +16,49 @@ var errVoid = errors.New("the snapshot has started over")
 
 // job is one chunk to be read, or the keys of one table.
 type job struct {
-	t       *table
-	version *schemas.Table
-	attempt int // of the table's snapshot; if that has started over, the job is void
+	t       *table // belongs to the loop
+	form    form   // of the version whose rows are read
+	attempt int    // of the table's snapshot; if that has started over, the job is void
 	pause   time.Duration
 	after   []schemas.Cell
 	limit   int
 	keys    [][]schemas.Cell // if not nil, these are read
 	tries   int
-	sent    uint32 // rows of a table without a key, so far; belongs to the loop
+	gone    atomic.Bool // the loop has seen that the job is void
 }
 
 func (j *job) void() bool { return j.attempt != j.t.attempt }
 
-// rows are some of a job's; they are borrowed until done is answered.
-type rows struct {
-	job     *job
-	changes []schemas.Change
-	done    chan error
+// parcel is some of a job's rows as records, and the memory in which they lie: it
+// is free again once they are flushed. The last parcel of a job has none.
+type parcel struct {
+	job   *job
+	arena arena
+	epoch uint32     // the greatest of their positions'
+	fault *HaltError // why the row behind them cannot be sent
+	end   *result
 }
 
 type result struct {
 	job   *job
 	chunk Chunk
+	took  time.Duration
 	err   error
 }
 
-// worker reads chunks beside the stream, one at a time. That it waits until
-// the loop has taken its rows is what bounds memory (G13).
+// ahead is how many parcels may wait for the loop. A source hands over at most
+// about a megabyte at once; so that, and what a transaction may hold, bound
+// memory (G13). While the loop commits, reading goes on.
+const ahead = 16
+
+// worker reads chunks beside the stream, one at a time, and makes records of
+// their rows. What belongs together leaves in order by one channel: the end of a
+// job behind its rows.
 type worker struct {
 	src     Snapshots
 	jobs    chan *job
-	rows    chan rows
-	results chan result
+	parcels chan *parcel
+	spare   chan *parcel
 	// These belong to the loop.
 	busy   bool
 	keys   bool   // the last job was one of keys
@@ -53,7 +66,7 @@ type worker struct {
 }
 
 func newWorker(src Snapshots) worker {
-	return worker{src: src, jobs: make(chan *job, 1), rows: make(chan rows), results: make(chan result)}
+	return worker{src: src, jobs: make(chan *job, 1), parcels: make(chan *parcel, ahead), spare: make(chan *parcel, 4*ahead)}
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -69,32 +82,90 @@ func (w *worker) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		began := time.Now()
 		chunk, err := w.read(ctx, j)
-		select {
-		case w.results <- result{j, chunk, err}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := w.hand(ctx, &parcel{job: j, end: &result{j, chunk, time.Since(began), err}}); err != nil {
+			return err
 		}
 	}
 }
 
+func (w *worker) hand(ctx context.Context, p *parcel) error {
+	select {
+	case w.parcels <- p:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (w *worker) read(ctx context.Context, j *job) (Chunk, error) {
-	done := make(chan error, 1)
+	var sent uint32
 	emit := func(changes []schemas.Change) error {
-		select {
-		case w.rows <- rows{j, changes, done}:
-		case <-ctx.Done():
-			return ctx.Err()
+		if j.gone.Load() {
+			return errVoid
 		}
-		select {
-		case err := <-done:
+		p := w.empty()
+		p.job = j
+		sent = p.fill(changes, sent)
+		failed := p.fault != nil // behind the next line the parcel is the loop's
+		if err := w.hand(ctx, p); err != nil {
 			return err
-		case <-ctx.Done():
-			return ctx.Err()
 		}
+		if failed {
+			return errVoid
+		}
+		return nil
 	}
 	if j.keys != nil {
-		return w.src.ReadKeys(ctx, j.version, j.keys, emit)
+		return w.src.ReadKeys(ctx, j.form.table, j.keys, emit)
 	}
-	return w.src.ReadChunk(ctx, j.version, j.after, j.limit, emit)
+	return w.src.ReadChunk(ctx, j.form.table, j.after, j.limit, emit)
+}
+
+// rereadHeader marks a row that was read for the sake of its key alone: no
+// snapshot runs because of it, and none will be said to have ended.
+const rereadHeader = "reread"
+
+// fill makes records of rows, of whose job so many were made before, and returns
+// how many there are now.
+func (p *parcel) fill(changes []schemas.Change, sent uint32) uint32 {
+	p.arena.made = time.Now()
+	for i := range changes {
+		c := &changes[i]
+		sent++
+		if len(p.job.form.table.Key) == 0 {
+			c.Position = keyless(c.Position, sent)
+		}
+		p.epoch = max(p.epoch, c.Position.Epoch)
+		r, err := p.arena.encode(p.job.form, c, c.After)
+		if err != nil {
+			p.fault = unsendable(c, err)
+			break
+		}
+		if p.job.keys != nil {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: rereadHeader}) // a copy: those are shared
+		}
+	}
+	return sent
+}
+
+// empty is a parcel to be filled.
+func (w *worker) empty() *parcel {
+	select {
+	case p := <-w.spare:
+		return p
+	default:
+		return new(parcel)
+	}
+}
+
+// giveBack frees what a parcel holds. Of its records none is in use any more.
+func (w *worker) giveBack(p *parcel) {
+	p.arena.reset()
+	p.job, p.epoch, p.fault = nil, 0, nil
+	select {
+	case w.spare <- p:
+	default: // there are enough
+	}
 }

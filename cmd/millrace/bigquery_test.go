@@ -59,10 +59,49 @@ func (i *install) owned(part string) (n int) {
 	return n
 }
 
+// serveSchemas serves a registry that outlives the processes, and returns where.
+func serveSchemas(t *testing.T, brokers []string) string {
+	t.Helper()
+	schemas, err := registry.Open(t.Context(), kafka.Cluster{Brokers: brokers, Embedded: true}, registry.DefaultTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(schemas.Close)
+	served := httptest.NewServer(schemas)
+	t.Cleanup(served.Close)
+	return served.URL
+}
+
+// reader asks a BigQuery that outlives the processes.
+func reader(t *testing.T, fake *bigqueryfake.Fake) func(sql string) ([]string, error) {
+	t.Helper()
+	warehouse, err := bigquery.Open(t.Context(), bigquery.Options{
+		Project: fake.Project(), Location: "EU", Endpoints: bigquery.Endpoints{Jobs: fake.URL(), Writes: fake.GRPCAddr()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := warehouse.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(sql string) ([]string, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		answer, err := warehouse.Select(ctx, sql, 10_000)
+		if err != nil {
+			return nil, err
+		}
+		return lines(answer.Rows), nil
+	}
+}
+
 // What produces, what loads and what derives are processes of their own, which
 // share Kafka, a registry and the warehouse, and are killed one by one. One core
 // table is merged, of the other BigQuery joins the changes.
 func TestPartsApartOnBigQuery(t *testing.T) {
+	t.Parallel()
 	postgres, mariadb, config := shops(t)
 	postgres.exec(t, "ALTER TABLE public.orders REPLICA IDENTITY FULL")
 	config = strings.Replace(config, "{event_time: day}", "{event_time: day, mode: upsert}", 1)
@@ -76,39 +115,13 @@ func TestPartsApartOnBigQuery(t *testing.T) {
 		return nil, nil, false
 	})
 	brokers := cluster.ListenAddrs()
-	schemas, err := registry.Open(t.Context(), kafka.Cluster{Brokers: brokers, Embedded: true}, registry.DefaultTopic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(schemas.Close)
-	served := httptest.NewServer(schemas)
-	t.Cleanup(served.Close)
-	warehouse, err := bigquery.Open(t.Context(), bigquery.Options{
-		Project: fake.Project(), Location: "EU", Endpoints: bigquery.Endpoints{Jobs: fake.URL(), Writes: fake.GRPCAddr()},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := warehouse.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	query := func(sql string) ([]string, error) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		answer, err := warehouse.Select(ctx, sql, 10_000)
-		if err != nil {
-			return nil, err
-		}
-		return lines(answer.Rows), nil
-	}
+	schemas, query := serveSchemas(t, brokers), reader(t, fake)
 
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	specs, daily, notes := derivedShops(postgres, mariadb)
-	i := newInstall(t, fmt.Sprintf("prefix: apart\n%s%skafka: {brokers: [%q]}\nregistry: {url: %q}\n", config, section, brokers[0], served.URL), specs)
+	i := newInstall(t, fmt.Sprintf("prefix: apart\n%s%skafka: {brokers: [%q]}\nregistry: {url: %q}\n", config, section, brokers[0], schemas), specs)
 	parts := []string{"produce", "consume", "derive"}
 	running := map[string]*child{}
 	start := func(part string) { running[part] = i.run(part, "--config", "millrace.yaml") }

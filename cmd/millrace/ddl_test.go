@@ -11,6 +11,7 @@ import (
 // Whatever is done to a table while it is captured, the core table ends as its
 // source, in the columns that the source has.
 func TestSchemaChanges(t *testing.T) {
+	t.Parallel()
 	pgDSN, myDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t)
 	postgres := &shop{db: testkit.Open(t, pgDSN), name: "public.things"}
 	mariadb := &shop{db: testkit.Open(t, myDSN), name: "things"}

@@ -205,19 +205,24 @@ query: SELECT note, COUNT(*) AS payments, SUM(amount) AS amount FROM core.paymen
 // The process is killed at random moments while both databases are written to,
 // and while they are snapshotted. At the end each core table is its source, and
 // each derived table its recomputation.
-func TestKilledAtRandomMoments(t *testing.T) { killAtRandomMoments(t, 8, "") }
+func TestKilledAtRandomMoments(t *testing.T) {
+	t.Parallel()
+	killAtRandomMoments(t, "e2e", 8, "")
+}
 
 // The warehouse is no part of what is killed: what it was doing for a process
 // that is gone, it goes on to do.
 func TestKilledAtRandomMomentsOnBigQuery(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short: starts a server")
 	}
 	_, section := startBigQuery(t)
-	killAtRandomMoments(t, 4, section)
+	killAtRandomMoments(t, "e2ebigquery", 4, section)
 }
 
-func killAtRandomMoments(t *testing.T, rounds int, warehouse string) {
+// killAtRandomMoments names slots by its prefix, which no test beside it may have.
+func killAtRandomMoments(t *testing.T, prefix string, rounds int, warehouse string) {
 	t.Helper()
 	postgres, mariadb, config := shops(t)
 	seed := uint64(time.Now().UnixNano())
@@ -225,7 +230,7 @@ func killAtRandomMoments(t *testing.T, rounds int, warehouse string) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	specs, daily, notes := derivedShops(postgres, mariadb)
 	// Each group of consumers has its table.
-	i := newInstall(t, "prefix: e2e\ngroups: {big: core.pay*}\n"+config+warehouse, specs)
+	i := newInstall(t, "prefix: "+prefix+"\ngroups: {big: core.pay*}\n"+config+warehouse, specs)
 	for round := range rounds {
 		i.start()
 		for end := time.Now().Add(time.Duration(rng.IntN(1500)) * time.Millisecond); time.Now().Before(end); {
@@ -256,6 +261,7 @@ func killAtRandomMoments(t *testing.T, rounds int, warehouse string) {
 
 // A table that cannot be captured holds up no derived table of others.
 func TestHaltedTableHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	dsn := testkit.PostgresDatabase(t)
 	s := &shop{
 		db: testkit.Open(t, dsn), name: "analytics.daily", core: "SELECT day, n FROM analytics.daily ORDER BY day",
@@ -297,6 +303,7 @@ derived: ./derived
 
 // Rows without a key are kept, each once, through a kill in their snapshot.
 func TestTablesWithoutKey(t *testing.T) {
+	t.Parallel()
 	pgDSN := testkit.PostgresDatabase(t)
 	s := &shop{
 		db: testkit.Open(t, pgDSN), name: "public.notes", core: "SELECT a FROM core.notes ORDER BY a",

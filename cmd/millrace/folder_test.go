@@ -11,6 +11,7 @@ import (
 // A data folder says whose it is before anything is made at a source; and who
 // ends the process sees that it has ended.
 func TestDataFolderBelongsToItsPrefix(t *testing.T) {
+	t.Parallel()
 	dsn := testkit.PostgresDatabase(t)
 	s := &shop{db: testkit.Open(t, dsn), name: "public.t", source: "SELECT a::text FROM public.t", core: "SELECT a FROM core.t"}
 	s.exec(t, "CREATE TABLE public.t (a int PRIMARY KEY)", "INSERT INTO public.t VALUES (1)")
@@ -43,6 +44,7 @@ func TestDataFolderBelongsToItsPrefix(t *testing.T) {
 // Configuration and specs are read at the start; that those on disk are others
 // by now is said by the process and by a check.
 func TestFilesThatChangeWhileTheProcessRuns(t *testing.T) {
+	t.Parallel()
 	const daily = "name: analytics.%s\nowner: t\nwindow: day\ninputs: {core.t: made}\nquery: SELECT CAST(made AS DATE) AS day, COUNT(*) AS n FROM core.t GROUP BY 1\n"
 	const config = "prefix: p\ndata: ./data\nhttp: 127.0.0.1:0\nsources:\n  away: {kind: postgres, dsn: 'postgres://u@127.0.0.1:1/d', tables: {public.t: {event_time: made}%s}}\nderived: ./derived\n"
 	i := newInstall(t, fmt.Sprintf(config, ""),

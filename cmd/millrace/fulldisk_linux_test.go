@@ -14,6 +14,7 @@ import (
 // A disk that is full stops the loads, says so, and loses nothing: with room
 // again everything arrives.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a small disk")
 	}
@@ -30,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=12m"); err != nil {
-		t.Skipf("a small disk cannot be made here: %v", err)
+		t.Skipf("no leave to mount a small disk: %v", err)
 	}
 	t.Cleanup(func() {
 		i.kill()

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,11 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"millrace/internal/kafka"
 	"millrace/internal/page"
 	"millrace/internal/testkit"
-	"millrace/internal/warehouse/bigquery"
-	"millrace/schemas/registry"
 )
 
 // pod is a part of Millrace in a process of its own, with its own environment.
@@ -42,6 +37,9 @@ func (i *install) pod(env string, args ...string) *pod {
 		close(p.exited)
 	}()
 	i.t.Cleanup(func() {
+		if i.t.Failed() {
+			p.end(syscall.SIGQUIT) // its output then says what waits for what
+		}
 		p.end(syscall.SIGKILL)
 		if i.t.Failed() {
 			i.t.Logf("millrace %v:\n%s", args, p.out.String())
@@ -103,24 +101,6 @@ func podsInstall(t *testing.T, payments string, specs map[string]string) (i *ins
 	t.Helper()
 	fake, section := startBigQuery(t)
 	brokers := testkit.KafkaCluster(t).ListenAddrs()
-	schemas, err := registry.Open(t.Context(), kafka.Cluster{Brokers: brokers, Embedded: true}, registry.DefaultTopic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(schemas.Close)
-	served := httptest.NewServer(schemas)
-	t.Cleanup(served.Close)
-	warehouse, err := bigquery.Open(t.Context(), bigquery.Options{
-		Project: fake.Project(), Location: "EU", Endpoints: bigquery.Endpoints{Jobs: fake.URL(), Writes: fake.GRPCAddr()},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := warehouse.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return newInstall(t, fmt.Sprintf(`prefix: pods
 data: ./data
 http: 127.0.0.1:0
@@ -132,15 +112,7 @@ groups: {big: ["core.pay*"]}
 derived: ./derived
 %skafka: {brokers: [%q]}
 registry: {url: %q}
-`, payments, section, brokers[0], served.URL), specs), func(sql string) ([]string, error) {
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			answer, err := warehouse.Select(ctx, sql, 10_000)
-			if err != nil {
-				return nil, err
-			}
-			return lines(answer.Rows), nil
-		}
+`, payments, section, brokers[0], serveSchemas(t, brokers)), specs), reader(t, fake)
 }
 
 // Each source, each group of consumers and each derived table is a process of its
@@ -148,6 +120,7 @@ registry: {url: %q}
 // another's. A table moves to another group while both run, and a derived table
 // to another revision.
 func TestPods(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("-short: starts many processes")
 	}

@@ -206,6 +206,7 @@ func everyType(types []typed) (create string, before, after []string) {
 // What verify reads of a source is what the warehouse holds, for values of every
 // type, from the snapshot and from the log; and it sees one that differs.
 func TestVerifyEveryType(t *testing.T) {
+	t.Parallel()
 	pgDSN, myDSN, nativeDSN := testkit.PostgresDatabase(t), testkit.MariaDBDatabase(t), testkit.MySQLDatabase(t)
 	myName, nativeName := myDSN[strings.LastIndex(myDSN, "/")+1:], nativeDSN[strings.LastIndex(nativeDSN, "/")+1:]
 	pg := &shop{db: testkit.Open(t, pgDSN)}

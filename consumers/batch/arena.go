@@ -1,14 +1,17 @@
 package batch
 
-// chunkSize is the size of an arena's chunks; a larger value gets its own.
-const chunkSize = 256 << 10
+// Chunks double in size from the first on, so that a quiet table holds little. A
+// larger value gets its own.
+const (
+	firstChunk = 4 << 10
+	chunkSize  = 256 << 10
+)
 
 // arena holds copies of records until their load is done. Its chunks never
 // move, so slices into it stay valid until reset.
 type arena struct {
 	chunks [][]byte
 	used   int // chunks in use
-	bytes  int // handed out
 }
 
 // copy returns a copy of b inside the arena; of nil it is nil.
@@ -16,13 +19,13 @@ func (a *arena) copy(b []byte) []byte {
 	if b == nil {
 		return nil
 	}
-	a.bytes += len(b)
 	if len(b) > chunkSize/4 {
 		return append(make([]byte, 0, len(b)), b...)
 	}
-	if a.used == 0 || cap(a.chunks[a.used-1])-len(a.chunks[a.used-1]) < len(b) {
+	for a.used == 0 || cap(a.chunks[a.used-1])-len(a.chunks[a.used-1]) < len(b) {
 		if a.used == len(a.chunks) {
-			a.chunks = append(a.chunks, make([]byte, 0, chunkSize))
+			size := min(firstChunk<<min(a.used, 16), chunkSize)
+			a.chunks = append(a.chunks, make([]byte, 0, max(size, len(b))))
 		}
 		a.used++
 	}
@@ -41,5 +44,5 @@ func (a *arena) reset() {
 	for i := range a.used {
 		a.chunks[i] = a.chunks[i][:0]
 	}
-	a.used, a.bytes = 0, 0
+	a.used = 0
 }

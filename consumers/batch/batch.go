@@ -8,8 +8,8 @@
 package batch
 
 import (
+	"slices"
 	"time"
-	"unsafe"
 
 	"millrace/internal/warehouse"
 	"millrace/schemas"
@@ -39,53 +39,36 @@ type Record struct {
 type Change struct {
 	Record
 	Schema    *Schema
-	Canonical []byte         // the canonical key, borrowed; empty for a table without one
-	KeyCells  []schemas.Cell // the key's values in key order, borrowed
+	Keys      *avro.KeyDecoder // reads Record.Key, and has done so; nil for a table without a key
+	Canonical []byte           // the canonical key, borrowed; empty for a table without one
 	Envelope  avro.Envelope
 	Before    []byte // the old row, for a table that keeps every change
 	Reread    bool   // the row was read for its key's sake, not by a snapshot
-}
-
-// entry is a change inside a batch.
-type entry struct {
-	record   Record
-	schema   *Schema
-	prev     int32 // the change of the same key before it, or -1
-	dropped  bool  // quarantined after it was added
-	reread   bool
-	op       schemas.Op
-	pos      schemas.Position
-	since    schemas.Position
-	tsUs     int64
-	after    []byte
-	before   []byte
-	unset    []int
-	key      []byte
-	keyCells []schemas.Cell
-}
-
-func (e *entry) born() schemas.Position {
-	switch e.op {
-	case schemas.Create, schemas.Delete:
-		return e.pos
-	case schemas.Update:
-		return e.since
-	}
-	return schemas.Position{}
 }
 
 // Batch is what has been collected since the last Reset.
 type Batch struct {
 	limits  Limits
 	arena   arena
-	cells   []schemas.Cell // backing of entry.keyCells
-	ordinal []int          // backing of entry.unset
-	entries []entry
-	heads   []int32          // newest entry of each key, in order of first arrival
-	headOf  map[string]int32 // canonical key, in the arena, to its place in heads
+	bytes   int // of the records that are kept
+	entries entries
+	placed  int // of entries, how many are in heads
+	schemas []*Schema
+	keys    []*avro.KeyDecoder
+	rares   []rare  // backing of entry.rare: what is full is left to the entries
+	ordinal []int   // backing of rare.unset
+	heads   []int32 // newest entry of each key, in order of first arrival
+	index   index
 	ranges  map[int32]*span
+	latest  *span     // of ranges: of the record before
+	of      int32     // the partition of latest
 	first   time.Time // arrival of the first record, since Wait if that came after it
 	began   time.Time // arrival of the first record
+
+	posMin, posMax schemas.Position // of the entries
+	snapshotting   bool             // one was read by a snapshot
+	mixed          bool             // a change of a key stands at or below one that came before it
+	dropped        bool             // an entry was taken out
 
 	marks      map[int32]warehouse.Mark
 	truncate   schemas.Position
@@ -103,21 +86,23 @@ type span struct{ from, to int64 }
 
 // New returns an empty batch.
 func New(l Limits) *Batch {
-	b := &Batch{limits: l}
-	b.headOf = map[string]int32{}
-	b.ranges, b.marks = map[int32]*span{}, map[int32]warehouse.Mark{}
-	return b
+	return &Batch{limits: l, index: newIndex(), ranges: map[int32]*span{}, marks: map[int32]warehouse.Mark{}}
 }
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
 	b.trim()
-	b.arena.reset()
-	b.cells, b.ordinal, b.entries, b.heads = b.cells[:0], b.ordinal[:0], b.entries[:0], b.heads[:0]
-	clear(b.headOf)
+	b.release()
+	b.entries.reset()
+	b.index.reset()
+	clear(b.rares)
+	b.placed, b.schemas, b.keys = 0, b.schemas[:0], b.keys[:0]
+	b.rares, b.ordinal, b.heads = b.rares[:0], b.ordinal[:0], b.heads[:0]
 	clear(b.ranges)
 	clear(b.marks)
-	b.first, b.began = time.Time{}, time.Time{}
+	b.latest, b.first, b.began = nil, time.Time{}, time.Time{}
+	b.posMin, b.posMax = schemas.Position{}, schemas.Position{}
+	b.snapshotting, b.mixed, b.dropped = false, false, false
 	b.truncate, b.hasControl, b.lost = schemas.Position{}, false, b.lost[:0]
 }
 
@@ -130,11 +115,13 @@ func (b *Batch) Saw(partition int32, offset int64, now time.Time) {
 	if b.began.IsZero() {
 		b.began = now
 	}
-	if r, ok := b.ranges[partition]; ok {
-		r.to = offset + 1
-		return
+	if b.latest == nil || b.of != partition {
+		if b.ranges[partition] == nil {
+			b.ranges[partition] = &span{from: offset}
+		}
+		b.latest, b.of = b.ranges[partition], partition
 	}
-	b.ranges[partition] = &span{from: offset, to: offset + 1}
+	b.latest.to = offset + 1
 }
 
 // Mark takes a control record up; ended says that it is the partition's last.
@@ -167,9 +154,15 @@ func (b *Batch) Mark(partition int32, e *avro.Envelope, ended bool) {
 // one (G13).
 func (b *Batch) trim() {
 	const small = 1024
-	if cap(b.entries) > max(small, 8*len(b.entries)) {
-		b.cells, b.ordinal, b.entries, b.heads, b.headOf = nil, nil, nil, nil, map[string]int32{}
+	if cap(b.heads) > max(small, 8*len(b.heads)) || len(b.index.slots) > max(small, 16*len(b.heads)) {
+		b.heads, b.ordinal, b.index = nil, nil, newIndex()
 	}
+}
+
+// release lets go of the records' bytes.
+func (b *Batch) release() {
+	b.arena.reset()
+	b.bytes = 0
 }
 
 // Marks are what the control records of the batch said. They are borrowed.
@@ -185,60 +178,84 @@ func (b *Batch) Quarantine(partition int32, offset int64) {
 func (b *Batch) Wait() {
 	b.first = time.Time{}
 	b.trim()
-	b.arena.reset()
+	b.release()
+	b.entries.reset() // there are none, and so none are kept
 }
 
-// Keep returns a copy of the record that lives until Reset.
-func (b *Batch) Keep(r Record) Record {
-	r.Key, r.Value = b.arena.copy(r.Key), b.arena.copy(r.Value)
+// Keep returns a record that lives until Reset: a copy, or, if its bytes are its
+// own, the record itself. Those of a record are its own if they lie in a buffer
+// with records that are taken up as well, and little else: else a record would
+// hold more memory than it counts for (G13).
+func (b *Batch) Keep(r Record, own bool) Record {
+	b.bytes += len(r.Key) + len(r.Value)
+	if !own {
+		r.Key, r.Value = b.arena.copy(r.Key), b.arena.copy(r.Value)
+	}
 	return r
 }
 
 // Add takes a data record up.
 func (b *Batch) Add(c *Change) {
-	n := int32(len(b.entries))
-	e := entry{
-		record: c.Record, schema: c.Schema, prev: -1,
-		op: c.Envelope.Op, pos: c.Envelope.Pos, since: c.Envelope.Since, tsUs: c.Envelope.TsUs,
-		after: c.Envelope.After, before: c.Before, reread: c.Reread, key: b.arena.copy(c.Canonical),
+	v := &c.Envelope
+	if b.entries.len() == 0 || v.Pos.Less(b.posMin) {
+		b.posMin = v.Pos
 	}
-	if len(c.Envelope.Unset) > 0 {
-		from := len(b.ordinal)
-		b.ordinal = append(b.ordinal, c.Envelope.Unset...)
-		e.unset = b.ordinal[from:len(b.ordinal):len(b.ordinal)]
+	b.posMax = schemas.MaxPosition(b.posMax, v.Pos)
+	b.snapshotting = b.snapshotting || v.Op == schemas.Read && !c.Reread
+	e := b.entries.add()
+	*e = entry{
+		value: c.Value, rawKey: c.Key, key: b.arena.copy(c.Canonical), pos: v.Pos, offset: c.Offset, tsUs: v.TsUs,
+		partition: c.Partition, prev: -1, schema: ordinal(&b.schemas, c.Schema), keys: ordinal(&b.keys, c.Keys), op: v.Op, reread: c.Reread,
 	}
-	from := len(b.cells)
-	for _, cell := range c.KeyCells {
-		cell.Bytes = b.arena.copy(cell.Bytes)
-		b.cells = append(b.cells, cell)
+	if v.After != nil {
+		e.from = uint32(avro.HeaderLen + v.AfterAt) //nolint:gosec // Kafka's records are smaller
+		e.to = e.from + uint32(len(v.After))        //nolint:gosec // likewise
 	}
-	e.keyCells = b.cells[from:len(b.cells):len(b.cells)]
-	if len(e.key) > 0 {
-		key := unsafe.String(unsafe.SliceData(e.key), len(e.key)) // lives as long as the arena
-		if head, ok := b.headOf[key]; ok {
-			e.prev, b.heads[head] = b.heads[head], n
-		} else {
-			b.headOf[key] = int32(len(b.heads))
-			b.heads = append(b.heads, n)
-		}
-	} else {
-		b.heads = append(b.heads, n)
+	if len(v.Unset) > 0 || c.Before != nil || !v.Since.IsZero() {
+		e.rare = b.rare(c)
 	}
-	b.entries = append(b.entries, e)
+	if b.entries.len()-b.placed >= group {
+		b.place()
+	}
 }
 
-// entrySize is about what an entry costs beside its bytes.
-const entrySize = 320
+// ordinal is the place of x in the list, to which it is appended if it is new.
+// Mostly it is the last one.
+func ordinal[T comparable](list *[]T, x T) int32 {
+	last := len(*list) - 1
+	if last >= 0 && (*list)[last] == x {
+		return int32(last) //nolint:gosec // a topic has few schemas
+	}
+	if i := slices.Index(*list, x); i >= 0 {
+		return int32(i) //nolint:gosec // likewise
+	}
+	*list = append(*list, x)
+	return int32(last + 1) //nolint:gosec // likewise
+}
+
+func (b *Batch) rare(c *Change) *rare {
+	if len(b.rares) == cap(b.rares) {
+		b.rares = make([]rare, 0, min(max(1, 2*cap(b.rares)), chunkEntries))
+	}
+	from := len(b.ordinal)
+	b.ordinal = append(b.ordinal, c.Envelope.Unset...)
+	b.rares = append(b.rares, rare{since: c.Envelope.Since, unset: b.ordinal[from:len(b.ordinal):len(b.ordinal)], before: c.Before})
+	return &b.rares[len(b.rares)-1]
+}
+
+// entrySize is about what an entry costs beside its bytes, with its place among
+// the keys.
+const entrySize = 200
 
 // Size is about the memory that the batch holds, in bytes.
-func (b *Batch) Size() int { return b.arena.bytes + len(b.entries)*entrySize }
+func (b *Batch) Size() int { return b.bytes + b.entries.len()*entrySize }
 
 // Empty reports whether nothing was taken up.
 func (b *Batch) Empty() bool { return len(b.ranges) == 0 }
 
 // ProgressOnly reports whether the batch holds nothing but watermarks: it makes
 // no load, its progress rides with the next one.
-func (b *Batch) ProgressOnly() bool { return len(b.entries) == 0 && len(b.lost) == 0 && !b.hasControl }
+func (b *Batch) ProgressOnly() bool { return b.entries.len() == 0 && len(b.lost) == 0 && !b.hasControl }
 
 // Waited reports whether watermarks alone have waited for long enough.
 func (b *Batch) Waited(now time.Time) bool {
@@ -247,7 +264,7 @@ func (b *Batch) Waited(now time.Time) bool {
 
 // Full reports whether the batch has reached its rows or bytes.
 func (b *Batch) Full() bool {
-	return len(b.entries) >= b.limits.Rows || b.Size() >= b.limits.Bytes
+	return b.entries.len() >= b.limits.Rows || b.Size() >= b.limits.Bytes
 }
 
 // Due is when the batch has reached its age; zero while it is empty.
@@ -258,15 +275,5 @@ func (b *Batch) Due() time.Time {
 	return b.first.Add(b.limits.Age)
 }
 
-// Schemas yields the schemas of the batch's changes, each once.
-func (b *Batch) Schemas() []*Schema {
-	var out []*Schema
-	seen := map[*Schema]bool{}
-	for i := range b.entries {
-		if s := b.entries[i].schema; !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
-	return out
-}
+// Schemas are those of the batch's changes, each once. They are borrowed.
+func (b *Batch) Schemas() []*Schema { return b.schemas }

@@ -54,6 +54,19 @@ func newWorld(t *testing.T, columns ...schemas.Column) *world {
 // overwritten afterwards.
 func (w *world) add(b *Batch, partition int32, c schemas.Change) {
 	w.t.Helper()
+	polled := w.record(partition, c)
+	rec := b.Keep(polled, false)
+	clear(polled.Key)
+	clear(polled.Value)
+	b.Saw(partition, rec.Offset, time.Unix(100, 0))
+	in := w.decoded(rec)
+	b.Add(&in)
+	clear(in.Canonical)
+}
+
+// record is the change as it is on its topic.
+func (w *world) record(partition int32, c schemas.Change) Record {
+	w.t.Helper()
 	c.Table = w.table
 	keyed := c.After
 	if c.Op == schemas.Delete {
@@ -68,16 +81,16 @@ func (w *world) add(b *Batch, partition int32, c schemas.Change) {
 	if rec.Value, err = w.enc.AppendValue(nil, &c); err != nil {
 		w.t.Fatal(err)
 	}
-	polled := rec
-	rec = b.Keep(rec)
-	clear(polled.Key)
-	clear(polled.Value)
-	b.Saw(partition, rec.Offset, time.Unix(100, 0))
+	return rec
+}
+
+func (w *world) decoded(rec Record) Change {
+	w.t.Helper()
 	_, body, err := avro.SplitHeader(rec.Value)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	in := Change{Record: rec, Schema: w.schema, Reread: w.reread}
+	in := Change{Record: rec, Schema: w.schema, Keys: w.keys, Reread: w.reread}
 	if err := w.schema.Decoder.Envelope(body, &in.Envelope); err != nil {
 		w.t.Fatal(err)
 	}
@@ -88,12 +101,12 @@ func (w *world) add(b *Batch, partition int32, c schemas.Change) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if in.KeyCells, err = w.keys.Cells(nil, key); err != nil {
+	cells, err := w.keys.Cells(nil, key)
+	if err != nil {
 		w.t.Fatal(err)
 	}
-	in.Canonical = schemas.AppendKeyValues(nil, w.keys.Types(), in.KeyCells)
-	b.Add(&in)
-	clear(in.Canonical)
+	in.Canonical = schemas.AppendKeyValues(nil, w.keys.Types(), cells)
+	return in
 }
 
 func (w *world) core(mode schemas.Mode) warehouse.CoreTable {
@@ -359,15 +372,15 @@ func TestQuietTableHoldsNoMemory(t *testing.T) {
 	}
 	b.Reset()
 	for n := range 5000 {
-		b.Keep(Record{Value: make([]byte, 100)})
+		b.Keep(Record{Value: make([]byte, 100)}, n%2 == 0)
 		b.Saw(0, int64(5000+n), time.Now())
 		b.Mark(0, &avro.Envelope{Op: schemas.Watermark, Pos: pos(6000 + n)}, false)
 		if n%5 == 4 {
 			b.Wait()
 		}
 	}
-	if b.Size() > 0 || len(b.arena.chunks) > 1 || cap(b.entries) > 0 {
-		t.Errorf("it holds %d bytes, %d chunks and %d entries", b.Size(), len(b.arena.chunks), cap(b.entries))
+	if b.Size() > 0 || len(b.arena.chunks) > 1 || len(b.entries.chunks) > 0 || len(b.index.slots) > leastSlots {
+		t.Errorf("it holds %d bytes, %d chunks and %d entries", b.Size(), len(b.arena.chunks), len(b.entries.chunks)*chunkEntries)
 	}
 	if got := load(t, b, w.core(schemas.ModeMerge), nil); len(got.Ranges) != 1 || got.Ranges[0].To != 10_000 || got.Marks[0].Complete.Pos != pos(10_999) {
 		t.Errorf("ranges %v, marks %v", got.Ranges, got.Marks)
@@ -448,6 +461,36 @@ func BenchmarkFold(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkFoldLarge folds a batch of the usual size, of changes that were decoded
+// before, and reads its rows.
+func BenchmarkFoldLarge(b *testing.B) {
+	const size = 70_000
+	w := textWorld(&testing.T{})
+	changes := make([]Change, size)
+	for n := range changes {
+		id := int64(n*7919%size) / 2                                                                                  // of two changes each, far apart
+		changes[n] = w.decoded(w.record(int32(id%4), change(schemas.Update, n+1, id, "some text of a usual length"))) //nolint:gosec // small
+		changes[n].Before = nil
+	}
+	in := New(wide)
+	for b.Loop() {
+		in.Reset()
+		for i := range changes {
+			c := &changes[i]
+			in.Keep(c.Record, true)
+			in.Saw(c.Partition, c.Offset, time.Unix(100, 0))
+			in.Add(c)
+		}
+		l, _ := in.Load("t", w.core(schemas.ModeMerge), nil)
+		for {
+			if _, err := l.Rows.Next(discardSink{}); err != nil {
+				break
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/change")
 }
 
 type discardSink struct{}

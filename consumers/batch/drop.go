@@ -19,11 +19,12 @@ type Dropped struct {
 // key: a dead letter blocks its key. It returns what was taken out, in the
 // order of arrival.
 func (b *Batch) Drop(partition int32, offset int64, reason string) []Dropped {
-	at := slices.IndexFunc(b.entries, func(e entry) bool { return e.record.Partition == partition && e.record.Offset == offset })
-	if at < 0 {
-		return nil
+	for i, e := range b.entries.all {
+		if e.partition == partition && e.offset == offset {
+			return b.drop(map[int32]string{i: reason})
+		}
 	}
-	return b.drop(map[int32]string{int32(at): reason}) //nolint:gosec // an ordinal of entries
+	return nil
 }
 
 // Refuse takes out what the warehouse refuses of the rows that Load gave it, for
@@ -38,6 +39,7 @@ func (b *Batch) Refuse(t warehouse.CoreTable, have map[int32]int64, refused []wa
 	for _, r := range refused {
 		byRow[r.Row] = append(byRow[r.Row], r)
 	}
+	b.place()
 	out := map[int32]string{}
 	r := &rows{batch: b, table: t, have: have}
 	row := int64(0)
@@ -56,9 +58,9 @@ func (b *Batch) Refuse(t warehouse.CoreTable, have map[int32]int64, refused []wa
 // position of a refused value, or, if there is one, all of the key.
 func (b *Batch) match(n int32, have map[int32]int64, bad warehouse.RefusedRow, whole bool, out map[int32]string) {
 	first, found := int32(0), false
-	for ; n >= 0; n = b.entries[n].prev {
-		e := &b.entries[n]
-		if e.dropped || e.record.Offset < have[e.record.Partition] {
+	for ; n >= 0; n = b.entries.at(n).prev {
+		e := b.entries.at(n)
+		if e.dropped || e.offset < have[e.partition] {
 			continue
 		}
 		first = n
@@ -78,9 +80,9 @@ func (b *Batch) match(n int32, have map[int32]int64, bad warehouse.RefusedRow, w
 // wait behind a dead letter of their key.
 func (b *Batch) DropBehind(blocks func(canonical []byte, offset int64) bool) []Dropped {
 	out := map[int32]string{}
-	for i := range b.entries {
-		if e := &b.entries[i]; blocks(e.key, e.record.Offset) {
-			out[int32(i)] = "" //nolint:gosec // an ordinal of entries
+	for i, e := range b.entries.all {
+		if blocks(e.key, e.offset) {
+			out[i] = ""
 		}
 	}
 	return b.drop(out)
@@ -92,17 +94,16 @@ func (b *Batch) drop(reasons map[int32]string) []Dropped {
 	}
 	var out []Dropped
 	blocked := map[string]bool{}
-	for i := range b.entries {
-		e := &b.entries[i]
-		reason, bad := reasons[int32(i)] //nolint:gosec // an ordinal of entries
+	for i, e := range b.entries.all {
+		reason, bad := reasons[i]
 		if e.dropped || !bad && !blocked[string(e.key)] {
 			continue
 		}
 		if len(e.key) > 0 {
 			blocked[string(e.key)] = true
 		}
-		e.dropped = true
-		out = append(out, Dropped{Record: e.record, Canonical: e.key, Reason: reason})
+		e.dropped, b.dropped = true, true
+		out = append(out, Dropped{Record: e.record(), Canonical: e.key, Reason: reason})
 	}
 	return out
 }

@@ -8,6 +8,7 @@ import (
 
 	"millrace/internal/warehouse"
 	"millrace/schemas"
+	"millrace/schemas/avro"
 )
 
 // Poison says which change of a batch cannot be decoded, and so goes to the
@@ -39,13 +40,14 @@ type Load struct {
 // Load is the part of the batch at or above the offsets that the table has, for
 // a table with the given columns. It stays valid until Reset.
 func (b *Batch) Load(topic string, t warehouse.CoreTable, have map[int32]int64) (*Load, error) {
-	r := &rows{batch: b, table: t, have: have, bindings: map[*Schema]*binding{}}
-	for _, s := range b.Schemas() {
+	b.place()
+	r := &rows{batch: b, table: t, have: have, all: true}
+	for _, s := range b.schemas {
 		bound, converts, err := bind(t.Columns, t.Key, s)
 		if err != nil {
 			return nil, err
 		}
-		r.bindings[s] = bound
+		r.bindings = append(r.bindings, bound)
 		r.converts = r.converts || converts
 	}
 	r.masked = make([]int, 0, len(t.Columns))
@@ -53,6 +55,7 @@ func (b *Batch) Load(topic string, t warehouse.CoreTable, have map[int32]int64) 
 	r.missing = make([]bool, len(t.Columns))
 	l := &Load{Rows: r, Marks: b.marks, Truncate: b.truncate}
 	for p, s := range b.ranges {
+		r.all = r.all && have[p] <= s.from
 		if s.to > have[p] {
 			l.Ranges = append(l.Ranges, schemas.Range{Topic: topic, Partition: p, From: max(s.from, have[p]), To: s.to})
 		}
@@ -64,9 +67,22 @@ func (b *Batch) Load(topic string, t warehouse.CoreTable, have map[int32]int64) 
 			l.Counts.Quarantined++
 		}
 	}
-	for i := range b.entries {
-		e := &b.entries[i]
-		if e.record.Offset < have[e.record.Partition] {
+	l.Counts.Folded = r.count(l) - r.staged()
+	r.Reset()
+	return l, nil
+}
+
+// count adds up what the table gets, and returns how many changes it is.
+func (r *rows) count(l *Load) (n int64) {
+	b := r.batch
+	if r.all && !b.dropped {
+		n = int64(b.entries.len())
+		l.Counts.Read += n
+		l.PosMin, l.PosMax, l.Snapshotting = b.posMin, b.posMax, b.snapshotting
+		return n
+	}
+	for _, e := range b.entries.all {
+		if r.has(e) {
 			continue
 		}
 		l.Counts.Read++
@@ -74,19 +90,35 @@ func (b *Batch) Load(topic string, t warehouse.CoreTable, have map[int32]int64) 
 			l.Counts.Quarantined++
 			continue
 		}
+		n++
 		if l.PosMin.IsZero() || e.pos.Less(l.PosMin) {
 			l.PosMin = e.pos
 		}
 		l.PosMax = schemas.MaxPosition(l.PosMax, e.pos)
 		l.Snapshotting = l.Snapshotting || e.op == schemas.Read && !e.reread
 	}
-	staged := int64(0)
-	for range b.heads {
-		staged += int64(len(r.stagedOf()))
+	return n
+}
+
+// staged is how many rows there will be.
+func (r *rows) staged() (n int64) {
+	b := r.batch
+	if r.all && !b.dropped && r.table.Mode != schemas.ModeAppend {
+		return int64(len(b.heads))
+	}
+	if r.all && !b.dropped && !b.mixed {
+		return int64(b.entries.len())
 	}
 	r.Reset()
-	l.Counts.Folded = l.Counts.Read - l.Counts.Quarantined - staged
-	return l, nil
+	for range b.heads {
+		n += int64(len(r.stagedOf()))
+	}
+	return n
+}
+
+// has reports whether the table has the change already.
+func (r *rows) has(e *entry) bool {
+	return !r.all && e.offset < r.have[e.partition]
 }
 
 // rows yields the staged rows of a batch.
@@ -94,8 +126,9 @@ type rows struct {
 	batch    *Batch
 	table    warehouse.CoreTable
 	have     map[int32]int64
-	bindings map[*Schema]*binding
+	bindings []*binding // by the ordinal of the schema
 	converts bool
+	all      bool // the table has nothing of the batch yet
 
 	head   int      // the next of batch.heads
 	group  []*entry // of the current head, what is left of it, newest position first
@@ -104,6 +137,7 @@ type rows struct {
 	at      []schemas.Position
 	missing []bool
 	masked  []int
+	cells   []schemas.Cell
 	wrap    converter
 }
 
@@ -113,13 +147,15 @@ func (r *rows) Reset() { r.head, r.group = 0, r.group[:0] }
 // the stage: in ModeAppend each, else the newest.
 func (r *rows) stagedOf() []*entry {
 	r.group = r.group[:0]
-	for n := r.batch.heads[r.head]; n >= 0; n = r.batch.entries[n].prev {
-		if e := &r.batch.entries[n]; !e.dropped && e.record.Offset >= r.have[e.record.Partition] {
+	for n := r.batch.heads[r.head]; n >= 0; {
+		e := r.batch.entries.at(n)
+		if !e.dropped && !r.has(e) {
 			r.group = append(r.group, e)
 		}
+		n = e.prev
 	}
 	r.head++
-	if len(r.group) > 1 {
+	if len(r.group) > 1 && r.batch.mixed {
 		slices.SortStableFunc(r.group, func(x, y *entry) int { return y.pos.Compare(x.pos) })
 		r.group = slices.CompactFunc(r.group, func(x, y *entry) bool { return x.pos == y.pos })
 	}
@@ -153,9 +189,9 @@ func (r *rows) nextChange(sink warehouse.Sink) (*warehouse.Folded, error) {
 	e := r.group[len(r.group)-1]
 	r.group = r.group[:len(r.group)-1]
 	r.folded = warehouse.Folded{Op: e.op, Pos: e.pos, Born: e.born(), TsUs: e.tsUs}
-	image := e.after
+	image := e.after()
 	if e.op == schemas.Delete {
-		image = e.before
+		image = e.before()
 	}
 	if image == nil {
 		return &r.folded, r.keyOf(e, sink)
@@ -174,11 +210,11 @@ func (r *rows) fold(sink warehouse.Sink) error {
 	if newest.op == schemas.Delete {
 		return r.keyOf(newest, sink)
 	}
-	if newest.after == nil {
+	if newest.after() == nil {
 		return r.poison(newest, errors.New("the change has no row"))
 	}
-	if len(newest.unset) == 0 {
-		return r.decode(newest, newest.after, r.bindings[newest.schema].to, sink)
+	if len(newest.unset()) == 0 {
+		return r.decode(newest, newest.after(), r.bindings[newest.schema].to, sink)
 	}
 	missing := len(r.at)
 	for i := range r.at {
@@ -188,11 +224,11 @@ func (r *rows) fold(sink warehouse.Sink) error {
 		if missing == 0 || e.pos.Less(r.folded.Born) {
 			break
 		}
-		if e.op == schemas.Delete || e.after == nil {
+		if e.op == schemas.Delete || e.to == 0 {
 			continue
 		}
 		to, found := r.carried(e)
-		if err := r.decode(e, e.after, to, sink); err != nil {
+		if err := r.decode(e, e.after(), to, sink); err != nil {
 			return err
 		}
 		missing -= found
@@ -205,13 +241,13 @@ func (r *rows) fold(sink warehouse.Sink) error {
 // far; it marks them as carried at e's position. A column that e's schema does
 // not know did not exist at its position: it is null there.
 func (r *rows) carried(e *entry) (to []int, found int) {
-	bound := r.bindings[e.schema]
+	bound, unset := r.bindings[e.schema], e.unset()
 	r.masked = append(r.masked[:0], bound.to...)
-	for _, ord := range e.unset {
+	for _, ord := range unset {
 		r.masked[ord] = -1
 	}
-	unset := func(col int) bool {
-		return slices.ContainsFunc(e.unset, func(ord int) bool { return bound.to[ord] == col })
+	isUnset := func(col int) bool {
+		return slices.ContainsFunc(unset, func(ord int) bool { return bound.to[ord] == col })
 	}
 	for i, col := range r.masked {
 		if col >= 0 && !r.missing[col] {
@@ -219,7 +255,7 @@ func (r *rows) carried(e *entry) (to []int, found int) {
 		}
 	}
 	for col := range r.missing {
-		if r.missing[col] && !unset(col) {
+		if r.missing[col] && !isUnset(col) {
 			r.missing[col], r.at[col] = false, e.pos
 			found++
 		}
@@ -232,7 +268,7 @@ func (r *rows) decode(e *entry, image []byte, to []int, sink warehouse.Sink) err
 		r.wrap.sink, r.wrap.convert = sink, r.bindings[e.schema].convert
 		sink = &r.wrap
 	}
-	if err := e.schema.Decoder.Row(image, to, sink); err != nil {
+	if err := r.batch.schemas[e.schema].Decoder.Row(image, to, sink); err != nil {
 		return r.poison(e, err)
 	}
 	return nil
@@ -245,7 +281,18 @@ func (r *rows) keyOf(e *entry, sink warehouse.Sink) error {
 		r.wrap.sink, r.wrap.convert = sink, bound.convert
 		sink = &r.wrap
 	}
-	for i, cell := range e.keyCells {
+	keys := r.batch.keys[e.keys]
+	if keys == nil {
+		return nil
+	}
+	_, body, err := avro.SplitHeader(e.rawKey)
+	if err == nil {
+		r.cells, err = keys.Cells(r.cells[:0], body)
+	}
+	if err != nil {
+		return r.poison(e, err)
+	}
+	for i, cell := range r.cells {
 		col := bound.key[i]
 		switch kind := r.table.Columns[col].Type.Kind; {
 		case cell.Kind != schemas.Present:
@@ -264,5 +311,5 @@ func (r *rows) keyOf(e *entry, sink warehouse.Sink) error {
 func (r *rows) convertsInt(b *binding, col int) bool { return b.convert[col].fromInt }
 
 func (r *rows) poison(e *entry, err error) error {
-	return &Poison{Partition: e.record.Partition, Offset: e.record.Offset, Err: err}
+	return &Poison{Partition: e.partition, Offset: e.offset, Err: err}
 }

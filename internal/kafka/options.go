@@ -72,7 +72,7 @@ func (c Cluster) compression() kgo.ProducerOpt {
 	if c.Embedded {
 		return kgo.ProducerBatchCompression(kgo.NoCompression())
 	}
-	return kgo.ProducerBatchCompression(kgo.Lz4Compression())
+	return kgo.ProducerBatchCompression(kgo.SnappyCompression())
 }
 
 // PlainProducerOpts are those of a producer that writes without transactions:

@@ -25,6 +25,17 @@ func Missing(t testing.TB, what, install string) {
 	}
 }
 
+// Unable skips the test because this system does not let it do something that it
+// needs. With CI=true the test fails.
+func Unable(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("missing: %s", why)
+	} else {
+		t.Skipf("missing: %s", why)
+	}
+}
+
 // IgnoreServers is for goleak in packages whose tests use the servers that all
 // tests of a process share: each has one goroutine that waits for its end.
 func IgnoreServers() goleak.Option {

@@ -124,6 +124,8 @@ func (idle) Runner() warehouse.Runner { return idleRunner{} }
 
 type idleRunner struct{ warehouse.Runner }
 
+func (idleRunner) Turn(context.Context) (leave func(), err error) { return func() {}, nil }
+
 func (idleRunner) Acquire(ctx context.Context, _ warehouse.DerivedTable, _ int64) (h warehouse.DerivedHead, err error) {
 	<-ctx.Done()
 	return h, ctx.Err()

@@ -169,6 +169,13 @@ type Runner interface {
 	// and its head is one that no run has touched, but for its load number.
 	Acquire(ctx context.Context, t DerivedTable, revision int64) (DerivedHead, error)
 
+	// Turn waits for the caller's turn to look for loads and to commit what they
+	// call for; it fails only when ctx ends. A warehouse that runs only so much at
+	// a time serves those who wait in the order in which they came. They wait
+	// before they look, so that what comes meanwhile is computed by one run. Leave
+	// gives the turn back; Commit does not ask for one.
+	Turn(ctx context.Context) (leave func(), err error)
+
 	// Dirt returns what is dirty.
 	Dirt(ctx context.Context, t DerivedTable) ([]Dirt, KeyDirt, error)
 

@@ -3,7 +3,10 @@
 package child
 
 import (
+	"fmt"
+	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -21,5 +24,24 @@ func used() (c Cost) {
 	if runtime.GOOS != "darwin" { // there it is in bytes
 		c.Peak <<= 10
 	}
+	// On Linux, a process begins with the most that its parent ever held.
+	if own := highWater(); own > 0 {
+		c.Peak = own
+	}
 	return c
+}
+
+// highWater is the most memory that this process held since it began, or zero
+// where no file says it.
+func highWater() (bytes int64) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if n, err := fmt.Sscanf(line, "VmHWM: %d kB", &bytes); err == nil && n == 1 {
+			return bytes << 10
+		}
+	}
+	return 0
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -91,4 +92,24 @@ func TestFaultsOfAChildAreSaid(t *testing.T) {
 	if _, err := c.Wait(ctx); !errors.Is(err, context.Canceled) || !c.Ended() {
 		t.Errorf("given up: %v", err)
 	}
+}
+
+// What a child held is its own: not what its parent had held when it began.
+func TestAChildsMemoryIsItsOwn(t *testing.T) {
+	const held = 256 << 20
+	b := make([]byte, held)
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	c, err := Start(t.Context(), t.TempDir(), "c", "count", nil, new(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c.Cost.Peak <= 0 || c.Cost.Peak >= held {
+		t.Errorf("a child that does nothing held %d MB beside %d MB of its parent", c.Cost.Peak>>20, held>>20)
+	}
+	runtime.KeepAlive(b)
 }

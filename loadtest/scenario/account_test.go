@@ -3,7 +3,6 @@ package scenario
 import (
 	"math/big"
 	"testing"
-	"time"
 
 	"millrace/loadtest/measure"
 	"millrace/loadtest/workload"
@@ -24,6 +23,7 @@ func TestTopicsAreAccounted(t *testing.T) {
 		{op: schemas.Delete, key: 3, pos: at(14), note: true},
 	}
 	source := measure.Rows{1: 105, 2: 255}
+	row := &event{op: schemas.Read, key: 1, pos: at(8), sum: 100, note: true, noteSum: 5}
 	for name, c := range map[string]struct {
 		events []*event
 		want   measure.Account
@@ -35,6 +35,10 @@ func TestTopicsAreAccounted(t *testing.T) {
 		"a change is twice":  {append(append([]*event{}, sound...), sound[3]), measure.Account{Duplicated: 1}},
 		"a delete is twice":  {append(append([]*event{}, sound...), sound[4]), measure.Account{Duplicated: 1}},
 		"a value is another": {append([]*event{create(1, 10, 101)}, sound[1:]...), measure.Account{Wrong: 1}},
+		"a row is read twice": {
+			append([]*event{row, row}, sound[1:]...), measure.Account{Duplicated: 1},
+		},
+		"a row is read and created": {append([]*event{row}, sound...), measure.Account{}},
 		"a late snapshot row": {
 			append(append([]*event{}, sound...), &event{op: schemas.Read, key: 1, pos: at(9), sum: 1, note: true}), measure.Account{},
 		},
@@ -89,23 +93,5 @@ func TestValuesSurviveEvents(t *testing.T) {
 	}
 	if n := twos(schemas.AppendTwos(nil, -123456)); n.Cmp(big.NewInt(-123456)) != 0 {
 		t.Errorf("-123456 came out as %v", n)
-	}
-}
-
-// A run is measured from the newest of its causes, and one of another's time
-// counts for nothing.
-func TestSubmissions(t *testing.T) {
-	began := time.Unix(1_800_000_000, 0)
-	after := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
-	loads := []schemas.LoadComplete{
-		{Table: "core.a", Load: 1, CommittedAt: after(0)},
-		{Table: "x.d", Load: 1, StartedAt: after(1), CommittedAt: after(2)}, // the first run has no cause
-		{Table: "core.a", Load: 2, CommittedAt: after(100)},
-		{Table: "core.a", Load: 3, CommittedAt: after(200)},
-		{Table: "x.d", Load: 2, StartedAt: after(250), CommittedAt: after(300), Cause: []schemas.Cause{{Table: "core.a", Load: 2}, {Table: "core.a", Load: 3}}},
-	}
-	submit, publish, runs := submissions(loads, 2)
-	if runs != 1 || submit.Max() < 49 || submit.Max() > 51 || publish.Max() < 99 || publish.Max() > 101 {
-		t.Errorf("%d runs, submitted after %v ms, published after %v ms", runs, submit.Max(), publish.Max())
 	}
 }

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +15,8 @@ import (
 )
 
 // fanout measures how long it takes from a load until the runs that it causes
-// are submitted, with many derived tables.
+// are submitted, with many derived tables: first how many runs there can be, and
+// then how long they take at a rate that is to be below it.
 func (r *rig) fanout(ctx context.Context) error {
 	p, loads, g, err := r.startAll(ctx, filepath.Join(r.dir, "derived"))
 	if err != nil {
@@ -22,6 +24,10 @@ func (r *rig) fanout(ctx context.Context) error {
 	}
 	defer loads.close()
 	if err := r.awaitDerived(ctx, p, loads); err != nil {
+		return err
+	}
+	capacity, err := r.capacity(ctx, p, loads, g)
+	if err != nil {
 		return err
 	}
 	before := len(loads.all())
@@ -39,12 +45,14 @@ func (r *rig) fanout(ctx context.Context) error {
 	wall, processes := watch.End()
 	r.figures(changes, wall, measure.Of(processes, "millrace"), processes)
 	r.limited("the rate at which changes were to be made", changes, r.file.Duration, 0)
-	submit, publish, runs := submissions(loads.all(), before)
-	r.times("from the commit of a load until a run that it causes is submitted", submit)
-	r.more("runs", float64(runs), "")
-	r.more("runs_per_second", float64(runs)/wall.Seconds(), "/s")
-	r.more("publish_p50", publish.Quantile(50), "ms")
-	r.more("publish_p99", publish.Quantile(99), "ms")
+	s := submissions(loads.all(), before)
+	r.times("from the commit of a load until a run that it causes is submitted", s.submit)
+	r.more("runs", float64(s.runs), "")
+	r.more("runs_per_second", float64(s.runs)/r.file.Duration.Seconds(), "/s")
+	r.more("utilisation", float64(s.runs)/r.file.Duration.Seconds()/capacity, "")
+	r.more("publish_p50", s.publish.Quantile(50), "ms")
+	r.more("publish_p99", s.publish.Quantile(99), "ms")
+	r.more("untold", float64(s.untold), "")
 	r.more("commit_p99", late.Quantile(99), "ms")
 	r.tell("account", 0, 0)
 	a := &measure.Account{}
@@ -57,6 +65,60 @@ func (r *rig) fanout(ctx context.Context) error {
 	r.result.Account(a)
 	_, err = p.Stop()
 	return err
+}
+
+// capacity has every derived table run at once, and returns how many runs there
+// are a second then.
+func (r *rig) capacity(ctx context.Context, p *product, loads *tailer, g *workload.Generator) (float64, error) {
+	r.tell("saturate", 0, 0)
+	before := len(loads.all())
+	watch := measure.Begin(r.pids)
+	// So many that no core table is left out but by a great chance.
+	txs := make([]workload.Tx, 10*r.file.Workload.Tables)
+	read := loads.events()
+	for i := range txs {
+		txs[i] = g.Next(1, time.Now())
+		read += int64(len(txs[i]))
+	}
+	if err := r.db.Write(ctx, txs...); err != nil {
+		return 0, fmt.Errorf("write: %w", err)
+	}
+	// The status counts the rows of all tables, and would be in the way of the runs.
+	for deadline := time.Now().Add(r.Patience); loads.events() < read; {
+		if time.Now().After(deadline) || p.Ended() {
+			return 0, fmt.Errorf("saturate: the changes were not loaded within %s\n%s", r.Patience, p.Log())
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	if err := r.awaitDerived(ctx, p, loads); err != nil {
+		return 0, err
+	}
+	_, processes := watch.End()
+	var first, last time.Time
+	runs := 0
+	for _, e := range loads.all()[before:] {
+		if isCore(e) || e.Load == 0 {
+			continue
+		}
+		runs++
+		if first.IsZero() || e.StartedAt.Before(first) {
+			first = e.StartedAt
+		}
+		if e.CommittedAt.After(last) {
+			last = e.CommittedAt
+		}
+	}
+	if runs == 0 {
+		return 0, errors.New("saturate: no derived table ran")
+	}
+	capacity := float64(runs) / last.Sub(first).Seconds()
+	r.more("capacity", capacity, "runs/s")
+	r.more("cpu_per_run", 1000*measure.Of(processes, "millrace").CPUSeconds/float64(runs), "cpu-ms")
+	return capacity, nil
 }
 
 // derivedTable is the name of a derived table, and the core table it reads.
@@ -132,29 +194,59 @@ func (r *rig) awaitDerived(ctx context.Context, p *product, loads *tailer) error
 	}
 }
 
-// submissions are the times from each run's newest cause to its start and to its
-// commit. Loads before the given number were there before.
-func submissions(loads []schemas.LoadComplete, before int) (submit, publish *measure.Histogram, runs int) {
+// submitted is what the events tell of how loads led to runs.
+type submitted struct {
+	submit, publish *measure.Histogram // a sample for every load and every table that reads it
+	runs            int
+	// untold are samples that are left out. A load that was committed while a run
+	// of the table was going on and is not among its causes may have been seen by
+	// it all the same; then the run that it causes changes nothing, and no event
+	// tells of that one.
+	untold int
+}
+
+// submissions are the times from each load until the first run that has it was
+// submitted, and until that was committed. A run stands for all loads since the
+// run before, and each of them has waited by itself. Loads before the given
+// number were there before.
+func submissions(loads []schemas.LoadComplete, before int) submitted {
+	s := submitted{submit: measure.NewHistogram(), publish: measure.NewHistogram()}
 	committed := map[schemas.Cause]time.Time{}
-	for _, e := range loads {
-		committed[schemas.Cause{Table: e.Table, Load: e.Load}] = e.CommittedAt
-	}
-	submit, publish = measure.NewHistogram(), measure.NewHistogram()
 	for _, e := range loads[before:] {
-		var newest time.Time
-		for _, c := range e.Cause {
-			if at := committed[c]; at.After(newest) {
-				newest = at
-			}
+		if isCore(e) && e.Rows.Applied > 0 {
+			committed[schemas.Cause{Table: e.Table, Load: e.Load}] = e.CommittedAt
 		}
-		if newest.IsZero() {
+	}
+	last := map[string]schemas.LoadComplete{} // by derived table
+	caused := map[string]map[string]int64{}   // by derived table and input
+	for i, e := range loads {
+		if isCore(e) || e.Load == 0 || e.Load <= last[e.Table].Load {
 			continue
 		}
-		runs++
-		submit.Add(max(e.StartedAt.Sub(newest), 0))
-		publish.Add(e.CommittedAt.Sub(newest))
+		if i >= before {
+			s.runs++
+		}
+		if caused[e.Table] == nil {
+			caused[e.Table] = map[string]int64{}
+		}
+		was := last[e.Table]
+		for _, c := range e.Cause {
+			for load := caused[e.Table][c.Table] + 1; load <= c.Load; load++ {
+				at, there := committed[schemas.Cause{Table: c.Table, Load: load}]
+				switch {
+				case !there:
+				case was.StartedAt.Before(at) && at.Before(was.CommittedAt):
+					s.untold++
+				default:
+					s.submit.Add(max(e.StartedAt.Sub(at), 0))
+					s.publish.Add(e.CommittedAt.Sub(at))
+				}
+			}
+			caused[e.Table][c.Table] = c.Load
+		}
+		last[e.Table] = e
 	}
-	return submit, publish, runs
+	return s
 }
 
 // accountDerived compares derived tables with what their query gives now. All

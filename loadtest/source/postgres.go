@@ -157,8 +157,10 @@ func (p *postgres) Version(ctx context.Context) (v string, err error) {
 func (p *postgres) Close() error { return p.db.Close() }
 
 // drainPostgresLog reads a slot by the protocol that the product reads, and
-// counts rows. A reader that wakes for every message makes the server slower: it
-// sleeps until much has come, except near the end.
+// counts rows. A reader that wakes for every message makes the server slower, and
+// one that watches a context for every message costs more than the message: it
+// reads as the product does, from the connection itself, and sleeps until much has
+// come, except near the end.
 func drainPostgresLog(ctx context.Context, d Drain) error {
 	var slot string
 	if err := json.Unmarshal(d.Mark, &slot); err != nil {
@@ -172,44 +174,68 @@ func drainPostgresLog(ctx context.Context, d Drain) error {
 	c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return pgproto3.NewFrontend(bufio.NewReaderSize(r, 256<<10), w)
 	}
-	conn, err := pgconn.ConnectConfig(ctx, c)
+	session, err := pgconn.ConnectConfig(ctx, c)
 	if err != nil {
 		return fmt.Errorf("drain the slot: %w", err)
 	}
-	defer func() { _ = conn.Close(ctx) }() // everything was read
-	err = pglogrepl.StartReplication(ctx, conn, slot, 0, pglogrepl.StartReplicationOptions{
+	err = pglogrepl.StartReplication(ctx, session, slot, 0, pglogrepl.StartReplicationOptions{
 		Mode: pglogrepl.LogicalReplication, PluginArgs: []string{"proto_version '1'", "publication_names '" + d.Place.Publication + "'"},
 	})
 	if err != nil {
 		return fmt.Errorf("drain the slot: %w", err)
 	}
-	wakeAt(conn.Conn(), 64<<10)
-	for left, slow := d.Changes, false; left > 0; {
-		msg, err := conn.ReceiveMessage(ctx)
+	conn, err := session.Hijack()
+	if err != nil {
+		return fmt.Errorf("drain the slot: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Conn.Close() })() // ends a read that waits
+	defer func() { _ = conn.Conn.Close() }()                         // everything was read
+	if err := countChanges(conn, d.Changes); err != nil {
+		return fmt.Errorf("drain the slot: %w", errors.Join(ctx.Err(), err))
+	}
+	return nil
+}
+
+// countChanges reads until so many changes of rows have come.
+func countChanges(conn *pgconn.HijackedConn, left int64) error {
+	wakeAt(conn.Conn, 64<<10)
+	for slow := false; left > 0; {
+		msg, err := conn.Frontend.Receive()
 		if err != nil {
-			return fmt.Errorf("drain the slot: %w", err)
+			return err
 		}
-		data, ok := msg.(*pgproto3.CopyData)
-		if !ok {
-			return fmt.Errorf("drain the slot: the server says %T", msg)
+		var data []byte
+		switch msg := msg.(type) {
+		case *pgproto3.CopyData:
+			data = msg.Data
+		case *pgproto3.ErrorResponse:
+			return pgconn.ErrorResponseToPgError(msg)
+		default:
+			return fmt.Errorf("the server says %T", msg)
 		}
 		switch {
-		case data.Data[0] == 'w' && strings.IndexByte("IUD", data.Data[25]) >= 0:
+		case data[0] == 'w' && strings.IndexByte("IUD", data[25]) >= 0:
 			left--
-		case data.Data[0] == 'k':
-			if data.Data[17] != 0 {
-				err = pglogrepl.SendStandbyStatusUpdate(ctx, conn, pglogrepl.StandbyStatusUpdate{WALWritePosition: pglogrepl.LSN(binary.BigEndian.Uint64(data.Data[1:]))})
-			}
-			if err != nil {
-				return fmt.Errorf("drain the slot: %w", err)
+		case data[0] == 'k' && data[17] != 0:
+			if err := answer(conn, binary.BigEndian.Uint64(data[1:])); err != nil {
+				return err
 			}
 		}
 		if !slow && left < 2000 {
 			slow = true
-			wakeAt(conn.Conn(), 1)
+			wakeAt(conn.Conn, 1)
 		}
 	}
 	return nil
+}
+
+// answer tells the server, which has asked for it, how far the log was read.
+func answer(conn *pgconn.HijackedConn, written uint64) error {
+	status := make([]byte, 34)
+	status[0] = 'r'
+	binary.BigEndian.PutUint64(status[1:], written)
+	conn.Frontend.Send(&pgproto3.CopyData{Data: status})
+	return conn.Frontend.Flush()
 }
 
 // wakeAt sets how many bytes must be there before a read returns, where the

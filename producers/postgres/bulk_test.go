@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"millrace/internal/testkit"
 )
 
 // socket is a wire over TCP whose server is the test.
@@ -38,7 +40,7 @@ func TestLessThanABulkIsRead(t *testing.T) {
 	for n := uint64(1); n <= 300; n++ {
 		w.bulk.on = setLowWater(w.conn, bulkBytes)
 		if !w.bulk.on {
-			t.Skip("the system has no low water mark")
+			testkit.Unable(t, "a system whose sockets have a low water mark")
 		}
 		if n%100 == 0 { // nothing comes
 			if _, err := w.receive(t.Context(), time.Now().Add(time.Millisecond)); !errors.Is(err, errWait) || w.bulk.on {
@@ -63,7 +65,7 @@ func TestLessThanABulkIsRead(t *testing.T) {
 func TestManyWakesBecomeBulks(t *testing.T) {
 	w, server := socket(t)
 	if !setLowWater(w.conn, 1) {
-		t.Skip("the system has no low water mark")
+		testkit.Unable(t, "a system whose sockets have a low water mark")
 	}
 	const messages = 20_000
 	sent := make(chan error, 1)

@@ -50,6 +50,12 @@ type reader struct {
 	slot string
 }
 
+// rowSettings are those of connections for rows. A chunk is read by the index of
+// the key. To a planner that knows nothing of a new table, a large chunk is cheaper
+// if all of the table is read and sorted, for every chunk again; and it would
+// compile what it takes to be dear.
+var rowSettings = map[string]string{"enable_sort": "off", "jit": "off"}
+
 // ReadChunk reads the next rows of a table in key order.
 func (s *Source) ReadChunk(ctx context.Context, t *schemas.Table, after []schemas.Cell, limit int, emit func([]schemas.Change) error) (producers.Chunk, error) {
 	rest, err := chunkSQL(t, after, limit)
@@ -352,7 +358,7 @@ func (sn *snapshots) take(ctx context.Context) (*reader, error) {
 	sn.made++
 	n := sn.made
 	sn.mu.Unlock()
-	sql, err := dial(ctx, sn.dsn, nil)
+	sql, err := dial(ctx, sn.dsn, rowSettings)
 	if err != nil {
 		return nil, err
 	}

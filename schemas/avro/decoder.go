@@ -56,6 +56,8 @@ type Envelope struct {
 	Unset []int // ordinals of the columns whose value in After is not known
 	Since schemas.Position
 	After []byte // nil if there is none
+	// AfterAt is where After begins in the event's body.
+	AfterAt int
 
 	rest []byte // from before on
 }
@@ -109,7 +111,7 @@ func (d *Decoder) Envelope(body []byte, e *Envelope) error {
 	if after == nil && len(e.Unset) > 0 {
 		return fmt.Errorf("unset: names columns beside op %s", e.Op)
 	}
-	e.After, e.rest = after, body[end:]
+	e.After, e.AfterAt, e.rest = after, end-len(after), body[end:]
 	return nil
 }
 

@@ -84,7 +84,7 @@ func (p *project) harness() *warehousetest.Harness {
 		Loader: func() warehouse.Loader { return p.w }, Crash: p.crash,
 		Faults: &p.faults, Points: points, Committed: committed,
 		Succession: []string{PointSucceedBegin, PointSucceedCommitted},
-		Rows:       p.rows, View: p.view, Images: p.images,
+		Rows:       p.rows, View: p.view, Images: p.images, Slow: true,
 		Limits: warehousetest.Limits{
 			JSONByMeaning: true, FourDigitYears: true, TellsCase: true,
 			OddTable: "core.Odd táble-x 日本",

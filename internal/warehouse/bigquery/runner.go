@@ -341,6 +341,14 @@ func civil(v any) (time.Time, error) {
 	return time.Parse("2006-01-02T15:04:05", strings.Replace(str(v), " ", "T", 1))
 }
 
+// Turn is described at warehouse.Runner. The service has a queue of its own.
+func (r *Runner) Turn(ctx context.Context) (leave func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("wait for a turn: %w", context.Cause(ctx))
+	}
+	return func() {}, nil
+}
+
 // Dirt is described at warehouse.Runner.
 func (r *Runner) Dirt(ctx context.Context, t warehouse.DerivedTable) (dirt []warehouse.Dirt, keys warehouse.KeyDirt, err error) {
 	d, err := r.table(t)

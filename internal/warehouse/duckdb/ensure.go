@@ -41,6 +41,7 @@ func (w *Warehouse) define(ctx context.Context, name string, change func(*sql.Co
 		return err
 	}
 	defer leave()
+	defer w.needs.forget(t.name) // a derived table, which runs already, may be needed too
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w.ddl.Lock()

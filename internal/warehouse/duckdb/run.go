@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"millrace/internal/warehouse"
-	"millrace/internal/warehouse/coretable"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
 )
@@ -37,12 +36,6 @@ func (r *Runner) Commit(ctx context.Context, s *warehouse.Step) (schemas.LoadCom
 }
 
 func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.LoadComplete, err error) {
-	select {
-	case r.runs <- struct{}{}:
-		defer func() { <-r.runs }()
-	case <-ctx.Done():
-		return done, ctx.Err()
-	}
 	d, err := r.derived(s.Table)
 	if err != nil {
 		return done, err
@@ -52,8 +45,8 @@ func (r *Runner) commit(ctx context.Context, s *warehouse.Step) (done schemas.Lo
 		return done, err
 	}
 	defer leave()
-	x := &run{Runner: r, conn: conn, d: d, step: s, now: time.Now().UTC(), load: s.Load}
-	defer func() { _ = execAll(context.WithoutCancel(ctx), conn, d.DropRun()...) }() // the next run replaces what stays
+	x := &run{Runner: r, conn: conn, d: d, step: s, load: s.Load}
+	defer x.drop(ctx)
 	if err := x.prepare(ctx); err != nil {
 		return done, err
 	}
@@ -72,10 +65,10 @@ type run struct {
 	conn    *sql.Conn
 	d       *sqlgen.Derived
 	step    *warehouse.Step
-	now     time.Time
 	load    int64
 	times   []string // event-time columns whose touched ranges are listed
 	changed []bool   // by part
+	staged  int64
 	rows    schemas.RowCounts
 	orphans bool // the old code has left rows, or some were taken away
 	event   schemas.LoadComplete
@@ -85,40 +78,35 @@ type run struct {
 // the table of images: in DuckDB, a table that a transaction has written cannot
 // be altered in it.
 func (x *run) prepare(ctx context.Context) error {
-	x.times = slices.Clone(x.step.Table.EventTimes)
-	err := each(ctx, x.conn, "SELECT DISTINCT kind, column_name FROM "+x.dialect.Needs(x.d.Name)+" ORDER BY ALL", func(rows *sql.Rows) error {
-		var kind, column string
-		if err := rows.Scan(&kind, &column); err != nil {
-			return err
-		}
-		switch {
-		case !slices.Contains(x.d.Columns, column): // it is taken up when the column comes
-		case kind == coretable.NeedEventTime && !slices.Contains(x.times, column):
-			x.times = append(x.times, column)
-		case kind == coretable.NeedChange:
-			x.d.KeepImages = true
-			if !slices.Contains(x.d.Key, column) {
-				x.d.Changed = append(x.d.Changed, column)
-			}
-		}
-		return nil
-	})
+	needs, err := x.taken(ctx, x.conn, x.d)
 	if err != nil {
-		return fmt.Errorf("read the needs: %w", err)
+		return fmt.Errorf("take up the needs: %w", err)
 	}
-	if x.d.KeepImages {
-		statements := []string{x.d.CreateRunChanges()}
-		for _, c := range append(slices.Clone(x.d.Key), x.d.Changed...) {
-			statements = append(statements, x.d.AddRunImage(c))
-		}
-		if err := execAll(ctx, x.conn, statements...); err != nil {
-			return fmt.Errorf("make the table of changes: %w", err)
+	x.times = slices.Clone(x.step.Table.EventTimes)
+	for _, column := range needs.eventTimes {
+		if !slices.Contains(x.times, column) {
+			x.times = append(x.times, column)
 		}
 	}
-	if err := execAll(ctx, x.conn, x.d.CreateTemp()...); err != nil {
-		return fmt.Errorf("make the stage: %w", err)
+	x.d.KeepImages, x.d.Changed = needs.images, needs.changed
+	if keys := x.d.CreateKeys(); keys != "" {
+		if err := execAll(ctx, x.conn, keys); err != nil {
+			return fmt.Errorf("make the table of dirty keys: %w", err)
+		}
 	}
 	return nil
+}
+
+// smallStage is how many rows a stage may hold that stays until the connection's
+// next run replaces it: to drop it costs as much as to read it.
+const smallStage = 2048
+
+// drop frees what the run held, unless it is little. An error is of no concern:
+// the next run replaces what stays.
+func (x *run) drop(ctx context.Context) {
+	if x.staged > smallStage || len(x.d.Owning) > 0 {
+		_ = execAll(context.WithoutCancel(ctx), x.conn, x.d.DropRun()...)
+	}
 }
 
 // do is the transaction: its statements in the order of the design. Its first
@@ -197,21 +185,12 @@ func (x *run) sweepOrphans(ctx context.Context) error {
 func (x *run) stage(ctx context.Context) error {
 	x.changed = make([]bool, len(x.step.Parts))
 	for i, part := range x.step.Parts {
-		if i == 0 { // the parts differ in values alone
-			if err := x.sameColumns(ctx, part.Query); err != nil {
-				return err
-			}
-		}
-		result, err := x.conn.ExecContext(ctx, x.d.StagePart(i, part.Query))
+		staged, err := x.fill(ctx, x.d.StagePart(i, part.Query))
 		if err != nil {
 			return fmt.Errorf("compute part %d: %w", i, err)
 		}
-		staged, err := result.RowsAffected()
-		if err != nil {
-			return fmt.Errorf("compute part %d: %w", i, err)
-		}
-		owned := x.owned(part)
-		if err := x.check(ctx, i, owned); err != nil {
+		x.staged += staged
+		if err := x.check(ctx, i, part); err != nil {
 			return err
 		}
 		if x.d.Append {
@@ -219,7 +198,7 @@ func (x *run) stage(ctx context.Context) error {
 			x.rows.Inserted += staged
 			continue
 		}
-		if err := x.compare(ctx, i, owned); err != nil {
+		if err := x.compare(ctx, i, x.owned(part)); err != nil {
 			return err
 		}
 	}
@@ -231,26 +210,12 @@ func (x *run) stage(ctx context.Context) error {
 	return nil
 }
 
-// sameColumns refuses a result of other types than the table's: a table that
-// the query reads has changed since, and the values would be rounded or cut to
-// fit (G12).
-func (x *run) sameColumns(ctx context.Context, query string) error {
-	types := map[string]string{}
-	err := each(ctx, x.conn, "SELECT column_name, column_type FROM (DESCRIBE (\n"+query+"\n))", func(rows *sql.Rows) error {
-		var name, sqlType string
-		err := rows.Scan(&name, &sqlType)
-		types[name] = sqlType
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("describe the query: %w", err)
-	}
-	for i, name := range x.d.Columns {
-		if types[name] != x.d.Types[i] {
-			return fmt.Errorf("column %q of the result has type %s and was found to have %s: a table that the query reads has changed", name, types[name], x.d.Types[i])
-		}
-	}
-	return nil
+// fill runs a statement that makes or fills a table from a query, and gives how
+// many rows it wrote: DuckDB answers with their number, which the driver takes for
+// that of changed rows only where there was a table.
+func (x *run) fill(ctx context.Context, statement string) (rows int64, err error) {
+	err = x.conn.QueryRowContext(ctx, statement).Scan(&rows)
+	return rows, err
 }
 
 func (x *run) owned(part warehouse.Part) string {
@@ -260,42 +225,85 @@ func (x *run) owned(part warehouse.Part) string {
 	return part.Owned
 }
 
-func (x *run) check(ctx context.Context, part int, owned string) error {
-	type check struct{ name, count string }
-	var checks []check
+// check goes through what the part gave. The first violation counts, in the order
+// of the checks.
+func (x *run) check(ctx context.Context, part int, p warehouse.Part) error {
+	owned, checks := "", x.step.Checks
 	if !x.d.Append {
-		checks = append(checks, check{warehouse.CheckOwned, x.d.Outside(part, owned)})
-	}
-	for _, c := range x.step.Checks {
-		count := x.d.Violating(part, c.Violated)
-		if len(c.Unique) > 0 {
-			count = x.d.Repeated(part, c.Unique)
+		if owned = x.owned(p); owned == everything {
+			owned = ""
 		}
-		checks = append(checks, check{c.Name, count})
+		checks = append([]warehouse.Check{{Name: warehouse.CheckOwned}}, checks...)
+	}
+	var violated []string
+	for _, c := range x.step.Checks {
+		if c.Violated != "" {
+			violated = append(violated, c.Violated)
+		}
+	}
+	var outside int64
+	violating, types := make([]int64, len(violated)), make([]string, len(x.d.Columns))
+	into := []any{&outside}
+	for i := range violating {
+		into = append(into, &violating[i])
+	}
+	for i := range types {
+		into = append(into, &types[i])
+	}
+	if err := x.conn.QueryRowContext(ctx, x.d.Examine(part, owned, violated)).Scan(into...); err != nil {
+		return fmt.Errorf("examine part %d: %w", part, err)
+	}
+	if err := x.sameColumns(types); err != nil {
+		return err
 	}
 	for _, c := range checks {
-		var rows int64
-		if err := x.conn.QueryRowContext(ctx, c.count).Scan(&rows); err != nil {
-			return fmt.Errorf("audit %s: %w", c.name, err)
+		rows := outside
+		switch {
+		case len(c.Unique) > 0:
+			if err := x.conn.QueryRowContext(ctx, x.d.Repeated(part, c.Unique)).Scan(&rows); err != nil {
+				return fmt.Errorf("audit %s: %w", c.Name, err)
+			}
+		case c.Violated != "":
+			rows, violating = violating[0], violating[1:]
 		}
 		if rows > 0 {
-			return &warehouse.ViolationError{Check: c.name, Part: part, Rows: rows}
+			return &warehouse.ViolationError{Check: c.Name, Part: part, Rows: rows}
 		}
 	}
 	return nil
 }
 
+// everything is the condition of a part that owns all rows.
+const everything = "TRUE"
+
+// sameColumns refuses a result of other types than the table's: a table that
+// the query reads has changed since, and the values would be rounded or cut to
+// fit (G12).
+func (x *run) sameColumns(types []string) error {
+	for i, name := range x.d.Columns {
+		if types[i] != x.d.Types[i] {
+			return fmt.Errorf("column %q of the result has type %s and was found to have %s: a table that the query reads has changed", name, types[i], x.d.Types[i])
+		}
+	}
+	return nil
+}
+
+// compare notes how the part differs from what is published.
 func (x *run) compare(ctx context.Context, part int, owned string) error {
-	if err := execAll(ctx, x.conn, x.d.Compare(part, owned)...); err != nil {
+	differ, err := x.fill(ctx, x.d.Compare(part, owned))
+	if err != nil {
 		return fmt.Errorf("compare part %d with the table: %w", part, err)
+	}
+	if differ == 0 {
+		return nil
 	}
 	var gone, come int64
 	if err := x.conn.QueryRowContext(ctx, x.d.Differences(part)).Scan(&gone, &come); err != nil {
-		return fmt.Errorf("compare part %d with the table: %w", part, err)
+		return fmt.Errorf("count the differences of part %d: %w", part, err)
 	}
 	x.rows.Deleted += gone
 	x.rows.Inserted += come
-	x.changed[part] = gone+come > 0
+	x.changed[part] = true
 	return nil
 }
 
@@ -337,7 +345,7 @@ func (x *run) publish(ctx context.Context) error {
 			return fmt.Errorf("publish part %d: %w", i, err)
 		}
 	}
-	if x.d.KeepImages && x.load > x.step.Load {
+	if x.d.KeepImages && slices.Contains(x.changed, true) {
 		if err := execAll(ctx, x.conn, x.d.KeepRunChanges(x.load)); err != nil {
 			return fmt.Errorf("keep changes: %w", err)
 		}
@@ -402,7 +410,7 @@ func (x *run) announce(ctx context.Context) error {
 	s := x.step
 	x.event = schemas.LoadComplete{
 		Table: s.Table.Name, Epoch: s.Epoch, Mode: s.Mode, CompleteThrough: schemas.Progress{Time: s.Head.Complete},
-		Snapshot: schemas.SnapshotState{Done: s.Head.Ready}, Cause: s.Cause, StartedAt: s.StartedAt.UTC(), CommittedAt: x.now, TraceParent: s.TraceParent,
+		Snapshot: schemas.SnapshotState{Done: s.Head.Ready}, Cause: s.Cause, StartedAt: s.StartedAt.UTC(), CommittedAt: time.Now().UTC(), TraceParent: s.TraceParent,
 	}
 	if x.load == s.Load {
 		return nil
@@ -428,7 +436,7 @@ func (x *run) announce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode the event: %w", err)
 	}
-	if _, err := x.conn.ExecContext(ctx, x.dialect.LogLoad(x.d.Name), x.load, x.now, text); err != nil {
+	if _, err := x.conn.ExecContext(ctx, x.dialect.LogLoad(x.d.Name), x.load, x.event.CommittedAt, text); err != nil {
 		return fmt.Errorf("log the run: %w", err)
 	}
 	return nil

@@ -17,10 +17,10 @@ import (
 	"millrace/schemas"
 )
 
-// maxRuns is how many runs of derived tables go on at the same time in a
+// maxTurns is how many derived tables have their turn at the same time in a
 // warehouse. Loads of core tables share their connections and must not wait
 // behind long queries.
-const maxRuns = 2
+const maxTurns = 2
 
 // Runner keeps the derived tables of a Warehouse.
 type Runner struct {
@@ -64,6 +64,7 @@ func (r *Runner) Acquire(ctx context.Context, t warehouse.DerivedTable, revision
 	if h, err = r.takeOverDerived(ctx, conn, d.Name, revision); err != nil {
 		return h, fmt.Errorf("acquire %s: %w", t.Name, err)
 	}
+	defer r.needs.forget(d.Name)
 	if h, err = r.shape(ctx, conn, d, h); err != nil {
 		return h, fmt.Errorf("acquire %s: give it its columns: %w", t.Name, err)
 	}
@@ -229,6 +230,16 @@ func utc(t sql.NullTime) time.Time {
 	return t.Time.UTC()
 }
 
+// Turn is described at warehouse.Runner.
+func (r *Runner) Turn(ctx context.Context) (leave func(), err error) {
+	select {
+	case r.turns <- struct{}{}: // those who wait are served in their order
+		return func() { <-r.turns }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a turn: %w", context.Cause(ctx))
+	}
+}
+
 // Dirt is described at warehouse.Runner.
 func (r *Runner) Dirt(ctx context.Context, t warehouse.DerivedTable) (dirt []warehouse.Dirt, keys warehouse.KeyDirt, err error) {
 	d, err := r.derived(t)
@@ -386,13 +397,12 @@ func (r *Runner) SetNeeds(ctx context.Context, table, spec string, k warehouse.K
 	for _, n := range coretable.Needs(spec, k) {
 		rows = append(rows, fmt.Sprintf("(%s, %s, %s, now())", r.dialect.Text(n.Spec), r.dialect.Text(n.Kind), r.dialect.Text(n.Column)))
 	}
-	err = tx(ctx, conn, func() error {
-		statements := []string{"DELETE FROM " + r.dialect.Needs(n) + " WHERE spec = " + r.dialect.Text(spec)}
-		if len(rows) > 0 {
-			statements = append(statements, "INSERT INTO "+r.dialect.Needs(n)+" VALUES "+strings.Join(rows, ", "))
-		}
-		return execAll(ctx, conn, statements...)
-	})
+	statements := []string{"DELETE FROM " + r.dialect.Needs(n) + " WHERE spec = " + r.dialect.Text(spec)}
+	if len(rows) > 0 {
+		statements = append(statements, "INSERT INTO "+r.dialect.Needs(n)+" VALUES "+strings.Join(rows, ", "))
+	}
+	defer r.needs.forget(n)
+	err = tx(ctx, conn, func() error { return execAll(ctx, conn, statements...) })
 	if err != nil {
 		return fmt.Errorf("set the needs of %s in %s: %w", spec, table, err)
 	}

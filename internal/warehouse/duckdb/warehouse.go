@@ -90,9 +90,10 @@ type Warehouse struct {
 	done sync.WaitGroup // the checkpointer
 	grow chan struct{}  // the write-ahead log is above its limit
 
-	runs   chan struct{} // runs of derived tables that go on
-	ddl    sync.Mutex    // one definition at a time
-	mu     sync.Mutex    // tables
+	turns  chan struct{} // of derived tables
+	needs  neededOf
+	ddl    sync.Mutex // one definition at a time
+	mu     sync.Mutex // tables
 	tables map[string]*table
 }
 
@@ -102,7 +103,8 @@ func Open(ctx context.Context, path string, opts Options) (*Warehouse, error) {
 	opts = opts.withDefaults()
 	w := &Warehouse{
 		opts: opts, path: path, dialect: sqlgen.DuckDB(), gate: newGate(),
-		grow: make(chan struct{}, 1), runs: make(chan struct{}, maxRuns), tables: map[string]*table{},
+		grow: make(chan struct{}, 1), turns: make(chan struct{}, maxTurns), tables: map[string]*table{},
+		needs: neededOf{taken: map[sqlgen.Name]takenNeeds{}},
 	}
 	var err error
 	if w.metrics, err = newMetrics(opts.Registerer); err != nil {

@@ -17,9 +17,9 @@ var (
 	words = strings.Fields("Ident Type Text Qualified View Base Head Loads Changes Needs Dirty Stage Effect Diff Fresh Keys Marks Staging " +
 		"Own String BaseDataset BaseTable UnsetName ParseUnset HeadOf BareType Bind StageColumns Layout Remade KeyList")
 	// DuckDB is told these alone: its loads and runs are no scripts.
-	duckOnly = strings.Fields("AddColumn AddImageColumn CaptureKeys ClearKeys ClearWindow Compare CreateTemp Differences DropColumn DropRun " +
-		"DropTemp FillStage CreateStage InsertDerivedHead InsertHead MarkKeys Outside OwnedByKeys Refused Repeated Replace AddRunImage " +
-		"AppendRows KeepRunChanges RunBuckets StagePart Violating")
+	duckOnly = strings.Fields("AddColumn AddImageColumn CaptureKeys ClearKeys ClearWindow Compare CreateKeys Differences DropColumn DropRun " +
+		"DropTemp FillStage CreateStage InsertDerivedHead InsertHead MarkKeys OwnedByKeys Refused Repeated Replace AddRunImage " +
+		"AppendRows KeepRunChanges RunBuckets StagePart Examine")
 )
 
 // TestGoldensAreComplete: each exported function that writes SQL is called, by

@@ -9,17 +9,22 @@ import (
 )
 
 // Names of the temporary tables of a run. They live on its connection. The
-// stage holds what the queries gave, Gone and Come what differs from the
-// published rows, and Keys the dirty keys that the run owns.
+// stage holds what the queries gave, the difference what of it is not among the
+// published rows and what of them is not in it, and Keys the dirty keys that the
+// run owns.
 const (
 	RunStage = "temp.millrace_run_stage"
-	RunGone  = "temp.millrace_run_gone"
-	RunCome  = "temp.millrace_run_come"
+	RunDiff  = "temp.millrace_run_diff"
 	RunKeys  = "temp.millrace_run_keys"
 )
 
-// ColPart is the column of those tables that names the part of the run.
-const ColPart = "_part"
+// ColPart is the column of the first two that names the part of the run, and
+// colMore that of the difference that says how often a row comes, or below zero
+// how often it goes.
+const (
+	ColPart = "_part"
+	colMore = "_more"
+)
 
 // Derived is a derived table, with what a run needs to know of it. Its methods
 // give one statement each.
@@ -96,32 +101,38 @@ func (d *Derived) DropColumn(name string) string {
 	return fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", d.table(), d.Ident(name))
 }
 
-// CreateTemp makes the run's empty temporary tables.
-func (d *Derived) CreateTemp() []string {
-	var out []string
-	for _, t := range []string{RunStage, RunGone, RunCome} {
-		out = append(out, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT %s, 0 AS %s FROM %s LIMIT 0", tempTable(t), d.list(d.Columns), ColPart, d.table()))
+// CreateKeys makes the run's table of dirty keys. Empty: no keys own rows.
+func (d *Derived) CreateKeys() string {
+	if len(d.Owning) == 0 {
+		return ""
 	}
-	if len(d.Owning) > 0 {
-		out = append(out, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT %s, mark FROM %s LIMIT 0", tempTable(RunKeys), d.list(d.Owning), d.Dirty(d.Name)))
-	}
-	return out
+	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT %s, mark FROM %s LIMIT 0", tempTable(RunKeys), d.list(d.Owning), d.Dirty(d.Name))
 }
 
 // DropRun frees what the run held.
 func (d *Derived) DropRun() []string {
-	var out []string
-	for _, t := range []string{RunStage, RunGone, RunCome, RunKeys} {
-		out = append(out, "DROP TABLE IF EXISTS "+t)
+	out := []string{"DROP TABLE IF EXISTS " + RunStage, "DROP TABLE IF EXISTS " + RunDiff}
+	if len(d.Owning) > 0 {
+		out = append(out, "DROP TABLE IF EXISTS "+RunKeys)
 	}
 	return out
 }
 
 func tempTable(name string) string { return strings.TrimPrefix(name, "temp.") }
 
-// StagePart runs the query of a part.
+// StagePart runs the query of a part. The first makes the stage, with the types
+// that the query gives.
 func (d *Derived) StagePart(part int, query string) string {
-	return fmt.Sprintf("INSERT INTO %s\nSELECT %s, %d FROM (\n%s\n)", RunStage, d.list(d.Columns), part, query)
+	return d.fill(RunStage, part, fmt.Sprintf("SELECT %s, %d AS %s FROM (\n%s\n)", d.list(d.Columns), part, ColPart, query))
+}
+
+// fill puts the rows of a query of a part into a temporary table, which the first
+// part makes.
+func (d *Derived) fill(table string, part int, query string) string {
+	if part == 0 {
+		return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS\n%s", tempTable(table), query)
+	}
+	return fmt.Sprintf("INSERT INTO %s\n%s", table, query)
 }
 
 // Orphans deletes the rows that nothing owns: a row of what the table was before
@@ -151,15 +162,27 @@ func (d *Derived) orphaned() string {
 	return strings.Join(absent, " OR ")
 }
 
-// Outside counts the staged rows of a part that it does not own (G8).
-func (d *Derived) Outside(part int, owned string) string {
-	return fmt.Sprintf("SELECT count(*) FROM %s WHERE %s = %d AND NOT coalesce(%s, FALSE)", RunStage, ColPart, part, owned)
+// Examine goes through the staged rows of a part once: how many it does not own
+// (G8), for each of the conditions how many fulfil it, and then the types of the
+// columns, in their order. Owned is empty if the part only adds.
+func (d *Derived) Examine(part int, owned string, violated []string) string {
+	outside, from := "0", RunStage
+	if owned != "" {
+		// A condition may be a query of keys, which no FILTER takes.
+		outside = fmt.Sprintf("count(*) FILTER (WHERE NOT coalesce(%s, FALSE))", colOwned)
+		from = fmt.Sprintf("(SELECT *, %s AS %s FROM %s)", owned, colOwned, RunStage)
+	}
+	out := []string{outside}
+	for _, v := range violated {
+		out = append(out, fmt.Sprintf("count(*) FILTER (WHERE %s)", v))
+	}
+	for _, c := range d.Columns {
+		out = append(out, fmt.Sprintf("typeof(any_value(%s))", d.Ident(c)))
+	}
+	return fmt.Sprintf("SELECT %s FROM %s WHERE %s = %d", strings.Join(out, ", "), from, ColPart, part)
 }
 
-// Violating counts the staged rows of a part for which the condition holds.
-func (d *Derived) Violating(part int, violated string) string {
-	return fmt.Sprintf("SELECT count(*) FROM %s WHERE %s = %d AND (%s)", RunStage, ColPart, part, violated)
-}
+const colOwned = "_owned"
 
 // Repeated counts the values of the columns that several staged rows of a part
 // have. Nulls are equal to each other.
@@ -167,20 +190,21 @@ func (d *Derived) Repeated(part int, columns []string) string {
 	return fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s WHERE %s = %d GROUP BY %s HAVING count(*) > 1)", RunStage, ColPart, part, d.list(columns))
 }
 
-// Compare fills Gone with the owned rows that the part's result does not have,
-// and Come with those that only the result has.
-func (d *Derived) Compare(part int, owned string) []string {
-	published := fmt.Sprintf("SELECT %s FROM %s WHERE %s", d.list(d.Columns), d.table(), owned)
-	staged := fmt.Sprintf("SELECT %s FROM %s WHERE %s = %d", d.list(d.Columns), RunStage, ColPart, part)
-	return []string{
-		fmt.Sprintf("INSERT INTO %s\nSELECT *, %d FROM (%s EXCEPT ALL %s)", RunGone, part, published, staged),
-		fmt.Sprintf("INSERT INTO %s\nSELECT *, %d FROM (%s EXCEPT ALL %s)", RunCome, part, staged, published),
-	}
+// Compare notes how the owned rows and the part's result differ: bags of rows, of
+// which each row is there as often in one as in the other, or more often.
+func (d *Derived) Compare(part int, owned string) string {
+	columns := d.list(d.Columns)
+	more := "count(*) FILTER (WHERE _comes) - count(*) FILTER (WHERE NOT _comes)"
+	return d.fill(RunDiff, part, fmt.Sprintf(`SELECT %[1]s, %[2]d AS %[3]s, %[4]s AS %[5]s FROM (
+  SELECT %[1]s, FALSE AS _comes FROM %[6]s WHERE %[7]s
+  UNION ALL SELECT %[1]s, TRUE FROM %[8]s WHERE %[3]s = %[2]d
+) GROUP BY %[1]s HAVING %[4]s <> 0`, columns, part, ColPart, more, colMore, d.table(), owned, RunStage))
 }
 
 // Differences counts what a part takes away and what it brings.
 func (d *Derived) Differences(part int) string {
-	return fmt.Sprintf("SELECT (SELECT count(*) FROM %s WHERE %s = %d), (SELECT count(*) FROM %s WHERE %s = %d)", RunGone, ColPart, part, RunCome, ColPart, part)
+	return fmt.Sprintf("SELECT CAST(coalesce(-sum(%[1]s) FILTER (WHERE %[1]s < 0), 0) AS BIGINT), CAST(coalesce(sum(%[1]s) FILTER (WHERE %[1]s > 0), 0) AS BIGINT) FROM %[2]s WHERE %[3]s = %[4]d",
+		colMore, RunDiff, ColPart, part)
 }
 
 // Replace makes the owned rows those of the part.
@@ -191,11 +215,13 @@ func (d *Derived) Replace(part int, owned string) []string {
 	}
 }
 
-// Merge writes the differences alone, by the key.
+// Merge writes anew, by the key, what differs: of a key that a row comes or goes
+// of, all of its rows.
 func (d *Derived) Merge(part int) []string {
+	differs := fmt.Sprintf("(%s) IN (SELECT (%s) FROM %s WHERE %s = %d)", d.list(d.Key), d.list(d.Key), RunDiff, ColPart, part)
 	return []string{
-		fmt.Sprintf("DELETE FROM %s WHERE (%s) IN (SELECT (%s) FROM %s WHERE %s = %d)", d.table(), d.list(d.Key), d.list(d.Key), RunGone, ColPart, part),
-		fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s FROM %s WHERE %s = %d", d.table(), d.list(d.Columns), d.list(d.Columns), RunCome, ColPart, part),
+		fmt.Sprintf("DELETE FROM %s WHERE %s", d.table(), differs),
+		fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s FROM %s WHERE %s = %d AND %s", d.table(), d.list(d.Columns), d.list(d.Columns), RunStage, ColPart, part, differs),
 	}
 }
 
@@ -205,14 +231,14 @@ func (d *Derived) AppendRows(load int64) []string {
 	return []string{
 		fmt.Sprintf("DELETE FROM %s WHERE %s = %d", d.table(), ColLoad, load),
 		fmt.Sprintf("INSERT INTO %s (%s, %s)\nSELECT %s, %d FROM %s", d.table(), d.list(d.Columns), ColLoad, d.list(d.Columns), load, RunStage),
-		fmt.Sprintf("INSERT INTO %s SELECT * FROM %s", RunCome, RunStage),
+		d.fill(RunDiff, 0, fmt.Sprintf("SELECT *, 1 AS %s FROM %s", colMore, RunStage)),
 	}
 }
 
 // RunBuckets gives the hours, or days, of a column in which rows went or came.
 func (d *Derived) RunBuckets(column string, kind schemas.Kind) string {
 	b := d.bucket(kind, d.Ident(column))
-	return fmt.Sprintf("SELECT DISTINCT b FROM (SELECT %s AS b FROM %s UNION ALL SELECT %s FROM %s) ORDER BY b NULLS FIRST", b, RunGone, b, RunCome)
+	return fmt.Sprintf("SELECT DISTINCT %s AS b FROM %s ORDER BY b NULLS FIRST", b, RunDiff)
 }
 
 // QueryBuckets gives the hours, or days, of the one column of a query.
@@ -266,8 +292,8 @@ func (d *Derived) imageLayout() string {
 // KeepRunChanges writes the old and new images of what the run changed.
 func (d *Derived) KeepRunChanges(load int64) string {
 	columns := d.list(d.imageColumns())
-	return fmt.Sprintf("INSERT INTO %s (%s, %s, %s)\nSELECT %d, 'old', %s FROM %s\nUNION ALL\nSELECT %d, 'new', %s FROM %s",
-		d.Changes(d.Name), ColLoad, ColImage, columns, load, columns, RunGone, load, columns, RunCome)
+	return fmt.Sprintf("INSERT INTO %s (%s, %s, %s)\nSELECT %d, CASE WHEN %s < 0 THEN 'old' ELSE 'new' END, %s FROM %s",
+		d.Changes(d.Name), ColLoad, ColImage, columns, load, colMore, columns, RunDiff)
 }
 
 func (d *Derived) imageColumns() []string {

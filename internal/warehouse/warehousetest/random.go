@@ -106,7 +106,7 @@ func randomHistoriesOf(t *testing.T, h *Harness, mode schemas.Mode) {
 	switch {
 	case testing.Short() || h.dying:
 		rounds = 1
-	case mode == schemas.ModeUpsert:
+	case mode == schemas.ModeUpsert || h.Slow:
 		rounds = 2
 	}
 	seed := rand.Uint64()

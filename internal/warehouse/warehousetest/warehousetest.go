@@ -35,6 +35,8 @@ type Harness struct {
 	View func(t *testing.T, table warehouse.CoreTable) []schemas.Row
 	// Limits are those of the warehouse.
 	Limits Limits
+	// Slow: a load takes tenths of a second. It goes through fewer random histories.
+	Slow bool
 	// dying lets the process die at one point after the other, one a load.
 	dying bool
 	dies  int

@@ -30,12 +30,6 @@ UPDATE "millrace"."analytics__customers__head" SET load = $1, fence = fence + 1,
   window_begin = CAST($4 AS TIMESTAMP), window_frontier = CAST($5 AS TIMESTAMP), complete_time = CAST($6 AS TIMESTAMP WITH TIME ZONE), ready = $7
 WHERE epoch = $8 AND load = $9 AND code_hash = $10;
 
-CREATE OR REPLACE TEMP TABLE millrace_run_stage AS SELECT "customer", "day", "odd ""name", 0 AS _part FROM "analytics"."customers" LIMIT 0;
-
-CREATE OR REPLACE TEMP TABLE millrace_run_gone AS SELECT "customer", "day", "odd ""name", 0 AS _part FROM "analytics"."customers" LIMIT 0;
-
-CREATE OR REPLACE TEMP TABLE millrace_run_come AS SELECT "customer", "day", "odd ""name", 0 AS _part FROM "analytics"."customers" LIMIT 0;
-
 CREATE OR REPLACE TEMP TABLE millrace_run_keys AS SELECT "customer", mark FROM "millrace"."analytics__customers__dirty" LIMIT 0;
 
 DELETE FROM temp.millrace_run_keys;
@@ -52,43 +46,55 @@ DELETE FROM temp.millrace_run_keys;
 
 INSERT INTO temp.millrace_run_keys SELECT "customer", mark FROM "millrace"."analytics__customers__dirty" WHERE (retry_at IS NULL OR retry_at <= now());
 
-INSERT INTO temp.millrace_run_stage
-SELECT "customer", "day", "odd ""name", 1 FROM (
+CREATE OR REPLACE TEMP TABLE millrace_run_stage AS
+SELECT "customer", "day", "odd ""name", 0 AS _part FROM (
 SELECT 1 -- no end
 );
 
-SELECT count(*) FROM temp.millrace_run_stage WHERE _part = 1 AND NOT coalesce(("customer") IN (SELECT ("customer") FROM temp.millrace_run_keys), FALSE);
+INSERT INTO temp.millrace_run_stage
+SELECT "customer", "day", "odd ""name", 1 AS _part FROM (
+SELECT 1 -- no end
+);
 
-SELECT count(*) FROM temp.millrace_run_stage WHERE _part = 1 AND (day IS NULL);
+SELECT count(*) FILTER (WHERE NOT coalesce(_owned, FALSE)), count(*) FILTER (WHERE day IS NULL), typeof(any_value("customer")), typeof(any_value("day")), typeof(any_value("odd ""name")) FROM (SELECT *, ("customer") IN (SELECT ("customer") FROM temp.millrace_run_keys) AS _owned FROM temp.millrace_run_stage) WHERE _part = 1;
+
+SELECT 0, typeof(any_value("customer")), typeof(any_value("day")), typeof(any_value("odd ""name")) FROM temp.millrace_run_stage WHERE _part = 0;
 
 SELECT count(*) FROM (SELECT 1 FROM temp.millrace_run_stage WHERE _part = 1 GROUP BY "customer", "day" HAVING count(*) > 1);
 
-INSERT INTO temp.millrace_run_gone
-SELECT *, 1 FROM (SELECT "customer", "day", "odd ""name" FROM "analytics"."customers" WHERE ("customer") IN (SELECT ("customer") FROM temp.millrace_run_keys) EXCEPT ALL SELECT "customer", "day", "odd ""name" FROM temp.millrace_run_stage WHERE _part = 1);
+CREATE OR REPLACE TEMP TABLE millrace_run_diff AS
+SELECT "customer", "day", "odd ""name", 0 AS _part, count(*) FILTER (WHERE _comes) - count(*) FILTER (WHERE NOT _comes) AS _more FROM (
+  SELECT "customer", "day", "odd ""name", FALSE AS _comes FROM "analytics"."customers" WHERE TRUE
+  UNION ALL SELECT "customer", "day", "odd ""name", TRUE FROM temp.millrace_run_stage WHERE _part = 0
+) GROUP BY "customer", "day", "odd ""name" HAVING count(*) FILTER (WHERE _comes) - count(*) FILTER (WHERE NOT _comes) <> 0;
 
-INSERT INTO temp.millrace_run_come
-SELECT *, 1 FROM (SELECT "customer", "day", "odd ""name" FROM temp.millrace_run_stage WHERE _part = 1 EXCEPT ALL SELECT "customer", "day", "odd ""name" FROM "analytics"."customers" WHERE ("customer") IN (SELECT ("customer") FROM temp.millrace_run_keys));
+INSERT INTO temp.millrace_run_diff
+SELECT "customer", "day", "odd ""name", 1 AS _part, count(*) FILTER (WHERE _comes) - count(*) FILTER (WHERE NOT _comes) AS _more FROM (
+  SELECT "customer", "day", "odd ""name", FALSE AS _comes FROM "analytics"."customers" WHERE ("customer") IN (SELECT ("customer") FROM temp.millrace_run_keys)
+  UNION ALL SELECT "customer", "day", "odd ""name", TRUE FROM temp.millrace_run_stage WHERE _part = 1
+) GROUP BY "customer", "day", "odd ""name" HAVING count(*) FILTER (WHERE _comes) - count(*) FILTER (WHERE NOT _comes) <> 0;
 
-SELECT (SELECT count(*) FROM temp.millrace_run_gone WHERE _part = 1), (SELECT count(*) FROM temp.millrace_run_come WHERE _part = 1);
+SELECT CAST(coalesce(-sum(_more) FILTER (WHERE _more < 0), 0) AS BIGINT), CAST(coalesce(sum(_more) FILTER (WHERE _more > 0), 0) AS BIGINT) FROM temp.millrace_run_diff WHERE _part = 1;
 
 DELETE FROM "analytics"."customers" WHERE ("customer") IN (SELECT ("customer") FROM temp.millrace_run_keys);
 
 INSERT INTO "analytics"."customers" ("customer", "day", "odd ""name")
 SELECT "customer", "day", "odd ""name" FROM temp.millrace_run_stage WHERE _part = 1;
 
-DELETE FROM "analytics"."customers" WHERE ("customer", "day") IN (SELECT ("customer", "day") FROM temp.millrace_run_gone WHERE _part = 1);
+DELETE FROM "analytics"."customers" WHERE ("customer", "day") IN (SELECT ("customer", "day") FROM temp.millrace_run_diff WHERE _part = 1);
 
 INSERT INTO "analytics"."customers" ("customer", "day", "odd ""name")
-SELECT "customer", "day", "odd ""name" FROM temp.millrace_run_come WHERE _part = 1;
+SELECT "customer", "day", "odd ""name" FROM temp.millrace_run_stage WHERE _part = 1 AND ("customer", "day") IN (SELECT ("customer", "day") FROM temp.millrace_run_diff WHERE _part = 1);
 
 DELETE FROM "analytics"."customers" WHERE _load = 5;
 
 INSERT INTO "analytics"."customers" ("customer", "day", "odd ""name", _load)
 SELECT "customer", "day", "odd ""name", 5 FROM temp.millrace_run_stage;
 
-INSERT INTO temp.millrace_run_come SELECT * FROM temp.millrace_run_stage;
+CREATE OR REPLACE TEMP TABLE millrace_run_diff AS
+SELECT *, 1 AS _more FROM temp.millrace_run_stage;
 
-SELECT DISTINCT b FROM (SELECT CAST("day" - DATE '1970-01-01' AS BIGINT) AS b FROM temp.millrace_run_gone UNION ALL SELECT CAST("day" - DATE '1970-01-01' AS BIGINT) FROM temp.millrace_run_come) ORDER BY b NULLS FIRST;
+SELECT DISTINCT CAST("day" - DATE '1970-01-01' AS BIGINT) AS b FROM temp.millrace_run_diff ORDER BY b NULLS FIRST;
 
 SELECT DISTINCT (epoch_us("ts") // 3600000000 - CASE WHEN epoch_us("ts") % 3600000000 < 0 THEN 1 ELSE 0 END) AS b FROM (
 SELECT ts FROM x
@@ -99,9 +105,7 @@ CREATE TABLE IF NOT EXISTS "millrace"."analytics__customers__changes" (_load BIG
 ALTER TABLE "millrace"."analytics__customers__changes" ADD COLUMN IF NOT EXISTS "odd ""name" VARCHAR;
 
 INSERT INTO "millrace"."analytics__customers__changes" (_load, _image, "customer", "day", "odd ""name")
-SELECT 5, 'old', "customer", "day", "odd ""name" FROM temp.millrace_run_gone
-UNION ALL
-SELECT 5, 'new', "customer", "day", "odd ""name" FROM temp.millrace_run_come;
+SELECT 5, CASE WHEN _more < 0 THEN 'old' ELSE 'new' END, "customer", "day", "odd ""name" FROM temp.millrace_run_diff;
 
 DELETE FROM "millrace"."analytics__customers__dirty" AS t USING temp.millrace_run_keys AS k WHERE k."customer" = t."customer" AND t.mark <= k.mark;
 
@@ -112,9 +116,7 @@ FROM "millrace"."analytics__customers__dirty";
 
 DROP TABLE IF EXISTS temp.millrace_run_stage;
 
-DROP TABLE IF EXISTS temp.millrace_run_gone;
-
-DROP TABLE IF EXISTS temp.millrace_run_come;
+DROP TABLE IF EXISTS temp.millrace_run_diff;
 
 DROP TABLE IF EXISTS temp.millrace_run_keys;
 

@@ -1,0 +1,221 @@
+package producers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"millrace/schemas"
+	"millrace/schemas/avro"
+)
+
+// lent is a source of rows that reuses what it hands over.
+type lent struct {
+	table *schemas.Table
+	parts [][]int64 // keys of the rows, as they are handed over together
+	bad   int64     // the key of a row that cannot be encoded
+	calls int       // parts that emit has taken
+}
+
+func (l *lent) ReadChunk(_ context.Context, t *schemas.Table, _ []schemas.Cell, _ int, emit func([]schemas.Change) error) (Chunk, error) {
+	text := []byte("....")
+	point := schemas.Position{Epoch: 7, Major: 100}
+	for _, part := range l.parts {
+		var out []schemas.Change
+		for _, key := range part {
+			cells := schemas.Row{schemas.IntCell(key), schemas.BytesCell(text)}
+			if key == l.bad {
+				cells[1] = schemas.BytesCell([]byte{0xff})
+			}
+			out = append(out, schemas.Change{Table: t, Op: schemas.Read, Position: point, After: cells})
+		}
+		copy(text, fmt.Sprintf("%04d", part[0]))
+		if err := emit(out); err != nil {
+			return Chunk{}, err
+		}
+		l.calls++
+		copy(text, "gone")
+		clear(out)
+	}
+	return Chunk{ReadPoint: point, End: true}, nil
+}
+
+func (l *lent) ReadKeys(ctx context.Context, t *schemas.Table, _ [][]schemas.Cell, emit func([]schemas.Change) error) (Chunk, error) {
+	return l.ReadChunk(ctx, t, nil, 0, emit)
+}
+
+// begin runs a worker until the test ends, and returns it with a job of the table.
+func (l *lent) begin(t *testing.T, key ...int) (worker, *job) {
+	t.Helper()
+	l.table = &schemas.Table{
+		Schema: "public", Name: "t", Generation: 1, Key: key, Topic: "p.s.public.t",
+		Columns: []schemas.Column{{Name: "id", Type: schemas.Type{Kind: schemas.Int}}, {Name: "text", Type: schemas.Type{Kind: schemas.String}}},
+	}
+	enc, err := avro.NewEncoder(l.table, "mem", 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorker(l)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("the worker ended with %v", err)
+		}
+	})
+	return w, &job{t: &table{id: "public.t"}, form: form{l.table, enc, 4}}
+}
+
+// The end of a job comes behind its rows, and they are the loop's own copies.
+func TestRowsLeaveInOrderAndForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lent{parts: [][]int64{{1, 2}, {3}, {4, 5, 6}}, bad: -1}
+		w, j := l.begin(t, 0)
+		w.jobs <- j
+		synctest.Wait() // all of it was read before any of it is taken
+		var got []string
+		for {
+			p := <-w.parcels
+			if p.end != nil {
+				if p.end.err != nil || !p.end.chunk.End {
+					t.Errorf("the job ended with %+v", p.end)
+				}
+				break
+			}
+			if p.epoch != 7 {
+				t.Errorf("its epoch is %d", p.epoch)
+			}
+			for i := range p.arena.used {
+				r := p.arena.at(i)
+				if r.Topic != l.table.Topic || r.Timestamp.IsZero() || len(r.Headers) != 2 || string(r.Headers[0].Value) != "r" {
+					t.Errorf("record %+v", r)
+				}
+				at := bytes.IndexAny(r.Value[40:], "0123456789")
+				got = append(got, fmt.Sprintf("%d:%t", r.Key[len(r.Key)-1]/2, at >= 0 && !bytes.Contains(r.Value, []byte("gone"))))
+			}
+		}
+		if want := "1:true 2:true 3:true 4:true 5:true 6:true"; strings.Join(got, " ") != want {
+			t.Errorf("rows %v, want %s", got, want)
+		}
+	})
+}
+
+// While the loop takes nothing, reading goes on, but not for ever (G13); and what
+// the loop has seen to be void is not read to its end.
+func TestReadingRunsAheadWithinBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lent{bad: -1}
+		for i := range int64(5 * ahead) {
+			l.parts = append(l.parts, []int64{i + 1})
+		}
+		w, j := l.begin(t, 0)
+		w.jobs <- j
+		synctest.Wait()
+		if l.calls != ahead {
+			t.Errorf("%d parcels wait for the loop, want %d", l.calls, ahead)
+		}
+		j.gone.Store(true)
+		for p := range w.parcels {
+			if p.end != nil {
+				if !errors.Is(p.end.err, errVoid) {
+					t.Errorf("the job ended with %v", p.end.err)
+				}
+				break
+			}
+			w.giveBack(p)
+		}
+		if l.calls > ahead+1 {
+			t.Errorf("%d parcels were made of a job that was void", l.calls)
+		}
+	})
+}
+
+// A row that cannot be encoded ends the job; the rows before it leave first.
+func TestRowThatCannotBeEncodedEndsTheJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lent{parts: [][]int64{{1}, {2, 3, 4}, {5}}, bad: 3}
+		w, j := l.begin(t, 0)
+		w.jobs <- j
+		first, second, end := <-w.parcels, <-w.parcels, <-w.parcels
+		if first.fault != nil || first.arena.used != 1 {
+			t.Errorf("first %+v", first)
+		}
+		if second.arena.used != 1 || second.fault == nil || second.fault.Table != "public.t" || !errors.Is(end.end.err, errVoid) {
+			t.Errorf("%d records, fault %v, end %v", second.arena.used, second.fault, end.end.err)
+		}
+	})
+}
+
+// Rows of a table without a key are told apart by their number in the read, which
+// begins anew when it is tried again.
+func TestRowsWithoutKeyAreNumberedInEachRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lent{parts: [][]int64{{1, 2}, {3}}, bad: -1}
+		w, j := l.begin(t)
+		for range 2 {
+			w.jobs <- j
+			var got []string
+			for p := range w.parcels {
+				if p.end != nil {
+					break
+				}
+				for i := range p.arena.used {
+					got = append(got, string(p.arena.at(i).Headers[1].Value))
+				}
+				w.giveBack(p)
+			}
+			var want []string
+			for n := range uint32(3) {
+				want = append(want, keyless(schemas.Position{Epoch: 7, Major: 100}, n+1).String())
+			}
+			if strings.Join(got, " ") != strings.Join(want, " ") {
+				t.Errorf("positions %v, want %v", got, want)
+			}
+		}
+	})
+}
+
+// Rows that are read for their keys' sake say so, each in headers of its own.
+func TestRowsReadAgainAreMarked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lent{parts: [][]int64{{1, 2}}, bad: -1}
+		w, j := l.begin(t, 0)
+		j.keys = [][]schemas.Cell{{schemas.IntCell(1)}, {schemas.IntCell(2)}}
+		w.jobs <- j
+		p := <-w.parcels
+		for i := range 2 {
+			if h := p.arena.at(i).Headers; len(h) != 3 || h[2].Key != rereadHeader || string(h[0].Value) != "r" {
+				t.Errorf("headers %v", h)
+			}
+		}
+		<-w.parcels
+	})
+}
+
+func TestNextChunk(t *testing.T) {
+	s := &session{o: &Options{ChunkRows: 100, MaxChunkRows: 300}}
+	for _, c := range []struct {
+		rows int
+		took time.Duration
+		want int
+	}{
+		{100, 0, 200},
+		{200, 0, 300},
+		{300, 0, 300},
+		{200, chunkShort, 200},
+		{200, chunkLong, 200},
+		{300, chunkLong + 1, 150},
+		{100, time.Hour, 100},
+	} {
+		if got := s.nextChunk(c.rows, c.took); got != c.want {
+			t.Errorf("after %d rows in %s come %d, want %d", c.rows, c.took, got, c.want)
+		}
+	}
+}
