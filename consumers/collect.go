@@ -42,7 +42,7 @@ func (t *topic) collectAll(ctx context.Context, records []*kgo.Record) error {
 	}
 	t.change = batch.Change{Envelope: avro.Envelope{Unset: t.change.Envelope.Unset}} // refers to no record
 	t.taken += size(records)
-	t.collected += int64(len(records))
+	t.collected += work(records)
 	t.settle()
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"millrace/schemas"
 )
 
 // measureEvery is how often the ends of the topics are asked for. What is polled
@@ -13,7 +15,8 @@ import (
 const measureEvery = 15 * time.Second
 
 // lag counts the records of a topic that are not loaded: those that were not
-// polled yet, and those that wait for their load.
+// polled yet, and those of them that are work and wait for their load. What lies
+// unread is counted by its offsets, watermarks and the marks of transactions too.
 type lag struct {
 	mu        sync.Mutex
 	next, end map[int32]int64 // by partition: what is polled next, and where the log ends
@@ -32,7 +35,30 @@ func (l *lag) polled(p kgo.FetchTopicPartition) {
 	defer l.mu.Unlock()
 	l.next[p.Partition] = p.Records[len(p.Records)-1].Offset + 1
 	l.end[p.Partition] = max(l.end[p.Partition], p.HighWatermark)
-	l.waiting += int64(len(p.Records))
+	l.waiting += work(p.Records)
+}
+
+// work counts the records that are more than watermarks. A quiet table has those
+// too while its load is stuck, and nobody would load them sooner.
+func work(records []*kgo.Record) (n int64) {
+	for _, r := range records {
+		if !isWatermark(r) {
+			n++
+		}
+	}
+	return n
+}
+
+const opHeader = "op" // of every record that our producers write
+
+// isWatermark goes by the header: what other producers write counts.
+func isWatermark(r *kgo.Record) bool {
+	for _, h := range r.Headers {
+		if h.Key == opHeader {
+			return len(h.Value) == 1 && schemas.Op(h.Value[0]) == schemas.Watermark
+		}
+	}
+	return false
 }
 
 func (l *lag) ended(partition int32, end int64) {

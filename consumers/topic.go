@@ -74,7 +74,7 @@ type topic struct {
 
 	queue
 	lag       lag
-	collected int64        // records that left the queue and are not in flight
+	collected int64        // work that left the queue and is not in flight
 	held      atomic.Int64 // bytes of it that count as memory
 	taken     int64        // of them, those that left the queue and are not in flight
 	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: it is not

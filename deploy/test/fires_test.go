@@ -163,6 +163,11 @@ var scenes = []scene{
 		27 * time.Hour,
 		[]string{`MillraceDerivedTableStale ticket job="m" table="a.t"`},
 	},
+	{
+		"BigQuery is away: those who give up ask again later", quiet(`millrace_bigquery_waiting{job="m", instance="a", why="no answer"} 1x2 0x0 1x2 0x0 1x2 0x0 1x2 0x0 1x2 0x0 1x2 0x0 1x2 0x0 1x2`),
+		30 * time.Minute,
+		[]string{`MillraceBigQueryWaiting ticket job="m" why="no answer"`},
+	},
 	{"a quota is spent, a clock is wrong", quiet(
 		`millrace_bigquery_waiting{job="m", instance="a", why="quota"} 2x30`, `millrace_bigquery_clock_skew_seconds{job="m", instance="a"} -200x30`,
 	), 30 * time.Minute, []string{`MillraceBigQueryWaiting ticket job="m" why="quota"`, `MillraceClockSkew ticket instance="a" job="m"`}},

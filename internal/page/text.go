@@ -103,8 +103,10 @@ func (d *Derived) state() string {
 
 func (d *Derived) progress() string {
 	switch {
-	case d.Error != "":
+	case d.Error != "" && d.Held > 0:
 		return fmt.Sprintf("%d held: %s", d.Held, d.Error)
+	case d.Error != "":
+		return d.Error
 	case d.Waits != "":
 		return "waits for " + d.Waits
 	case d.Dirty > 0:

@@ -39,6 +39,8 @@ func TestTheNextRunIsShown(t *testing.T) {
 		{Derived{Dirty: 3}, "3 to be computed"},
 		{Derived{Gathers: true, Next: at, Freshness: "1m"}, "loads gather, next run at 2026-03-01 09:00:00 UTC, freshness 1m"},
 		{Derived{Next: at, Freshness: "1h"}, "up to date"},
+		{Derived{Held: 2, Error: "a row lies outside"}, "2 held: a row lies outside"},
+		{Derived{Dirty: 3, Error: "no answer"}, "no answer"}, // nothing is held: it was not computed
 	} {
 		if got := c.table.state(); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)

@@ -79,6 +79,9 @@ func cureRead(err error) error {
 // viewsOfJobs are the views of a region that dataset roles do not open.
 var viewsOfJobs = regexp.MustCompile("INFORMATION_SCHEMA[`.]+(?:JOBS|RESERVATION|CAPACITY|ASSIGNMENT|SESSIONS|STREAMING|WRITE_API)")
 
+// dialing is in the error of a connection that was not made.
+const dialing = "while dialing"
+
 // withHint is the error with what to do.
 func withHint(err error, hint string) error { return &curedError{err, hint} }
 
@@ -104,6 +107,13 @@ func hintOf(err error) string {
 		return hintGrant
 	case codes.ResourceExhausted:
 		return hintQuota
+	case codes.Unavailable:
+		if !strings.Contains(s.Message(), dialing) {
+			return hintOutage
+		}
+		return hintReach
+	case codes.DeadlineExceeded:
+		return hintReach
 	}
 	if errors.Is(err, errPatience) {
 		return hintReach

@@ -52,6 +52,7 @@ func (e *jobError) Error() string { return e.message + " (" + e.reason + ")" }
 // does, the outcome is unknown; the job is asked to stop.
 func (w *Warehouse) run(ctx context.Context, t task) (result, error) {
 	pause, attempts := w.pauses(), cmp.Or(t.attempts, w.opts.Attempts)
+	defer pause.end()
 	for attempt := 1; ; attempt++ {
 		id := fmt.Sprintf("%s_%d", t.id, attempt)
 		res, err := w.attempt(ctx, t, id)
@@ -114,6 +115,7 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 		}
 	}
 	pause := w.pauses()
+	defer pause.end()
 	for {
 		err := w.ask(ctx, t, job)
 		if err == nil {
@@ -199,6 +201,7 @@ func (w *Warehouse) dryRun(ctx context.Context, t task) (*api.JobStatistics2, er
 		return nil, err
 	}
 	pause := w.pauses()
+	defer pause.end()
 	for attempt := 1; ; attempt++ {
 		var done *api.Job
 		err := w.call(ctx, func(ctx context.Context) (err error) {
@@ -230,6 +233,7 @@ const holdMs = 10_000
 // nothing polls.
 func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQueryResultsResponse, error) {
 	pause := w.pauses()
+	defer func() { pause.end() }()
 	for {
 		var page *api.GetQueryResultsResponse
 		err := w.call(ctx, func(ctx context.Context) (err error) {
@@ -241,6 +245,7 @@ func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQu
 		}
 		if err == nil && ctx.Err() == nil {
 			// It goes on; a service that does not hold the call is not stormed.
+			pause.end()
 			err = pause.poll(ctx)
 			pause = w.pauses()
 			if err == nil {
@@ -298,7 +303,9 @@ func (w *Warehouse) read(ctx context.Context, id string, page *api.GetQueryResul
 
 // nextPage reads the page of the token: reading it again does no harm.
 func (w *Warehouse) nextPage(ctx context.Context, id, token string) (page *api.GetQueryResultsResponse, err error) {
-	for pause := w.pauses(); ; {
+	pause := w.pauses()
+	defer pause.end()
+	for {
 		err = w.call(ctx, func(ctx context.Context) (err error) {
 			page, err = w.page(ctx, id, token, true)
 			return err

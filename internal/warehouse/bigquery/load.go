@@ -34,7 +34,7 @@ func LoadPoints() (points []string, committed string) {
 func (w *Warehouse) Load(ctx context.Context, b *warehouse.Batch) (schemas.LoadComplete, error) {
 	done, err := w.load(ctx, b)
 	if err != nil {
-		return schemas.LoadComplete{}, fmt.Errorf("load %d of %s: %w", b.Load, b.Table.Name, err)
+		return schemas.LoadComplete{}, fmt.Errorf("load %d of %s: %w", b.Load, b.Table.Name, passing(err))
 	}
 	return done, nil
 }

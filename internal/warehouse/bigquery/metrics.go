@@ -45,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		restaged:    counter("restaged_batches_total", "Batches that were staged anew because their stream or file failed."),
 	}
 	m.waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "millrace_bigquery_waiting", Help: "Calls and jobs that wait before they are tried again, by why.",
+		Name: "millrace_bigquery_waiting", Help: "Calls, jobs and batches that have failed and are tried again, by why.",
 	}, []string{"why"})
 	m.clockSkew = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "millrace_bigquery_clock_skew_seconds", Help: "By how much the service's clock is ahead of this machine's.",

@@ -39,6 +39,7 @@ func platformDatasets() []string {
 
 func (w *Warehouse) hasDataset(ctx context.Context, name string) (bool, error) {
 	pause := w.pauses()
+	defer pause.end()
 	for {
 		err := w.call(ctx, func(ctx context.Context) error {
 			_, err := w.jobs.Datasets.Get(w.opts.Project, name).Context(ctx).Do()

@@ -12,11 +12,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// pauses are the waits between attempts. They double, up to a hundredfold.
+// pauses are the waits between attempts. They double, up to a hundredfold. From
+// the first wait to the end, whoever waits is counted: an attempt that gets no
+// answer takes longer than the wait before it.
 type pauses struct {
 	next, most, patience time.Duration
 	began                time.Time // of the first wait
 	waiting              *prometheus.GaugeVec
+	counted              prometheus.Gauge // by why it waits now; nil: it does not
 }
 
 func (w *Warehouse) pauses() *pauses {
@@ -41,9 +44,23 @@ func (p *pauses) wait(ctx context.Context, c class) error {
 	if c != lag && time.Since(p.began)+d > p.patience {
 		return errPatience
 	}
-	p.waiting.WithLabelValues(c.String()).Inc()
-	defer p.waiting.WithLabelValues(c.String()).Dec()
+	p.count(c)
 	return sleep(ctx, d)
+}
+
+// count counts the waiting, by why.
+func (p *pauses) count(c class) {
+	p.end()
+	p.counted = p.waiting.WithLabelValues(c.String())
+	p.counted.Inc()
+}
+
+// end ends the waiting. Whoever makes pauses ends them.
+func (p *pauses) end() {
+	if p.counted != nil {
+		p.counted.Dec()
+		p.counted = nil
+	}
 }
 
 // poll waits once for what goes on as it should.

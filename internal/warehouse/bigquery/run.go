@@ -34,7 +34,7 @@ func RunPoints() (points []string, committed string) {
 func (r *Runner) Commit(ctx context.Context, s *warehouse.Step) (schemas.LoadComplete, error) {
 	done, err := r.commit(ctx, s)
 	if err != nil {
-		return schemas.LoadComplete{}, fmt.Errorf("run of %s: %w", s.Table.Name, err)
+		return schemas.LoadComplete{}, fmt.Errorf("run of %s: %w", s.Table.Name, passing(err))
 	}
 	return done, nil
 }

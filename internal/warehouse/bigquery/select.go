@@ -162,7 +162,9 @@ const tablesAtOnce = 1000
 
 // listTables reads a page of a dataset's tables.
 func (w *Warehouse) listTables(ctx context.Context, dataset, token string) (list *api.TableList, err error) {
-	for pause := w.pauses(); ; {
+	pause := w.pauses()
+	defer pause.end()
+	for {
 		err = w.call(ctx, func(ctx context.Context) (err error) {
 			list, err = w.jobs.Tables.List(w.opts.Project, dataset).MaxResults(w.listed).PageToken(token).Context(ctx).Do()
 			return err

@@ -53,6 +53,7 @@ func (w *Warehouse) stage(ctx context.Context, t *table, c *sqlgen.Core, b *ware
 		}
 	}
 	pause, began := w.pauses(), time.Now()
+	defer pause.end()
 	for attempt := 1; ; attempt++ {
 		s := staged{batch: w.session + "-" + randomID(), atUs: w.clock.now().UnixMicro()}
 		out := t.takeStream()
@@ -168,7 +169,7 @@ func (w *Warehouse) send(out **stream, c *sqlgen.Core, desc *descriptorpb.Descri
 	}
 	result, err := to.AppendRows(p.ctx, p.request.rows, at...)
 	if err != nil {
-		return fmt.Errorf("append rows at offset %d: %w", to.offset, err)
+		return fmt.Errorf("append rows at offset %d: %w", to.offset, heard(err))
 	}
 	rows := int64(len(p.request.rows))
 	to.offset += rows
@@ -280,19 +281,27 @@ func (w *Warehouse) open(ctx context.Context, out **stream, c *sqlgen.Core, desc
 	}
 	(*out).close()
 	*out = nil
-	// The stream outlives the load that opens it, but its making does not.
+	// The stream outlives the load that opens it, but its making does not. That
+	// may wait for those of other tables, beyond the bounds of its own calls.
 	steady, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
+	late := time.AfterFunc(2*w.opts.CallTimeout, cancel)
 	ms, err := w.writes.NewManagedStream(steady,
 		managedwriter.WithDestinationTable(managedwriter.TableParentFromParts(w.opts.Project, dataset, table)),
 		managedwriter.WithType(kind), managedwriter.WithSchemaDescriptor(desc),
 		managedwriter.WithTraceID("Millrace:load"))
+	inTime := late.Stop()
 	if !stop() && err == nil {
 		err = errors.Join(context.Cause(ctx), ms.Close())
+	} else if !inTime {
+		if err == nil {
+			_ = ms.Close() // says no more than that it is closed
+		}
+		return tookTooLong(table, 2*w.opts.CallTimeout)
 	}
 	if err != nil {
 		cancel()
-		return fmt.Errorf("open a stream into %s: %w", table, err)
+		return fmt.Errorf("open a stream into %s: %w", table, heard(err))
 	}
 	*out = &stream{ManagedStream: ms, table: name, byKey: kind == managedwriter.DefaultStream, cancel: cancel}
 	return nil

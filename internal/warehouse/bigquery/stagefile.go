@@ -181,6 +181,7 @@ func (w *Warehouse) finishLoad(ctx context.Context, t task, id string) error {
 // service does not hold such a call.
 func (w *Warehouse) awaitLoad(ctx context.Context, id string) (*api.Job, error) {
 	pause := w.pauses()
+	defer pause.end()
 	pause.most = 4 * pause.next
 	for {
 		if err := pause.poll(ctx); err != nil {
@@ -191,7 +192,12 @@ func (w *Warehouse) awaitLoad(ctx context.Context, id string) (*api.Job, error) 
 		case err != nil && classOf(err) == fatal:
 			return nil, err
 		case err != nil:
+			pause.count(classOf(err))
 			w.opts.Logger.Warn("job asked for again", "job", id, "err", err)
+			continue
+		}
+		pause.end()
+		switch {
 		case job.Status == nil || job.Status.State != "DONE":
 		case job.Status.ErrorResult != nil:
 			return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message, costOf(job)}

@@ -132,6 +132,7 @@ func (w *Warehouse) Core(ctx context.Context, name string) (warehouse.CoreTable,
 // metadata describes a table, if it is there. It costs nothing and is no job.
 func (w *Warehouse) metadata(ctx context.Context, dataset, name string) (md *api.Table, found bool, err error) {
 	pause := w.pauses()
+	defer pause.end()
 	for {
 		err = w.call(ctx, func(ctx context.Context) (err error) {
 			md, err = w.jobs.Tables.Get(w.opts.Project, dataset, name).Context(ctx).Do()

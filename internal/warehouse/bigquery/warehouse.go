@@ -36,6 +36,9 @@ type Options struct {
 	Attempts int
 	// CallTimeout bounds one call. Zero: 30 s.
 	CallTimeout time.Duration
+	// AppendTimeout bounds the sending of a request of rows, and the wait for its
+	// answer. Zero: 1 min, in which a line of 2.5 Mbit/s brings the largest.
+	AppendTimeout time.Duration
 	// SchemaWait is how long a staging table that was just made may be unknown
 	// to the write path. Zero: 10 min.
 	SchemaWait time.Duration
@@ -89,6 +92,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.CallTimeout <= 0 {
 		o.CallTimeout = 30 * time.Second
+	}
+	if o.AppendTimeout <= 0 {
+		o.AppendTimeout = time.Minute
 	}
 	if o.SchemaWait <= 0 {
 		o.SchemaWait = 10 * time.Minute
@@ -153,7 +159,7 @@ func Open(ctx context.Context, opts Options) (*Warehouse, error) {
 	}
 	// The writer's connections live as long as the warehouse, not as long as the
 	// call that opened it.
-	if w.writes, err = managedwriter.NewClient(context.WithoutCancel(ctx), opts.Project, opts.Writes...); err != nil {
+	if w.writes, err = managedwriter.NewClient(context.WithoutCancel(ctx), opts.Project, append(bounded(opts.CallTimeout, opts.AppendTimeout), opts.Writes...)...); err != nil {
 		return nil, withHint(fmt.Errorf("open BigQuery's writer in project %s: %w", opts.Project, err), hintCredentials)
 	}
 	return w, nil
