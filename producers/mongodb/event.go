@@ -25,6 +25,8 @@ type event struct {
 	wall     int64 // microseconds
 	db, coll []byte
 	toDB, to []byte
+	uuid     string // of the collection, and of the one that a rename replaced;
+	replaced string // only where expanded events are asked for
 	id       value
 	full     value
 	before   value
@@ -55,6 +57,12 @@ func parse(raw []byte) (event, error) {
 		case "to":
 			if v.isDoc() {
 				ev.toDB, ev.to = lookup(v.data, "db").text(), lookup(v.data, "coll").text()
+			}
+		case "collectionUUID":
+			ev.uuid = shortUUID(v)
+		case "operationDescription":
+			if v.isDoc() {
+				ev.replaced = shortUUID(lookup(v.data, "dropTarget"))
 			}
 		case "documentKey":
 			if v.isDoc() {
@@ -123,7 +131,7 @@ func (s *source) join(raw []byte) ([]byte, error) {
 
 // process takes one event. It reports hold, and has done nothing that counts, if
 // the batch must be handed over before the event.
-func (s *source) process(raw []byte) (hold bool, err error) {
+func (s *source) process(ctx context.Context, raw []byte) (hold bool, err error) {
 	ev, err := parse(raw)
 	if err != nil {
 		return false, halt(err, "the server is newer than this source, or its log is damaged: "+snapshotAgain)
@@ -144,7 +152,9 @@ func (s *source) process(raw []byte) (hold bool, err error) {
 	}
 	switch ev.op {
 	case "insert", "update", "replace", "delete":
-		hold = s.row(&ev)
+		if hold, err = s.row(ctx, &ev); err != nil {
+			return false, err
+		}
 	case "drop":
 		s.emptied(s.named(ev.db, ev.coll), &ev)
 	case "dropDatabase":
@@ -198,32 +208,30 @@ func (s *source) named(db, collection []byte) *tracked {
 }
 
 // row takes a change of one document.
-func (s *source) row(ev *event) (hold bool) {
+func (s *source) row(ctx context.Context, ev *event) (hold bool, err error) {
 	t := s.named(ev.db, ev.coll)
 	if t == nil {
-		return false
+		return false, nil
 	}
 	s.at.seq++
 	if t.halted || !s.skip.less(s.at) {
-		return false
+		return false, nil
+	}
+	if err := s.learn(ctx, t); err != nil {
+		return false, err
 	}
 	c := schemas.Change{Table: t.table, Op: schemas.Update}
 	for {
 		m := rowMaker{plan: t.plan, mem: &s.mem}
 		c.Table = t.table
 		if err := s.images(&m, ev, &c); err != nil {
-			if ev.op == "delete" { // a key without a text was never sent, so there is no row to delete
-				s.env.Log.Warn("delete of a document without a row", "source", s.env.Source, "table", t.id(), "position", s.at.position(s.epoch).String(), "err", err)
-				return false
-			}
-			s.stop(t, ev, err)
-			return false
+			return s.refuse(t, ev, err), nil
 		}
 		if len(m.found) == 0 {
 			break
 		}
 		if len(s.out.Changes) > 0 {
-			return true
+			return true, nil
 		}
 		s.promote(t, m.found)
 	}
@@ -232,6 +240,30 @@ func (s *source) row(ev *event) (hold bool) {
 	}
 	s.lent += ev.size
 	s.emit(ev, c)
+	return false, nil
+}
+
+// refuse leaves a change out that has no place in its table's rows, and halts the
+// table for it (G12). Not so if the log had it before Open: whoever started us may
+// have cured the document since, and what the log holds of it comes all the same. In
+// its place all rows are read from above that point; if one still cannot be read,
+// the snapshot halts the table.
+func (s *source) refuse(t *tracked, ev *event, err error) (hold bool) {
+	switch at := s.at.position(s.epoch); {
+	case ev.op == "delete": // a key without a text was never sent, so there is no row to delete
+		s.env.Log.Warn("delete of a document without a row", "source", s.env.Source, "table", t.id(), "position", at.String(), "err", err)
+	case s.at.time > s.opened:
+		s.stop(t, ev, err)
+	case t.renewed:
+	case len(s.out.Changes) > 0:
+		return true
+	default:
+		t.renewed = true
+		s.env.Log.Warn("table is read again: a change from before the start cannot be carried", "source", s.env.Source, "table", t.id(), "position", at.String(), "err", err)
+		v := t.version()
+		v.Since = through(s.opened).position(s.epoch)
+		s.announce(v)
+	}
 	return false
 }
 
@@ -312,7 +344,11 @@ func (s *source) emptied(t *tracked, ev *event) {
 		return
 	}
 	s.at.seq++
-	if t.halted || !s.skip.less(s.at) {
+	if !s.skip.less(s.at) {
+		return
+	}
+	t.giveUp()
+	if t.halted {
 		return
 	}
 	s.env.Log.Warn("collection is gone at the source", "source", s.env.Source, "table", t.id(), "event", ev.op)
@@ -327,6 +363,9 @@ func (s *source) renamed(ev *event) (hold bool) {
 			return true
 		}
 		s.at.seq++
+		if s.skip.less(s.at) {
+			to.giveUp()
+		}
 		if !to.halted && s.skip.less(s.at) {
 			s.env.Log.Warn("another collection takes the name of a captured one, and is read whole",
 				"source", s.env.Source, "table", to.id(), "from", string(slices.Concat(ev.db, []byte("."), ev.coll)))

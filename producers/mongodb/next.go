@@ -61,7 +61,7 @@ func (s *source) read(ctx context.Context) (producers.Batch, error) {
 		} else if err != nil {
 			return producers.Batch{}, err
 		}
-		hold, err := s.process(event)
+		hold, err := s.process(ctx, event)
 		if err != nil {
 			return producers.Batch{}, err
 		}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"millrace/producers"
@@ -45,6 +44,8 @@ type source struct {
 		token []byte
 	}
 	skip place // what lies at or below it was sent
+	// What the log had when it was opened: who started us may have cured it since.
+	opened uint64
 	// The last change that was sent, if it lies in a transaction beyond the
 	// checkpoint and the tables were others: they number its changes otherwise.
 	ahead place
@@ -109,6 +110,9 @@ func open(ctx context.Context, cfg *Config, start producers.Start, env producers
 	if err := s.takeTables(ctx, start); err != nil {
 		return nil, err
 	}
+	if err := s.recognise(ctx, start); err != nil {
+		return nil, err
+	}
 	if s.stream, err = openStream(ctx, client, cfg, s.server, begin); err != nil {
 		return nil, err
 	}
@@ -131,6 +135,7 @@ func (s *source) locate(ctx context.Context, start producers.Start) (from, error
 		return from{}, err
 	}
 	applied := now.applied
+	s.opened = applied
 	if start.Token == "" {
 		if err := s.settle(ctx, applied); err != nil {
 			return from{}, err
@@ -204,7 +209,7 @@ func (s *source) takeTables(ctx context.Context, start producers.Start) error {
 // is reported and left out. One that is not there is as good as an empty one: its
 // snapshot finds no rows, and what comes under its name comes as changes.
 func (s *source) takeNew(ctx context.Context, t *tracked) error {
-	there, err := s.present(ctx, t)
+	seen, err := s.present(ctx, t)
 	var h *producers.HaltError
 	if errors.As(err, &h) {
 		h.Table = t.id()
@@ -216,7 +221,7 @@ func (s *source) takeNew(ctx context.Context, t *tracked) error {
 	if err != nil {
 		return err
 	}
-	if !there {
+	if !seen.there {
 		s.env.Log.Warn("collection is not there, and its table empty until it is made", "source", s.env.Source, "table", t.id(), "hint", t.creation())
 	}
 	promoted, err := s.sample(ctx, t)
@@ -227,29 +232,6 @@ func (s *source) takeNew(ctx context.Context, t *tracked) error {
 	s.tables[t.id()] = t
 	s.announce(t.version())
 	return nil
-}
-
-// present reports whether a collection is there. The error is of one that is no
-// collection, has no log, or may not be read.
-func (s *source) present(ctx context.Context, t *tracked) (bool, error) {
-	reply, err := run(ctx, s.client.Database(t.db), bson.D{
-		{Key: "listCollections", Value: 1},
-		{Key: "filter", Value: bson.D{{Key: "name", Value: t.collection}}},
-		{Key: "nameOnly", Value: true},
-		{Key: "authorizedCollections", Value: true},
-	})
-	if err != nil {
-		return false, rightsError(err, t.db)
-	}
-	e := fields(lookup(lookup(reply, "cursor").data, "firstBatch").data)
-	if !e.next() { // nor is it named to who may not read it
-		_, err := run(ctx, s.client.Database(t.db), bson.D{{Key: "find", Value: t.collection}, {Key: "limit", Value: 1}, {Key: "singleBatch", Value: true}})
-		return false, rightsError(err, t.db)
-	}
-	if kind := string(lookup(e.val.data, "type").text()); kind != "" && kind != "collection" {
-		return false, t.haltError(fmt.Errorf("it is a %s, which has no change stream", kind), "capture the collections below it")
-	}
-	return true, nil
 }
 
 // creation is what to do about a collection that is not there.
@@ -295,5 +277,5 @@ func lower(name string) string { return strings.ToLower(name) }
 // resume is the token of a place. While nothing has come there is no raw one,
 // and the next start begins at the time.
 func (s *source) resume(at place, raw []byte) schemas.Token {
-	return token{Set: s.server.set, Tables: s.cfg.identity(), Resume: raw, Time: at.time, Seq: at.seq}.encode()
+	return token{Set: s.server.set, Tables: s.cfg.identity(), UUIDs: s.uuids(), Resume: raw, Time: at.time, Seq: at.seq}.encode()
 }

@@ -49,6 +49,7 @@ type answer struct {
 type from struct {
 	token []byte
 	time  uint64
+	ends  bool // only what ends collections is shown
 }
 
 // scope is the narrowest that holds all tables: a collection, a database, or all.
@@ -79,7 +80,9 @@ func (c *Config) identity() string {
 // pipeline is the aggregation that makes the stream.
 func (c *Config) pipeline(v server, begin from) bson.A {
 	stage := bson.D{}
-	if v.atLeast(6, 0) {
+	if v.atLeast(6, 0) && begin.ends {
+		stage = append(stage, bson.E{Key: "showExpandedEvents", Value: true}) // with the UUIDs
+	} else if v.atLeast(6, 0) {
 		stage = append(stage, bson.E{Key: "fullDocument", Value: "whenAvailable"}, bson.E{Key: "fullDocumentBeforeChange", Value: "whenAvailable"})
 	}
 	if begin.token != nil { // unlike resumeAfter, this goes on after an invalidate too
@@ -96,7 +99,9 @@ func (c *Config) pipeline(v server, begin from) bson.A {
 	if !strings.Contains(scope, ".") {
 		out = append(out, bson.D{{Key: "$match", Value: c.match()}})
 	}
-	if v.atLeast(7, 0) {
+	if begin.ends {
+		out = append(out, bson.D{{Key: "$match", Value: bson.D{{Key: "operationType", Value: bson.D{{Key: "$in", Value: bson.A{"drop", "rename", "dropDatabase", "invalidate"}}}}}}})
+	} else if v.atLeast(7, 0) {
 		out = append(out, bson.D{{Key: "$changeStreamSplitLargeEvent", Value: bson.D{}}})
 	}
 	return out

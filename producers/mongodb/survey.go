@@ -41,8 +41,8 @@ func (c *Config) Survey(ctx context.Context, env producers.Env) (_ *producers.Su
 	for _, cfg := range c.Tables {
 		t := &tracked{cfg: cfg}
 		t.db, t.collection, _ = cfg.split()
-		there, err := s.present(ctx, t)
-		if err == nil && !there {
+		seen, err := s.present(ctx, t)
+		if err == nil && !seen.there {
 			err = s.absent(ctx, &out, t)
 		}
 		if err != nil {

@@ -17,7 +17,10 @@ type tracked struct {
 	state          tableState
 	plan           *plan
 	halted         bool
-	unread         bool // that a document before a change could not be read was said
+	unread         bool   // that a document before a change could not be read was said
+	renewed        bool   // it is read again, for a change from before the start
+	uuid           string // the beginning of the collection's; empty: not known
+	asked          bool   // in vain, since the name was last given up
 }
 
 // tableState is what the source wants back with a version of a table.

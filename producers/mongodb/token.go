@@ -14,6 +14,10 @@ type token struct {
 	Set    string `json:"set"`    // the replica set
 	Tables string `json:"tables"` // of the stream that gave the token
 	Resume []byte `json:"resume"` // BSON
+	// UUIDs are the beginnings of those of the captured collections, by name, as far
+	// as they are known. They stand here and not with the tables: a table that is
+	// halted or left out would keep one whose end the place has passed.
+	UUIDs map[string]string `json:"uuids,omitempty"`
 	// Everything up to the Seq-th change of Time was sent.
 	Time uint64 `json:"time"`
 	Seq  uint32 `json:"seq"`

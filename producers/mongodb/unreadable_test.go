@@ -1,11 +1,13 @@
 package mongodb
 
 import (
+	"errors"
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"millrace/internal/testkit/mongofake"
+	"millrace/producers"
 	"millrace/schemas"
 )
 
@@ -128,4 +130,61 @@ func (c *capture) replace(table string, id, doc any) {
 	c.t.Helper()
 	_, err := c.db.Collection(table).ReplaceOne(c.t.Context(), bson.D{{Key: "_id", Value: id}}, doc)
 	c.must(err)
+}
+
+// A document was corrected, and the process starts where the log still holds the
+// wrong one: one start is enough, and the snapshot finds what is left to correct.
+func TestLogHoldsTheUnreadableDocument(t *testing.T) {
+	for name, corrected := range map[string]bool{"corrected": true, "not corrected": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newCapture(t, startFake(t, mongofake.Options{}).URI(), true, Table{Name: "t"}).open()
+			c.sync()
+			at := c.checkpoint()
+			c.insert("t", doc("a"), doc("x", bson.E{Key: "s", Value: "\xff"}), doc("b"))
+			c.update("t", "x", set("s", "\xfe"))
+			c.sync()
+			if len(c.halts) != 1 {
+				t.Fatalf("it does not halt: %v", c.halts)
+			}
+			if corrected {
+				c.replace("t", "x", doc("x"))
+			}
+			c.halts = nil
+			c.reopen(at)
+			if corrected {
+				c.insert("t", doc("y"))
+			}
+			c.sync()
+			if len(c.halts) != 0 {
+				t.Fatalf("it halts again: %v", c.halts)
+			}
+			var since schemas.Position
+			for _, v := range c.versions {
+				if since.Less(v.Since) {
+					since = v.Since
+				}
+			}
+			got := c.of("t")
+			if since.IsZero() || len(got) < 2 || !got[1].Position.Less(since) {
+				t.Fatalf("%d changes, read again from %v", len(got), since)
+			}
+			rows, chunk, err := c.chunk(c.version("t"), nil, 10)
+			if !corrected {
+				if !errors.As(err, new(*producers.HaltError)) {
+					t.Fatalf("what is left to correct: %v", err)
+				}
+				return
+			}
+			c.must(err)
+			c.expect("t", `c _id=a doc={"_id":"a"}`, `c _id=b doc={"_id":"b"}`, `u _id=x doc={"_id":"x"}`, `c _id=y doc={"_id":"y"}`)
+			if len(rows) != 4 || !since.Less(chunk.ReadPoint) {
+				t.Fatalf("%d rows at %v, since %v", len(rows), chunk.ReadPoint, since)
+			}
+			c.insert("t", doc("z", bson.E{Key: "s", Value: "\xff"})) // a fault of now
+			c.sync()
+			if len(c.halts) != 1 {
+				t.Fatalf("%v", c.halts)
+			}
+		})
+	}
 }
