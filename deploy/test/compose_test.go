@@ -188,7 +188,7 @@ func TestComposeOfMonitoring(t *testing.T) {
 			files[v.Target] = v.Source
 		}
 	}
-	if rules := conf.RuleFiles[0]; !strings.HasSuffix(files[filepath.Dir(rules)], "deploy/alerts") {
+	if rules := conf.RuleFiles[0]; !strings.HasSuffix(files[filepath.Dir(rules)], "deploy/helm/millrace/alerts") {
 		t.Errorf("%s are not the alerts", rules)
 	}
 	var sources struct {
@@ -209,7 +209,7 @@ func TestComposeOfMonitoring(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(text(t, composeDir+"/grafana/dashboards.yaml")), &provided); err != nil {
 		t.Fatal(err)
 	}
-	if path := provided.Providers[0].Options.Path; !strings.HasSuffix(files[path], "deploy/dashboards") {
+	if path := provided.Providers[0].Options.Path; !strings.HasSuffix(files[path], "deploy/helm/millrace/dashboards") {
 		t.Errorf("%s is not the folder of dashboards", path)
 	}
 	home := p.Services["grafana"].Environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]

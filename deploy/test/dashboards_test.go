@@ -43,7 +43,7 @@ type panel struct {
 
 func dashboards(t *testing.T) map[string]dashboard {
 	t.Helper()
-	files, err := filepath.Glob(root + "/deploy/dashboards/*.json")
+	files, err := filepath.Glob(root + "/deploy/helm/millrace/dashboards/*.json")
 	if err != nil || len(files) < 5 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
@@ -170,7 +170,7 @@ func TestEveryMetricIsLookedAt(t *testing.T) {
 	for _, r := range alerts(t) {
 		note(r.Expr)
 	}
-	text, err := os.ReadFile(root + "/deploy/dashboards/left-out.yaml")
+	text, err := os.ReadFile("left-out.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}

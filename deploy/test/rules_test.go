@@ -18,7 +18,7 @@ import (
 // alerts are all rules, as Prometheus itself reads them.
 func alerts(t *testing.T) []rulefmt.Rule {
 	t.Helper()
-	files, err := filepath.Glob(root + "/deploy/alerts/*.yaml")
+	files, err := filepath.Glob(root + "/deploy/helm/millrace/alerts/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}

@@ -50,21 +50,42 @@ type podMonitor struct {
 	} `json:"spec"`
 }
 
+// prometheusRule is the Prometheus operator's.
+type prometheusRule struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		Groups []ruleGroup `json:"groups"`
+	} `json:"spec"`
+}
+
+type ruleGroup struct {
+	Name  string `json:"name"`
+	Rules []struct {
+		Alert       string            `json:"alert"`
+		Expr        string            `json:"expr"`
+		For         string            `json:"for"`
+		Labels      map[string]string `json:"labels"`
+		Annotations map[string]string `json:"annotations"`
+	} `json:"rules"`
+}
+
 // kinds are the types that the chart's objects are decoded into.
 var kinds = map[string]func() metav1.Object{
-	"v1 ConfigMap":                           func() metav1.Object { return new(corev1.ConfigMap) },
-	"v1 Secret":                              func() metav1.Object { return new(corev1.Secret) },
-	"v1 Service":                             func() metav1.Object { return new(corev1.Service) },
-	"v1 ServiceAccount":                      func() metav1.Object { return new(corev1.ServiceAccount) },
-	"v1 Pod":                                 func() metav1.Object { return new(corev1.Pod) },
-	"apps/v1 Deployment":                     func() metav1.Object { return new(appsv1.Deployment) },
-	"apps/v1 StatefulSet":                    func() metav1.Object { return new(appsv1.StatefulSet) },
-	"batch/v1 Job":                           func() metav1.Object { return new(batchv1.Job) },
-	"autoscaling/v2 HorizontalPodAutoscaler": func() metav1.Object { return new(autoscalingv2.HorizontalPodAutoscaler) },
-	"networking.k8s.io/v1 NetworkPolicy":     func() metav1.Object { return new(networkingv1.NetworkPolicy) },
-	"policy/v1 PodDisruptionBudget":          func() metav1.Object { return new(policyv1.PodDisruptionBudget) },
-	"keda.sh/v1alpha1 ScaledObject":          func() metav1.Object { return new(scaledObject) },
-	"monitoring.coreos.com/v1 PodMonitor":    func() metav1.Object { return new(podMonitor) },
+	"v1 ConfigMap":                            func() metav1.Object { return new(corev1.ConfigMap) },
+	"v1 Secret":                               func() metav1.Object { return new(corev1.Secret) },
+	"v1 Service":                              func() metav1.Object { return new(corev1.Service) },
+	"v1 ServiceAccount":                       func() metav1.Object { return new(corev1.ServiceAccount) },
+	"v1 Pod":                                  func() metav1.Object { return new(corev1.Pod) },
+	"apps/v1 Deployment":                      func() metav1.Object { return new(appsv1.Deployment) },
+	"apps/v1 StatefulSet":                     func() metav1.Object { return new(appsv1.StatefulSet) },
+	"batch/v1 Job":                            func() metav1.Object { return new(batchv1.Job) },
+	"autoscaling/v2 HorizontalPodAutoscaler":  func() metav1.Object { return new(autoscalingv2.HorizontalPodAutoscaler) },
+	"networking.k8s.io/v1 NetworkPolicy":      func() metav1.Object { return new(networkingv1.NetworkPolicy) },
+	"policy/v1 PodDisruptionBudget":           func() metav1.Object { return new(policyv1.PodDisruptionBudget) },
+	"keda.sh/v1alpha1 ScaledObject":           func() metav1.Object { return new(scaledObject) },
+	"monitoring.coreos.com/v1 PodMonitor":     func() metav1.Object { return new(podMonitor) },
+	"monitoring.coreos.com/v1 PrometheusRule": func() metav1.Object { return new(prometheusRule) },
 }
 
 // typed decodes an object strictly: a field that its type does not know, one that

@@ -59,6 +59,9 @@ func TestRefusals(t *testing.T) {
 		{"a spec without a name", "analytics.a", "", `a.yaml: name "" is not dataset.table`},
 		{"a spec with half a name", "analytics.a", "orders", `a.yaml: name "orders" is not dataset.table`},
 		{"a spec that is no YAML", spec, `{a.yaml: "name: {"}`, "a.yaml is not YAML"},
+		{"no quantity of CPU", "SELECT 1 AS n", "q\\npod: {cpu: lots}", "a.yaml: pod.cpu is lots: write cores as 2"},
+		{"memory without a unit", "SELECT 1 AS n", "q\\npod: {memory: 512}", "a.yaml: pod.memory is 512: write it as 512Mi"},
+		{"a pod that is a word", "SELECT 1 AS n", "q\\npod: big", "a.yaml: pod is not a list of fields"},
 		{"two specs of one table", spec, `{a.yaml: "name: x.y\nquery: z", b.yaml: "name: x.y\nquery: z"}`, "a.yaml and b.yaml both define x.y"},
 		{"SQL that is not there", "SELECT 1 AS n", "sql/a.sql", "its query sql/a.sql is not among the files"},
 		{"SQL in a flow", spec, `{t/a.yaml: "{name: x.y, query: a.sql}", t/a.sql: SELECT 1}`, "write query: a.sql on a line of its own"},
@@ -90,6 +93,8 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s is taken", test.name)
 		} else if !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s is refused with\n%v\nwhich lacks %q", test.name, err, test.want)
+		} else if strings.Contains(err.Error(), "templates/tests/") {
+			t.Errorf("%s is refused as a fault of a test: %v", test.name, err)
 		}
 	}
 }

@@ -59,6 +59,16 @@ beside it, and of nothing else, so that another spec's change restarts nothing h
 {{- fail (printf "derived.specs: %s and %s both define %s: remove one" (index $seen $name) $path $name) -}}
 {{- end -}}
 {{- $_ := set $seen $name $path -}}
+{{- $pod := $spec.pod | default dict -}}
+{{- if not (kindIs "map" $pod) -}}
+{{- fail (printf "derived.specs: %s: pod is not a list of fields: write pod: {cpu: 500m, memory: 1Gi}" $path) -}}
+{{- end -}}
+{{- if and (hasKey $pod "cpu") (not (regexMatch "^([0-9]{1,6}m|[0-9]{1,4}(\\.[0-9]{1,3})?)$" (toString $pod.cpu))) -}}
+{{- fail (printf "derived.specs: %s: pod.cpu is %v: write cores as 2 or 0.5, or thousandths of one as 500m" $path $pod.cpu) -}}
+{{- end -}}
+{{- if and (hasKey $pod "memory") (not (regexMatch "^[0-9]{1,6}(\\.[0-9]{1,3})?(Ki|Mi|Gi|Ti|M|G|T)$" (toString $pod.memory))) -}}
+{{- fail (printf "derived.specs: %s: pod.memory is %v: write it as 512Mi or 2Gi" $path $pod.memory) -}}
+{{- end -}}
 {{- $sum := $text -}}
 {{- $query := $spec.query | default "" | toString | trim -}}
 {{- if regexMatch "^\\S+\\.sql$" $query -}}
