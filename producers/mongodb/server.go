@@ -53,12 +53,9 @@ func codeOf(err error) int {
 type server struct {
 	set   string // the name of the replica set
 	major int
-	minor int
 }
 
-func (v server) atLeast(major, minor int) bool {
-	return v.major > major || v.major == major && v.minor >= minor
-}
+func (v server) atLeast(major int) bool { return v.major >= major }
 
 // run runs a command and returns its whole answer. The driver repeats none.
 func run(ctx context.Context, db *mongo.Database, cmd bson.D) ([]byte, error) {
@@ -86,10 +83,10 @@ func (s *source) inspect(ctx context.Context) (server, []error, error) {
 // judge reads what a server says of itself.
 func judge(hello, built []byte) (v server, faults []error, err error) {
 	version := string(lookup(built, "version").text())
-	if _, err := fmt.Sscanf(version, "%d.%d", &v.major, &v.minor); err != nil {
+	if _, err := fmt.Sscanf(version, "%d.", &v.major); err != nil {
 		return v, nil, fmt.Errorf("read the server's version %q: %w", version, err)
 	}
-	if !v.atLeast(5, 0) {
+	if !v.atLeast(5) {
 		faults = append(faults, halt(fmt.Errorf("the server is MongoDB %s, which reads no snapshot at a cluster time", version),
 			"this source captures MongoDB 5.0 or newer: upgrade the replica set"))
 	}

@@ -80,9 +80,9 @@ func (c *Config) identity() string {
 // pipeline is the aggregation that makes the stream.
 func (c *Config) pipeline(v server, begin from) bson.A {
 	stage := bson.D{}
-	if v.atLeast(6, 0) && begin.ends {
+	if v.atLeast(6) && begin.ends {
 		stage = append(stage, bson.E{Key: "showExpandedEvents", Value: true}) // with the UUIDs
-	} else if v.atLeast(6, 0) {
+	} else if v.atLeast(6) {
 		stage = append(stage, bson.E{Key: "fullDocument", Value: "whenAvailable"}, bson.E{Key: "fullDocumentBeforeChange", Value: "whenAvailable"})
 	}
 	if begin.token != nil { // unlike resumeAfter, this goes on after an invalidate too
@@ -101,7 +101,7 @@ func (c *Config) pipeline(v server, begin from) bson.A {
 	}
 	if begin.ends {
 		out = append(out, bson.D{{Key: "$match", Value: bson.D{{Key: "operationType", Value: bson.D{{Key: "$in", Value: bson.A{"drop", "rename", "dropDatabase", "invalidate"}}}}}}})
-	} else if v.atLeast(7, 0) {
+	} else if v.atLeast(7) {
 		out = append(out, bson.D{{Key: "$changeStreamSplitLargeEvent", Value: bson.D{}}})
 	}
 	return out

@@ -140,6 +140,7 @@ func (w *Warehouse) surveyWrites(ctx context.Context) *SetupFault {
 		_, err := w.writes.GetWriteStream(ctx, &storagepb.GetWriteStreamRequest{Name: name})
 		return err
 	})
+	err = heard(err)
 	said, _ := status.FromError(err)
 	switch code := said.Code(); {
 	case err == nil, code == codes.NotFound, code == codes.InvalidArgument:
