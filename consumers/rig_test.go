@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -247,7 +248,8 @@ func (r *rig) await(what string, ok func() bool) {
 	r.t.Helper()
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("waited in vain: %s", what)
+			stacks := make([]byte, 1<<20)
+			r.t.Fatalf("waited in vain: %s\n%s", what, stacks[:runtime.Stack(stacks, true)])
 		}
 	}
 }

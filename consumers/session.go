@@ -54,7 +54,9 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	if err := s.prepare(inner); err != nil {
 		return err
 	}
-	joined := make(chan struct{}) // the group's callbacks may come before NewClient returns
+	// The callbacks may come before NewClient returns, and start goroutines of the
+	// group, which must not be its first.
+	joined := make(chan struct{})
 	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
 	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
 	opts = append(opts, kgo.ConsumeTopics(s.known.topics()...),
@@ -68,7 +70,6 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 		return fmt.Errorf("make a Kafka client: %w", err)
 	}
 	s.admin = kadm.NewClient(s.client)
-	close(joined)
 	c.client.Store(s.client)
 	defer c.client.Store(nil)
 	s.group.Go(func() error { return s.poll(inner) })
@@ -81,6 +82,7 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 		s.client.CloseAllowingRebalance()
 		return nil
 	})
+	close(joined)
 	return s.group.Wait()
 }
 
