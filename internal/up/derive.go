@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
@@ -300,17 +301,39 @@ func (d *derivers) open(ctx context.Context) (err error) {
 	if d.loadsID, err = d.registry.Register(ctx, d.loads+"-value", avro.LoadCompleteSchema); err != nil {
 		return err
 	}
+	begin, err := d.ends(ctx)
+	if err != nil {
+		return err
+	}
 	opts := append(d.cluster.ClientOpts("deriver", d.Log, nil), d.cluster.ConsumerOpts()...)
 	opts = append(opts, d.cluster.PlainProducerOpts()...)
-	opts = append(opts, kgo.ConsumeTopics(d.loads), kgo.ConsumeStartOffset(kgo.NewOffset().AtEnd()), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
+	opts = append(opts, kgo.ConsumePartitions(begin), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
 	if d.client, err = kgo.NewClient(opts...); err != nil {
 		return fmt.Errorf("make a Kafka client: %w", err)
 	}
-	if err := kafka.EnsureTopics(ctx, d.client, d.cluster.Loads(d.loads)); err != nil {
-		d.client.Close()
-		return err
-	}
 	return nil
+}
+
+// ends is where the topic ends now. A client that is told to begin at the end asks
+// for it some time later, and passes over what a deriver has looked for in vain in
+// between.
+func (d *derivers) ends(ctx context.Context) (map[string]map[int32]kgo.Offset, error) {
+	client, err := kgo.NewClient(d.cluster.ClientOpts("deriver.setup", d.Log, nil)...)
+	if err != nil {
+		return nil, fmt.Errorf("make a Kafka client: %w", err)
+	}
+	defer client.Close()
+	if err := kafka.EnsureTopics(ctx, client, d.cluster.Loads(d.loads)); err != nil {
+		return nil, err
+	}
+	listed, err := kadm.NewClient(client).ListCommittedOffsets(ctx, d.loads)
+	if err == nil {
+		err = listed.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the ends of topic %s: %w", d.loads, err)
+	}
+	return listed.KOffsets(), nil
 }
 
 // listen wakes the derivers. What it misses they find by themselves.

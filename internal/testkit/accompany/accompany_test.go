@@ -29,7 +29,7 @@ func TestSignals(t *testing.T) {
 	told <- os.Interrupt
 	told <- syscall.SIGTERM
 	var out bytes.Buffer
-	err := accompany.Run([]string{"sh", "-c", `trap 'exit 5' INT; sleep 600`}, nil, told, &out)
+	err := accompany.Run([]string{"sh", "-c", "exec sleep 600"}, nil, told, &out)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Exited() || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
 		t.Errorf("it ended with %v", err)
