@@ -280,7 +280,7 @@ func (d *demo) restart(ctx context.Context) error {
 		return err
 	}
 	d.say("         Started again, ready after %d ms.", time.Since(started).Milliseconds())
-	return nil
+	return d.whereToLook() // the port is another one
 }
 
 func (d *demo) changeSchema(ctx context.Context) error {
