@@ -158,8 +158,8 @@ func (d *Deriver) poke() {
 // warehouse.ErrFenced or warehouse.ErrRevision when another writer has the
 // table: then this one stays out. Any other trouble is retried.
 func (d *Deriver) Run(ctx context.Context) error {
-	d.opts.Metrics.run(d.table.Name, true)
-	defer d.opts.Metrics.run(d.table.Name, false)
+	d.opts.Metrics.begin(d.table.Name)
+	defer d.opts.Metrics.end(d.table.Name)
 	return d.loop(ctx)
 }
 
