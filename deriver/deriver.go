@@ -54,14 +54,10 @@ type Deriver struct {
 	asked       time.Time // when the table's turn was asked for
 	leave       func()    // gives the turn back; nil: it is not this table's
 
-	mu       sync.Mutex
-	told     map[string]time.Time // complete times from progress messages
-	requests []span
-	status   Status
+	mu     sync.Mutex
+	told   map[string]time.Time // complete times from progress messages
+	status Status
 }
-
-// span is a request to compute the windows that start in [from, to) again.
-type span struct{ from, to time.Time }
 
 // New returns a Deriver that has not run yet.
 func New(opts Options) (*Deriver, error) {
@@ -135,16 +131,6 @@ func (d *Deriver) opens(through time.Time) bool {
 	}
 	w, frontier := d.opts.Node.Spec.Window, d.status.Frontier
 	return w != nil && !frontier.IsZero() && frontier.Before(w.Grid.Instant(through).End)
-}
-
-// Backfill computes the windows that start in [from, to), civil times, again,
-// after what is live. A request that meets a crash before its first run is
-// forgotten.
-func (d *Deriver) Backfill(from, to time.Time) {
-	d.mu.Lock()
-	d.requests = append(d.requests, span{from, to})
-	d.mu.Unlock()
-	d.poke()
 }
 
 func (d *Deriver) poke() {

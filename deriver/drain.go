@@ -159,21 +159,7 @@ func (d *Deriver) drain(ctx context.Context, states map[string]warehouse.InputSt
 		}
 		s.complete[in.Table] = state.Complete
 	}
-	d.mu.Lock()
-	requests := d.requests
-	d.requests = nil
-	d.mu.Unlock()
 	if s.scope() == spec.ScopeWindow {
-		for _, r := range requests {
-			from, to := s.grid().Civil(r.from).Start, r.to
-			if from.Before(s.begin) {
-				from = s.begin
-			}
-			if s.frontier.Before(to) {
-				to = s.frontier
-			}
-			s.enter(from, to, now, true)
-		}
 		d.advance(now)
 	}
 	return nil
