@@ -55,3 +55,17 @@ func TestJobThatGoesOnIsNotGivenUp(t *testing.T) {
 		t.Errorf("%v wait behind it", n)
 	}
 }
+
+// A job whose reply was lost is looked for until that is answered: that it cannot be
+// now says nothing of the job.
+func TestLostReplyIsLookedUpUntilItIsKnown(t *testing.T) {
+	for _, answer := range []refusal{{429, "rateLimitExceeded"}, {403, "quotaExceeded"}, {400, "backendError"}, {503, "backendError"}} {
+		s, w := newService(t)
+		s.made = func(int, string) fakeJob { return fakeJob{lost: true, result: []string{"once"}} }
+		s.unseen = []refusal{answer, answer}
+		res, err := w.run(t.Context(), someTask(w))
+		if err != nil || str(res.rows[0][0]) != "once" || len(s.jobs) != 1 {
+			t.Errorf("%v: %d jobs, %v %v; calls: %s", answer, len(s.jobs), res, err, s.called())
+		}
+	}
+}

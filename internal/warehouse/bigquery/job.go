@@ -132,11 +132,14 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 			w.metrics.adopted.Inc()
 			return nil
 		}
-		if !isMissing(lookErr) && classOf(lookErr) != unknown {
-			return errors.Join(err, lookErr)
+		why := unknown
+		if !isMissing(lookErr) {
+			if why = classOf(lookErr); why == fatal {
+				return errors.Join(err, lookErr)
+			}
 		}
 		w.opts.Logger.Warn("job made again: it is not known whether it was", "table", t.table, "job", id, "err", err)
-		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
+		if waitErr := pause.wait(ctx, why); waitErr != nil {
 			return unanswered(waitErr, err)
 		}
 	}

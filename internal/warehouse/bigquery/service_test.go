@@ -34,6 +34,8 @@ type service struct {
 	made func(n int, text string) fakeJob
 	// unread is how questions for results are refused; the zero value: they are not.
 	unread refusal
+	// unseen are the answers to the next looks for a job, in place of it.
+	unseen []refusal
 	// tables are those that are described, by dataset.table, as field lists of
 	// "name TYPE".
 	tables map[string][]string
@@ -111,6 +113,11 @@ func (s *service) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		reply(out, 200, map[string]any{})
 	case strings.HasPrefix(path, "jobs/"):
 		s.calls = append(s.calls, "get")
+		if len(s.unseen) > 0 {
+			refuse(out, s.unseen[0].code, s.unseen[0].reason, "not now")
+			s.unseen = s.unseen[1:]
+			return
+		}
 		if j := s.jobs[id]; j != nil {
 			reply(out, 200, j.describe(id))
 			return
