@@ -284,10 +284,8 @@ func (d *Deriver) acquire(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range last {
-			if err := d.opts.Announce(ctx, e); err != nil {
-				return fmt.Errorf("announce load %d of %s: %w", e.Load, e.Table, err)
-			}
+		if err := d.repeat(ctx, last); err != nil {
+			return err
 		}
 	}
 	alone := make(map[time.Time]bool)
@@ -297,4 +295,19 @@ func (d *Deriver) acquire(ctx context.Context) error {
 	d.state = newState(d.opts.Node, head, dirt, keys)
 	d.state.alone = alone
 	return nil
+}
+
+// repeat announces again, and lets others have the warehouse meanwhile.
+func (d *Deriver) repeat(ctx context.Context, events []schemas.LoadComplete) (err error) {
+	inTurn := d.leave != nil
+	d.endTurn()
+	for _, e := range events {
+		if err := d.opts.Announce(ctx, e); err != nil {
+			return fmt.Errorf("announce load %d of %s: %w", e.Load, e.Table, err)
+		}
+	}
+	if inTurn {
+		d.leave, err = d.opts.Runner.Turn(ctx)
+	}
+	return err
 }
