@@ -286,6 +286,7 @@ func (d *Deriver) rewound(in *graph.Input, state warehouse.InputState, now time.
 	}
 	d.log.Warn("everything is computed again: an input is at an earlier load than it was", "input", in.Table, "load", state.Load, "was", had)
 	s.drained[in.Table] = state.Load
+	delete(s.computed, in.Table)
 	s.everything(now, schemas.Cause{Table: in.Table, Load: state.Load})
 	return nil
 }
