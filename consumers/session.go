@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type session struct {
 
 	mu     sync.Mutex
 	topics map[string]*running
+	halted map[string]*running // owned, not read any more, and perhaps not at their end
 }
 
 // running is an owned topic and the goroutine that loads it.
@@ -48,7 +50,7 @@ type running struct {
 }
 
 func (c *Consumer) session(ctx context.Context) (err error) {
-	s := &session{Consumer: c, topics: map[string]*running{}, freed: make(chan struct{}, 1)}
+	s := &session{Consumer: c, topics: map[string]*running{}, halted: map[string]*running{}, freed: make(chan struct{}, 1)}
 	var inner context.Context
 	s.group, inner = errgroup.WithContext(ctx)
 	if err := s.prepare(inner); err != nil {
@@ -159,7 +161,8 @@ func (t *topic) hold(n int64) {
 
 func (t *topic) free(n int64) {
 	t.buffered.Add(-n)
-	t.resume(t.held.Add(-n))
+	t.held.Add(-n)
+	t.resume()
 	t.poke()
 }
 
@@ -181,13 +184,22 @@ func (s *session) throttle(t *topic) {
 		return
 	}
 	part := half / others
-	if t.held.Load() <= part || !t.enough.CompareAndSwap(0, part+1) {
+	if t.held.Load() <= part || t.enough.Load() > 0 {
 		return
 	}
-	s.client.PauseFetchTopics(t.conf.Topic)
+	t.pause(part + 1)
 	t.signal()
-	t.resume(t.held.Load()) // it may have been loaded meanwhile
+	t.resume() // it may have been loaded meanwhile
 	s.poke()
+}
+
+// pause has the topic not fetched until it holds less than half of enough; of 0,
+// it is not fetched until it is started again.
+func (t *topic) pause(enough int64) {
+	t.pausing.Lock()
+	defer t.pausing.Unlock()
+	t.client.PauseFetchTopics(t.conf.Topic)
+	t.enough.Store(enough)
 }
 
 // pressed reports whether the topic should load what it has collected, without
@@ -208,9 +220,15 @@ func (t *topic) pressed() bool {
 }
 
 // resume has a paused topic fetched again once it holds half of its part.
-func (t *topic) resume(held int64) {
-	if enough := t.enough.Load(); enough > 0 && held <= enough/2 && t.enough.CompareAndSwap(enough, 0) {
+func (t *topic) resume() {
+	if t.enough.Load() == 0 {
+		return
+	}
+	t.pausing.Lock()
+	defer t.pausing.Unlock()
+	if enough := t.enough.Load(); enough > 0 && t.held.Load() <= enough/2 {
 		t.client.ResumeFetchTopics(t.conf.Topic)
+		t.enough.Store(0)
 	}
 }
 
@@ -265,18 +283,14 @@ func (s *session) start(ctx context.Context, t *topic) {
 			s.mu.Unlock()
 		}
 		t.free(t.held.Load()) // nothing is handed to it any more
-		switch {
-		case halted:
-			s.client.PauseFetchTopics(t.conf.Topic)
-			return nil
-		case ctx.Err() != nil:
-			return nil // revoked
+		if halted || ctx.Err() != nil {
+			return nil // halted, or revoked
 		}
 		return err
 	})
 }
 
-// haltTopic shows why a topic is not loaded. s.mu is held.
+// haltTopic shows why a topic is not loaded, and has it read no more. s.mu is held.
 func (s *session) haltTopic(name string, err error) {
 	conf, _ := s.conf(name)
 	s.opts.Log.Error("table halted", "table", conf.Core, "topic", name, "err", err)
@@ -285,7 +299,9 @@ func (s *session) haltTopic(name string, err error) {
 	}
 	if r := s.topics[name]; r != nil {
 		r.cancel()
+		r.topic.pause(0)
 		delete(s.topics, name)
+		s.halted[name] = r
 	}
 }
 
@@ -300,8 +316,9 @@ func (t *topic) showOwned(is bool) {
 func (s *session) dropped(gone map[string][]int32) {
 	for name := range gone {
 		s.mu.Lock()
-		r := s.topics[name]
+		r := cmp.Or(s.topics[name], s.halted[name])
 		delete(s.topics, name)
+		delete(s.halted, name)
 		s.mu.Unlock()
 		if r != nil {
 			r.cancel()
