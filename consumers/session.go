@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/consumers/batch"
+	"millrace/consumers/deadletter"
+	"millrace/internal/kafka"
 	"millrace/schemas/avro"
 )
 
@@ -61,7 +63,12 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	joined := make(chan struct{})
 	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
 	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
-	opts = append(opts, kgo.ConsumeTopics(s.known.topics()...),
+	opts = append(opts, kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+		if topic == s.loads {
+			return kafka.MaxBatchBytes
+		}
+		return deadletter.MaxBytes
+	}), kgo.ConsumeTopics(s.known.topics()...),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			<-joined
 			return s.assigned(ctx, inner, asked)
@@ -332,8 +339,7 @@ func (s *session) dropped(gone map[string][]int32) {
 	}
 }
 
-// commitOffsets copies the heads' offsets to Kafka, for people, and so confirms
-// that the group still counts us in.
+// commitOffsets copies the heads' offsets to Kafka, for people.
 func (t *topic) commitOffsets(ctx context.Context) error {
 	offsets := map[string]map[int32]kgo.EpochOffset{t.conf.Topic: {}}
 	for p, n := range t.offsets() {
@@ -355,6 +361,15 @@ func (t *topic) commitOffsets(ctx context.Context) error {
 	})
 	if failed != nil {
 		return fmt.Errorf("commit offsets of %s: %w", t.conf.Topic, failed)
+	}
+	return nil
+}
+
+// confirm returns when the group counts us in: only then may a table be acquired
+// again (G5).
+func (t *topic) confirm(ctx context.Context) error {
+	if err := t.commitOffsets(ctx); err != nil {
+		return permanent(fmt.Errorf("confirm membership: %w", err))
 	}
 	return nil
 }
