@@ -193,7 +193,11 @@ func (s *session) chunk(r result) error {
 		s.halt(t, halt)
 		return nil
 	case errors.Is(r.err, ErrRewritten) || j.tries < chunkTries:
-		// A rewritten table's next version is on its way, or its truncate.
+		// A rewritten table's next version is on its way, or its truncate. Any other
+		// chunk may have been too long: servers keep old rows for a time.
+		if !errors.Is(r.err, ErrRewritten) {
+			j.limit = max(j.limit/2, s.o.ChunkRows)
+		}
 		j.tries++
 		j.pause = max(chunkPause, min(2*j.pause, 5*time.Second))
 		s.p.metrics.chunkRetries.Inc()

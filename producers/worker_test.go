@@ -252,3 +252,25 @@ func TestWideRowsAreLetGo(t *testing.T) {
 		<-w.parcels
 	})
 }
+
+// A chunk that fails is read again with fewer rows: one that is too long for its
+// server, which keeps old rows for a time, would fail each time.
+func TestChunkThatFailsIsReadAgainWithFewerRows(t *testing.T) {
+	tab := &table{id: "public.t"}
+	tab.Table = &schemas.Table{Schema: "public", Name: "t", Key: []int{0}}
+	s := &session{
+		p: &Producer{metrics: newMetrics(nil, "s", func() Status { return Status{} })}, o: &Options{ChunkRows: 100, MaxChunkRows: 1600}, worker: newWorker(nil),
+	}
+	j := &job{t: tab, limit: 350}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{{ErrRewritten, 350}, {errors.New("snapshot too old"), 175}, {errors.New("snapshot too old"), 100}, {errors.New("snapshot too old"), 100}} {
+		if err := s.chunk(result{job: j, err: c.err}); err != nil {
+			t.Fatal(err)
+		}
+		if again := <-s.worker.jobs; again.limit != c.want {
+			t.Errorf("after %v %d rows are asked for, want %d", c.err, again.limit, c.want)
+		}
+	}
+}
