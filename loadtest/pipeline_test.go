@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"millrace/consumers"
 	"millrace/consumers/batch"
 	"millrace/internal/kafka"
+	"millrace/internal/testkit"
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/duckdb"
 	"millrace/loadtest/scenario"
@@ -98,18 +98,10 @@ func (t *topic) measureLoads(b *testing.B, open func(b *testing.B) (l warehouse.
 type meter struct{ wall, cpu time.Duration }
 
 func (m *meter) measure(do func()) {
-	cpu, began := cpuTime(), time.Now()
+	cpu, began := testkit.CPUTime(), time.Now()
 	do()
 	m.wall += time.Since(began)
-	m.cpu += cpuTime() - cpu
-}
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it knows its own process
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	m.cpu += testkit.CPUTime() - cpu
 }
 
 func (m *meter) report(b *testing.B, t *topic, limit *meter) {

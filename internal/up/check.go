@@ -50,7 +50,8 @@ type Share struct{ Asked, Of int }
 // is one. What a person must cure at a source is a fault; a source that does
 // not answer may only be out of reach from here, so that it is named as not
 // checked, and its columns are those that were captured of it, if any were. A
-// warehouse elsewhere that does not answer is a fault: it reads the specs' queries.
+// warehouse elsewhere that does not answer is a fault: it reads the specs' queries,
+// of which the form alone is checked without it.
 func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	if o.Config == "" && o.Derived == "" {
 		return nil, errors.New("nothing to check: name a configuration with --config or a folder of specs with --derived")
@@ -59,6 +60,7 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 	var faults invalid.Faults
 	var conf *config.Config
 	var surveyed map[string]*schemas.Table
+	silent := false // the warehouse cannot be asked
 	if o.Config != "" {
 		var err error
 		conf, err = config.Load(o.Config, o.Env)
@@ -79,12 +81,11 @@ func Check(ctx context.Context, o CheckOptions) (*Checked, error) {
 		if err != nil {
 			return nil, err
 		}
-		if faults = append(faults, found...); len(found) > 0 {
-			o.Derived = "" // the warehouse reads the specs' queries
-		}
+		faults = append(faults, found...)
+		silent = len(found) > 0
 	}
 	if o.Derived != "" {
-		found, err := out.specs(ctx, o.Derived, conf, surveyed)
+		found, err := out.specs(ctx, o.Derived, conf, surveyed, silent)
 		if err != nil {
 			return nil, err
 		}
@@ -143,23 +144,24 @@ func (c *Checked) running(ctx context.Context, conf *config.Config) {
 }
 
 // specs checks the specs of a folder against the configuration, if that is
-// known and right, and against what its sources said.
-func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config, surveyed map[string]*schemas.Table) (invalid.Faults, error) {
+// known and right, and against what its sources said. A silent warehouse reads no
+// queries: then they are checked for their form alone.
+func (c *Checked) specs(ctx context.Context, folder string, conf *config.Config, surveyed map[string]*schemas.Table, silent bool) (invalid.Faults, error) {
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		var faults invalid.Faults
 		faults.Add(folder, 0, "derived", "is not there", "name the folder of the specs")
 		return faults, nil
 	}
+	specs, faults, err := spec.Load(os.DirFS(folder))
+	if err != nil || silent {
+		return inFolder(folder, faults), err
+	}
+	c.Specs = len(specs)
 	dialect, err := openDialect(ctx, conf)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = dialect.Close() }()
-	specs, faults, err := spec.Load(os.DirFS(folder))
-	if err != nil {
-		return nil, err
-	}
-	c.Specs = len(specs)
 	tables, err := c.tables(ctx, conf, surveyed, specs, dialect)
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func TestCheckAsksBigQuery(t *testing.T) {
 		}
 	})
 	dir := t.TempDir()
-	prefix, writes := "p", fake.GRPCAddr()
+	prefix, writes, folder := "p", fake.GRPCAddr(), ""
 	check := func(project, location, jobs string) (*Checked, error) {
 		t.Helper()
 		path := filepath.Join(dir, "millrace.yaml")
@@ -75,7 +75,7 @@ warehouse:
   location: %s
   endpoints: {jobs: %q, writes: %q}
 prefix: %s
-`, dir, project, location, jobs, writes, prefix)
+%s`, dir, project, location, jobs, writes, prefix, folder)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -145,4 +145,14 @@ prefix: %s
 		fake.On("jobs.insert", n+1, bigqueryfake.Refuse(503, "backendError", "no"))
 	}
 	fault("an outage", "millrace.yaml:3: warehouse: ")
+	derived := filepath.Join(dir, "derived")
+	if err := os.Mkdir(derived, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(derived, "daily.yaml"), []byte("name: analytics.daily\nowner: t\nwindow: day\nqury: SELECT 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	folder = "derived: " + derived + "\n"
+	fault("a spec's form, while the warehouse is silent", "daily.yaml:4: qury: ")
+	fault("the warehouse beside it", "millrace.yaml:3: warehouse: ")
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 
+	"millrace/internal/testkit"
 	"millrace/internal/testkit/bigqueryfake"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
@@ -137,9 +138,9 @@ func BenchmarkStage(b *testing.B) {
 	requests := prepare(b, s, n)
 	var cpu, sendCPU, clock, sendClock time.Duration
 	measure := func(cpu, clock *time.Duration, do func()) {
-		c, began := cpuTime(), time.Now()
+		c, began := testkit.CPUTime(), time.Now()
 		do()
-		*cpu, *clock = *cpu+cpuTime()-c, *clock+time.Since(began)
+		*cpu, *clock = *cpu+testkit.CPUTime()-c, *clock+time.Since(began)
 	}
 	for b.Loop() {
 		b.StopTimer()
@@ -230,7 +231,7 @@ func BenchmarkLoad(b *testing.B) {
 	load(1) // opens the stream
 	for _, n := range []int{1, 1000} {
 		b.Run(fmt.Sprintf("rows=%d", n), func(b *testing.B) {
-			began, busy, cpu := time.Now(), calls.total(), cpuTime()
+			began, busy, cpu := time.Now(), calls.total(), testkit.CPUTime()
 			for b.Loop() {
 				load(n)
 			}
@@ -238,7 +239,7 @@ func BenchmarkLoad(b *testing.B) {
 			ms := func(d time.Duration) float64 { return d.Seconds() * 1000 / float64(b.N) }
 			b.ReportMetric(ms(all-service), "overhead-ms")
 			b.ReportMetric(ms(service), "service-ms")
-			b.ReportMetric(ms(cpuTime()-cpu), "cpu-ms")
+			b.ReportMetric(ms(testkit.CPUTime()-cpu), "cpu-ms")
 		})
 	}
 }

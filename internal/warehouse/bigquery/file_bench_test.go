@@ -5,6 +5,7 @@ import (
 	"io"
 	"testing"
 
+	"millrace/internal/testkit"
 	"millrace/internal/warehouse"
 )
 
@@ -21,18 +22,18 @@ func BenchmarkFileRow(b *testing.B) {
 			}
 			rows, buf := s.rows(-1), make([]byte, 0, 64<<10)
 			b.ReportAllocs()
-			began := cpuTime()
+			began := testkit.CPUTime()
 			for b.Loop() {
 				if buf, err = e.append(buf[:0], rows); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64(cpuTime()-began)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(testkit.CPUTime()-began)/float64(b.N), "cpu-ns/op")
 		})
 		b.Run(fmt.Sprintf("columns=%d/avro to file", columns), func(b *testing.B) {
 			b.ReportAllocs()
 			var made, packed int64
-			began := cpuTime()
+			began := testkit.CPUTime()
 			for made < int64(b.N) {
 				rows := s.rows(int(min(perFile, int64(b.N)-made)))
 				f, err := newFile(s.core, &warehouse.Batch{Table: s.table, Rows: rows}, "core.wide-1-1", 1_767_225_600_000_000)
@@ -46,7 +47,7 @@ func BenchmarkFileRow(b *testing.B) {
 				made += f.count
 				packed += n
 			}
-			b.ReportMetric(float64(cpuTime()-began)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(testkit.CPUTime()-began)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(packed)/float64(made), "packed-B/op")
 		})
 	}

@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"syscall"
 	"testing"
-	"time"
 
+	"millrace/internal/testkit"
 	"millrace/internal/warehouse"
 	"millrace/internal/warehouse/sqlgen"
 	"millrace/schemas"
@@ -150,25 +149,16 @@ func BenchmarkRow(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("columns=%d/%s", columns, c.name), func(b *testing.B) {
 				b.ReportAllocs()
-				began := cpuTime()
+				began := testkit.CPUTime()
 				for b.Loop() {
 					if err := c.next(); err != nil {
 						b.Fatal(err)
 					}
 				}
-				b.ReportMetric(float64(cpuTime()-began)/float64(b.N), "cpu-ns/op")
+				b.ReportMetric(float64(testkit.CPUTime()-began)/float64(b.N), "cpu-ns/op")
 			})
 		}
 	}
-}
-
-// cpuTime is the CPU of this process: on a busy machine the clock says little.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err) // it knows its own process
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 type nowhere struct{}

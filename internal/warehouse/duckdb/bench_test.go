@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"millrace/internal/testkit"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
@@ -15,6 +16,7 @@ import (
 // measured is the loader.
 type synthetic struct {
 	first, n, at int
+	among        int // not zero: keys lie scattered among so many
 	pos          uint64
 	out          warehouse.Folded
 	name         []byte
@@ -28,6 +30,9 @@ func (r *synthetic) Next(sink warehouse.Sink) (*warehouse.Folded, error) {
 		return nil, io.EOF
 	}
 	id := int64(r.first + r.at)
+	if r.among > 0 {
+		id = id * 7_368_787 % int64(r.among) // a prime: no key comes twice
+	}
 	r.name = fmt.Appendf(r.name[:0], "customer number %d", id%1000)
 	r.amount = schemas.AppendTwos(r.amount[:0], id*7)
 	sink.Int(0, id)
@@ -76,12 +81,54 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
+// BenchmarkScatteredUpdates measures small loads into tables that are large: a few
+// keys of all. What they cost besides the time is the CPU of all threads, and the
+// checkpoints to come.
+func BenchmarkScatteredUpdates(b *testing.B) {
+	for _, table := range []int{300_000, 3_000_000} {
+		for _, rows := range []int{20, 500} {
+			b.Run(fmt.Sprintf("table=%d/rows=%d", table, rows), func(b *testing.B) {
+				benchmarkUpdates(b, table, rows)
+			})
+		}
+	}
+}
+
+func benchmarkUpdates(b *testing.B, size, rows int) {
+	table := syntheticTable(false)
+	load := loadsInto(b, table)
+	load(&synthetic{n: size})
+	begun := testkit.CPUTime()
+	for i := 0; b.Loop(); i++ {
+		load(&synthetic{first: i * rows, n: rows, among: size})
+	}
+	b.ReportMetric(float64((testkit.CPUTime()-begun).Microseconds())/1000/float64(b.N), "cpu-ms/op")
+}
+
 func benchmarkLoad(b *testing.B, table warehouse.CoreTable, rows int, update bool) {
+	load := loadsInto(b, table)
+	const million = 1_000_000
+	if update {
+		load(&synthetic{n: million})
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ { // the million is made once
+		if first := i * rows; update {
+			load(&synthetic{first: first * 17 % (million - rows), n: rows})
+		} else {
+			load(&synthetic{first: first, n: rows})
+		}
+	}
+	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+}
+
+// loadsInto makes a warehouse with the table, and gives what loads rows into it.
+func loadsInto(b *testing.B, table warehouse.CoreTable) func(*synthetic) {
 	w, err := Open(b.Context(), filepath.Join(b.TempDir(), FileName), Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer w.Close() //nolint:errcheck // measured, not kept
+	b.Cleanup(func() { _ = w.Close() })
 	if err := w.Ensure(b.Context(), table); err != nil {
 		b.Fatal(err)
 	}
@@ -89,28 +136,15 @@ func benchmarkLoad(b *testing.B, table warehouse.CoreTable, rows int, update boo
 	if err != nil {
 		b.Fatal(err)
 	}
-	load := func(first, n int) {
+	return func(rows *synthetic) {
 		head.Load++
+		rows.pos = uint64(head.Load) //nolint:gosec // small
 		batch := &warehouse.Batch{
 			Table: table, Epoch: head.Epoch, Load: head.Load, Partitions: 1, StartedAt: time.Now(),
-			Rows:   &synthetic{first: first, n: n, pos: uint64(head.Load)}, //nolint:gosec // small
-			Counts: schemas.RowCounts{Read: int64(n)},
+			Rows: rows, Counts: schemas.RowCounts{Read: int64(rows.n)},
 		}
 		if _, err := w.Load(b.Context(), batch); err != nil {
 			b.Fatal(err)
 		}
 	}
-	const million = 1_000_000
-	if update {
-		load(0, million)
-	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ { // the million is made once
-		if first := i * rows; update {
-			load(first*17%(million-rows), rows)
-		} else {
-			load(first, rows)
-		}
-	}
-	b.ReportMetric(float64(rows)*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 }

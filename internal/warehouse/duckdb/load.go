@@ -205,16 +205,8 @@ func (l *load) write(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("count what changes: %w", err)
 		}
-		statement := l.core.Merge(l.next.Horizon, l.batch.Load, l.now.UnixMicro())
-		if l.core.Mode == schemas.ModeAppend {
-			statement = l.core.Append(l.next.Horizon, l.batch.Load, l.now.UnixMicro())
-		}
-		result, err := l.conn.ExecContext(ctx, statement)
-		if err != nil {
+		if err := l.change(ctx, rows.Applied); err != nil {
 			return fmt.Errorf("write rows: %w", err)
-		}
-		if n, err := result.RowsAffected(); err != nil || n != rows.Applied {
-			return errors.Join(fmt.Errorf("%d rows were written, but %d were counted", n, rows.Applied), err)
 		}
 		if err := l.snapshotRuns(ctx, read); err != nil {
 			return err
@@ -226,6 +218,40 @@ func (l *load) write(ctx context.Context) error {
 		if err := execAll(ctx, l.conn, l.core.KeepChanges(l.batch.Load)); err != nil {
 			return fmt.Errorf("keep changes: %w", err)
 		}
+	}
+	return nil
+}
+
+// change does to the table what the effect says. It writes as many rows as the
+// effect has.
+func (l *load) change(ctx context.Context, rows int64) error {
+	load, now := l.batch.Load, l.now.UnixMicro()
+	switch {
+	case l.core.Mode == schemas.ModeAppend:
+		return l.writes(ctx, l.core.Append(l.next.Horizon, load, now), rows)
+	case !l.core.Rewrites():
+		return l.writes(ctx, l.core.Merge(l.next.Horizon, load, now), rows)
+	}
+	var replaced int64
+	if err := l.conn.QueryRowContext(ctx, l.core.Replaced()).Scan(&replaced); err != nil {
+		return fmt.Errorf("count what is replaced: %w", err)
+	}
+	remove, insert := l.core.Rewrite(l.next.Horizon, load, now)
+	if replaced > 0 {
+		if err := l.writes(ctx, remove, replaced); err != nil {
+			return err
+		}
+	}
+	return l.writes(ctx, insert, rows)
+}
+
+func (l *load) writes(ctx context.Context, statement string, rows int64) error {
+	result, err := l.conn.ExecContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); err != nil || n != rows {
+		return errors.Join(fmt.Errorf("%d rows were written, but %d were counted", n, rows), err)
 	}
 	return nil
 }

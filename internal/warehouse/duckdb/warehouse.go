@@ -137,6 +137,9 @@ func (w *Warehouse) initConn(ex driver.ExecerContext) error {
 		// Nor files: whoever may ask the warehouse may not read the machine's disk.
 		"SET enable_external_access = false",
 		"SET TimeZone = 'UTC'",
+		// Of a join with few rows on one side, the vectors of the other that hold none
+		// of their keys are not read.
+		fmt.Sprintf("SET dynamic_or_filter_threshold = %d", fewRows),
 		// A checkpoint writes every group of rows that was updated anew, in large
 		// tables all of them: one for every 16 MB, the default, is most of the
 		// cost of a commit.
@@ -155,6 +158,10 @@ func (w *Warehouse) initConn(ex driver.ExecerContext) error {
 	}
 	return nil
 }
+
+// fewRows is how many values the scan of a join's other side is asked for one by
+// one; of more it knows their bounds alone.
+const fewRows = 2048
 
 func (w *Warehouse) prepare(ctx context.Context) error {
 	conn, err := w.db.Conn(ctx)

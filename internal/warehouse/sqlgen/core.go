@@ -2,7 +2,6 @@ package sqlgen
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"millrace/schemas"
@@ -50,16 +49,6 @@ type Core struct {
 // Horizons says whether truncates and ends of snapshots remove rows: a history
 // keeps what was, a copy does not.
 func (c *Core) Horizons() bool { return c.Mode == schemas.ModeMerge || len(c.keys()) == 0 }
-
-// byRow says that the effect notes the rows of the stage and of the table that
-// belong together, so that Merge finds them again without their keys. A column
-// of the table may bear the pseudo-column's name and hide it.
-func (c *Core) byRow() bool {
-	if c.rowID == "" || c.Mode == schemas.ModeAppend {
-		return false
-	}
-	return !slices.ContainsFunc(c.Columns, func(col Column) bool { return strings.EqualFold(col.Name, c.rowID) })
-}
 
 func (c *Core) keys() (ords []int) {
 	for i, col := range c.Columns {

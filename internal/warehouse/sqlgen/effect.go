@@ -10,7 +10,7 @@ import (
 // Removed puts the live rows that Remove will delete into the effect.
 func (c *Core) Removed(horizon schemas.Position) string {
 	cols := []string{"TRUE", "TRUE", "FALSE", "TRUE", "''"}
-	if c.byRow() {
+	if c.Rewrites() {
 		cols = append(cols, "NULL", "NULL")
 	}
 	if c.KeepImages {
@@ -21,6 +21,11 @@ func (c *Core) Removed(horizon schemas.Position) string {
 	for _, i := range c.watched() {
 		cols = append(cols, "t."+c.col(i), c.null(c.Columns[i].Type))
 	}
+	if c.Rewrites() {
+		for range c.kept(c.cells(horizon, 0, 0)) {
+			cols = append(cols, "NULL")
+		}
+	}
 	where := fmt.Sprintf("t.%s < %s", ColPos, c.Text(horizon.String()))
 	if c.Mode != schemas.ModeAppend {
 		where += " AND NOT t." + ColDeleted
@@ -28,25 +33,30 @@ func (c *Core) Removed(horizon schemas.Position) string {
 	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nFROM %s AS t\nWHERE %s", c.Effect(), strings.Join(cols, ", "), c.Base(c.Name), where)
 }
 
-// Write puts what Merge or Append will do into the effect. It stands behind
-// Remove and before them. A row that keeps all that readers see of it has diff
-// false: it counts, but it touches nothing.
+// compares says that somebody asks whether readers see a change: it reads every
+// column.
+func (c *Core) compares() bool { return c.KeepImages || len(c.EventTimes) > 0 }
+
+// Write puts what Rewrite, Merge or Append will do into the effect. It stands
+// behind Remove and before them. A row that keeps all that readers see of it has
+// diff false: it counts, but it touches nothing.
 func (c *Core) Write(horizon schemas.Position) string {
-	var was, live, diff, where string
-	next := func(i int) string { return c.staged(i) }
 	if c.Mode == schemas.ModeAppend {
-		was, live, diff, where = "FALSE", "TRUE", "TRUE", c.fresh(horizon)
-	} else {
-		h := c.Text(horizon.String())
-		absent := "t." + ColPos + " IS NULL"
-		was = fmt.Sprintf("(NOT %s AND NOT t.%s)", absent, ColDeleted)
-		live = fmt.Sprintf("CASE WHEN %s OR %s THEN s.op <> 'd' ELSE NOT t.%s END", absent, above, ColDeleted)
-		next = func(i int) string {
-			if ins, upd := c.inserted(i, h), c.merged(i); ins != upd {
-				return fmt.Sprintf("CASE WHEN %s THEN %s ELSE %s END", absent, ins, upd)
-			}
-			return c.staged(i)
+		return c.writeHistory(horizon)
+	}
+	h := c.Text(horizon.String())
+	absent := "t." + ColPos + " IS NULL"
+	was := fmt.Sprintf("(NOT %s AND NOT t.%s)", absent, ColDeleted)
+	live := fmt.Sprintf("CASE WHEN %s OR %s THEN s.op <> 'd' ELSE NOT t.%s END", absent, above, ColDeleted)
+	cells := c.cells(horizon, 0, 0)
+	next := func(n int) string {
+		if cells[n].inserted != cells[n].merged {
+			return fmt.Sprintf("CASE WHEN %s THEN %s ELSE %s END", absent, cells[n].inserted, cells[n].merged)
 		}
+		return cells[n].inserted
+	}
+	diff := "TRUE"
+	if c.compares() {
 		same := []string{was, live}
 		for i, col := range c.Columns {
 			if !col.Key {
@@ -54,14 +64,14 @@ func (c *Core) Write(horizon schemas.Position) string {
 			}
 		}
 		diff = fmt.Sprintf("(%s OR %s) AND NOT (%s)", was, live, strings.Join(same, "\n    AND "))
-		if !c.KeepImages && len(c.EventTimes) == 0 {
-			diff = "TRUE" // nobody asks, and it reads every column
-		}
-		where = fmt.Sprintf("%s AND s.pos >= %s OR NOT %s AND %s", absent, h, absent, c.applies())
 	}
 	cols := []string{"FALSE", was, live, diff, "s.op"}
-	if c.byRow() {
-		cols = append(cols, "s."+c.rowID, "t."+c.rowID)
+	with, from := "", fmt.Sprintf("%s AS s LEFT JOIN %s AS t ON %s", c.Stage(), c.Base(c.Name), c.joinKeys())
+	var kept []int
+	if c.Rewrites() {
+		cols = append(cols, "s."+c.rowID, "t."+colTableRow)
+		with, from = c.found(), fmt.Sprintf("%s AS s LEFT JOIN old AS t ON t.%s = s.%s", c.Stage(), colStageRow, c.rowID)
+		kept = c.kept(cells)
 	}
 	if c.KeepImages {
 		for _, i := range c.keys() {
@@ -69,14 +79,27 @@ func (c *Core) Write(horizon schemas.Position) string {
 		}
 	}
 	for _, i := range c.watched() {
-		old := "t." + c.col(i)
-		if c.Mode == schemas.ModeAppend {
-			old = c.null(c.Columns[i].Type)
+		cols = append(cols, "t."+c.col(i), next(i))
+	}
+	for _, n := range kept {
+		cols = append(cols, next(n))
+	}
+	return fmt.Sprintf("INSERT INTO %s\n%sSELECT %s\nFROM %s\nWHERE %s AND s.pos >= %s OR NOT %s AND %s",
+		c.Effect(), with, strings.Join(cols, ",\n  "), from, absent, h, absent, c.applies())
+}
+
+func (c *Core) writeHistory(horizon schemas.Position) string {
+	cols := []string{"FALSE", "FALSE", "TRUE", "TRUE", "s.op"}
+	if c.KeepImages {
+		for _, i := range c.keys() {
+			cols = append(cols, val(i))
 		}
-		cols = append(cols, old, next(i))
+	}
+	for _, i := range c.watched() {
+		cols = append(cols, c.null(c.Columns[i].Type), c.staged(i))
 	}
 	return fmt.Sprintf("INSERT INTO %s\nSELECT %s\nFROM %s AS s LEFT JOIN %s AS t ON %s\nWHERE %s",
-		c.Effect(), strings.Join(cols, ",\n  "), c.Stage(), c.Base(c.Name), c.joinKeys(), where)
+		c.Effect(), strings.Join(cols, ",\n  "), c.Stage(), c.Base(c.Name), c.joinKeys(), c.fresh(horizon))
 }
 
 // Counts gives, of the rows that the effect writes: all, inserted, updated,

@@ -52,6 +52,14 @@ func tables(t *testing.T, d *Dialect) map[string]*Core {
 			},
 			EventTimes: []int{4}, Changed: []int{2}, KeepImages: true, NullKeys: true,
 		},
+		// DuckDB's row number is hidden: rows are found by their keys.
+		"merge_rowid": {
+			Dialect: d, Name: name("core.parts"), Mode: schemas.ModeMerge,
+			Columns: []Column{
+				{Name: "id", Type: kind(schemas.Int), Key: true, Staged: true},
+				{Name: "RowID", Type: kind(schemas.String), Staged: true},
+			},
+		},
 		"append": {
 			Dialect: d, Name: name("core.payments_history"), Mode: schemas.ModeAppend,
 			Columns: []Column{
@@ -70,10 +78,6 @@ func tables(t *testing.T, d *Dialect) map[string]*Core {
 
 func statements(c *Core) string {
 	h := schemas.Position{Epoch: 1, Major: 0x2a}
-	write := c.Merge
-	if c.Mode == schemas.ModeAppend {
-		write = c.Append
-	}
 	if c.layout(layout{}) != "" {
 		return scripts(c, h)
 	}
@@ -82,7 +86,15 @@ func statements(c *Core) string {
 		"-- the table", c.CreateBase(), c.CreateView(), c.AddColumn(0), c.AlterType(c.Base(c.Name), 0), c.CreateChanges(),
 		"-- a load: before the transaction", c.CreateStage(), c.FillStage("f"), c.CreateEffect(),
 		"-- a load: if a cast has failed", refused,
-		"-- a load: the transaction", c.DuplicateKey(), c.Removed(h), c.Remove(h), c.Write(h), c.Counts(), write(h, 7, 1_700_000_000_000_000),
+		"-- a load: the transaction", c.DuplicateKey(), c.Removed(h), c.Remove(h), c.Write(h), c.Counts(),
+	}
+	switch remove, insert := c.Rewrite(h, 7, 1_700_000_000_000_000); {
+	case c.Mode == schemas.ModeAppend:
+		list = append(list, c.Append(h, 7, 1_700_000_000_000_000))
+	case c.Rewrites():
+		list = append(list, c.Replaced(), remove, insert)
+	default:
+		list = append(list, c.Merge(h, 7, 1_700_000_000_000_000))
 	}
 	if c.KeepImages {
 		list = append(list, c.KeepChanges(7), c.AddImageColumn(2))

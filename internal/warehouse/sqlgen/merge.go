@@ -111,44 +111,49 @@ func (c *Core) unset(deleted string, unknown func(i int) string) string {
 	return fmt.Sprintf("CASE WHEN %s OR %s = '' THEN '' ELSE CONCAT(',', %s) END", deleted, list, list)
 }
 
-// pairs is what Merge joins with the table, and the condition. DuckDB updates a
-// vector of rows at once if it meets them together, and else decompresses the
-// vector for each: fifty times slower. So rows come in the table's order,
-// whichever side of the join DuckDB reads through.
-func (c *Core) pairs() (from, on string) {
-	if !c.byRow() {
-		return c.Stage(), c.joinKeys()
+// cell is a column of the base table as a load writes it: its value in a row that
+// was there, and in one that was not. The key of a row that was there stays.
+type cell struct {
+	name, kind       string
+	assigned         string // where SET names it; empty: it is of the key
+	merged, inserted string
+}
+
+// cells are the columns that a load writes into a copy, first those of Columns.
+func (c *Core) cells(horizon schemas.Position, load, nowUs int64) (out []cell) {
+	h := c.Text(horizon.String())
+	for i, col := range c.Columns {
+		next := cell{name: c.col(i), kind: c.Type(col.Type), merged: c.merged(i), inserted: c.inserted(i, h)}
+		if !col.Key {
+			next.assigned = c.assigned(col.Name)
+		}
+		out = append(out, next)
 	}
-	return fmt.Sprintf("(\n  SELECT s.*, e.t_row FROM %s AS e JOIN %s AS s ON s.%s = e.s_row\n  WHERE NOT e.removed ORDER BY e.t_row\n)",
-		c.Effect(), c.Stage(), c.rowID), fmt.Sprintf("t.%s = s.t_row", c.rowID)
+	add := func(name string, k schemas.Kind, merged, inserted string) {
+		out = append(out, cell{name, c.kind(k), name, merged, inserted})
+	}
+	add(ColUnset, schemas.String, c.unset(above+" AND s.op = 'd'", c.unknown),
+		c.unset("s.op = 'd'", func(i int) string { return c.absent(i, h) }))
+	add(ColDeleted, schemas.Bool, fmt.Sprintf("CASE WHEN %s THEN s.op = 'd' ELSE t.%s END", above, ColDeleted), "s.op = 'd'")
+	add(ColBorn, schemas.String, born, fmt.Sprintf("GREATEST(%s, s.born)", h))
+	add(ColPos, schemas.String, fmt.Sprintf("GREATEST(t.%s, s.pos)", ColPos), "s.pos")
+	add(ColLoad, schemas.Int, fmt.Sprint(load), fmt.Sprint(load))
+	add(ColLoadedAt, schemas.Timestamp, c.instant(nowUs), c.instant(nowUs))
+	return out
 }
 
 // Merge joins the stage with the table (G2). It stands behind Write.
 func (c *Core) Merge(horizon schemas.Position, load, nowUs int64) string {
-	h := c.Text(horizon.String())
 	var set, names, values []string
-	for i, col := range c.Columns {
-		if !col.Key {
-			set = append(set, c.assigned(col.Name)+" = "+c.merged(i))
+	for _, cell := range c.cells(horizon, load, nowUs) {
+		if cell.assigned != "" {
+			set = append(set, cell.assigned+" = "+cell.merged)
 		}
-		names = append(names, c.col(i))
-		values = append(values, c.inserted(i, h))
+		names, values = append(names, cell.name), append(values, cell.inserted)
 	}
-	set = append(set,
-		ColUnset+" = "+c.unset(above+" AND s.op = 'd'", c.unknown),
-		fmt.Sprintf("%s = CASE WHEN %s THEN s.op = 'd' ELSE t.%s END", ColDeleted, above, ColDeleted),
-		ColBorn+" = "+born,
-		fmt.Sprintf("%s = GREATEST(t.%s, s.pos)", ColPos, ColPos),
-		fmt.Sprintf("%s = %d", ColLoad, load),
-		ColLoadedAt+" = "+c.instant(nowUs))
-	names = append(names, ColUnset, ColDeleted, ColBorn, ColPos, ColLoad, ColLoadedAt)
-	values = append(values,
-		c.unset("s.op = 'd'", func(i int) string { return c.absent(i, h) }),
-		"s.op = 'd'", fmt.Sprintf("GREATEST(%s, s.born)", h), "s.pos", fmt.Sprint(load), c.instant(nowUs))
-	from, on := c.pairs()
 	return fmt.Sprintf("MERGE INTO %s AS t USING %s AS s\nON %s\nWHEN MATCHED AND %s THEN UPDATE SET\n  %s\n"+
 		"WHEN NOT MATCHED AND s.pos >= %s THEN INSERT (%s)\nVALUES (\n  %s)",
-		c.Base(c.Name), from, on, c.applies(), strings.Join(set, ",\n  "), h,
+		c.Base(c.Name), c.Stage(), c.joinKeys(), c.applies(), strings.Join(set, ",\n  "), c.Text(horizon.String()),
 		strings.Join(names, ", "), strings.Join(values, ",\n  "))
 }
 

@@ -98,8 +98,8 @@ func (c *Core) Refused(function string) (query string, staged []int) {
 func (c *Core) CreateEffect() string {
 	boolean := c.kind(schemas.Bool)
 	cols := []string{"removed " + boolean, "was " + boolean, "live " + boolean, "diff " + boolean, "op " + c.kind(schemas.String)}
-	if c.byRow() {
-		cols = append(cols, "s_row "+c.kind(schemas.Int), "t_row "+c.kind(schemas.Int))
+	if c.Rewrites() {
+		cols = append(cols, colStageRow+" "+c.kind(schemas.Int), colTableRow+" "+c.kind(schemas.Int))
 	}
 	if c.KeepImages {
 		for _, i := range c.keys() {
@@ -108,6 +108,12 @@ func (c *Core) CreateEffect() string {
 	}
 	for _, i := range c.watched() {
 		cols = append(cols, fmt.Sprintf("o%d %s, n%d %s", i, c.Type(c.Columns[i].Type), i, c.Type(c.Columns[i].Type)))
+	}
+	if c.Rewrites() {
+		cells := c.cells(schemas.Position{}, 0, 0)
+		for _, n := range c.kept(cells) {
+			cols = append(cols, fmt.Sprintf("n%d %s", n, cells[n].kind))
+		}
 	}
 	return fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s (%s)", effectName, strings.Join(cols, ", "))
 }

@@ -28,7 +28,7 @@ CREATE OR REPLACE TEMP TABLE millrace_stage (v0 BIGINT, v1 DECIMAL(10,2), v2 TIM
 
 INSERT INTO temp.millrace_stage SELECT * FROM f();
 
-CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR, s_row BIGINT, t_row BIGINT, o2 TIMESTAMP WITH TIME ZONE, n2 TIMESTAMP WITH TIME ZONE);
+CREATE OR REPLACE TEMP TABLE millrace_effect (removed BOOLEAN, was BOOLEAN, live BOOLEAN, diff BOOLEAN, op VARCHAR, s_row BIGINT, t_row BIGINT, o2 TIMESTAMP WITH TIME ZONE, n2 TIMESTAMP WITH TIME ZONE, n4 BOOLEAN, n5 VARCHAR, n6 VARCHAR);
 
 -- a load: if a cast has failed
 SELECT n,
@@ -44,13 +44,18 @@ WHERE v0 IS NOT NULL AND TRY_CAST(v0 AS BIGINT) IS NULL
 SELECT max(pos) FROM temp.millrace_stage GROUP BY v0 HAVING count(*) > 1 LIMIT 1;
 
 INSERT INTO temp.millrace_effect
-SELECT TRUE, TRUE, FALSE, TRUE, '', NULL, NULL, t."paid_at", NULL
+SELECT TRUE, TRUE, FALSE, TRUE, '', NULL, NULL, t."paid_at", NULL, NULL, NULL, NULL
 FROM "core__base"."payments" AS t
 WHERE t._pos < '00000001/000000000000002A/0000000000000000/00000000' AND NOT t._deleted;
 
 DELETE FROM "core__base"."payments" WHERE _pos < '00000001/000000000000002A/0000000000000000/00000000';
 
 INSERT INTO temp.millrace_effect
+WITH pairs AS MATERIALIZED (
+  SELECT s.rowid AS s_row, t.rowid AS t_row FROM temp.millrace_stage AS s JOIN "core__base"."payments" AS t ON t."id" = s.v0
+), old AS MATERIALIZED (
+  SELECT p.s_row, p.t_row, t._pos, t._deleted, t._born, t."amount", t."paid_at" FROM pairs AS p JOIN "core__base"."payments" AS t ON t.rowid = p.t_row
+)
 SELECT FALSE,
   (NOT t._pos IS NULL AND NOT t._deleted),
   CASE WHEN t._pos IS NULL OR s.pos > t._pos THEN s.op <> 'd' ELSE NOT t._deleted END,
@@ -60,41 +65,27 @@ SELECT FALSE,
     AND s.v2 IS NOT DISTINCT FROM t."paid_at"),
   s.op,
   s.rowid,
-  t.rowid,
+  t.t_row,
   t."paid_at",
-  s.v2
-FROM temp.millrace_stage AS s LEFT JOIN "core__base"."payments" AS t ON t."id" = s.v0
+  s.v2,
+  CASE WHEN t._pos IS NULL THEN s.op = 'd' ELSE CASE WHEN s.pos > t._pos THEN s.op = 'd' ELSE t._deleted END END,
+  CASE WHEN t._pos IS NULL THEN GREATEST('00000001/000000000000002A/0000000000000000/00000000', s.born) ELSE GREATEST(t._born, s.born) END,
+  CASE WHEN t._pos IS NULL THEN s.pos ELSE GREATEST(t._pos, s.pos) END
+FROM temp.millrace_stage AS s LEFT JOIN old AS t ON t.s_row = s.rowid
 WHERE t._pos IS NULL AND s.pos >= '00000001/000000000000002A/0000000000000000/00000000' OR NOT t._pos IS NULL AND s.pos > t._pos;
 
 SELECT count(*), count(*) FILTER (live AND NOT was), count(*) FILTER (live AND was),
   count(*) FILTER (was AND NOT live), count(*) FILTER (op = 'r')
 FROM temp.millrace_effect WHERE NOT removed;
 
-MERGE INTO "core__base"."payments" AS t USING (
-  SELECT s.*, e.t_row FROM temp.millrace_effect AS e JOIN temp.millrace_stage AS s ON s.rowid = e.s_row
-  WHERE NOT e.removed ORDER BY e.t_row
-) AS s
-ON t.rowid = s.t_row
-WHEN MATCHED AND s.pos > t._pos THEN UPDATE SET
-  "amount" = s.v1,
-  "paid_at" = s.v2,
-  _unset = '',
-  _deleted = CASE WHEN s.pos > t._pos THEN s.op = 'd' ELSE t._deleted END,
-  _born = GREATEST(t._born, s.born),
-  _pos = GREATEST(t._pos, s.pos),
-  _load = 7,
-  _loaded_at = make_timestamptz(1700000000000000)
-WHEN NOT MATCHED AND s.pos >= '00000001/000000000000002A/0000000000000000/00000000' THEN INSERT ("id", "amount", "paid_at", _unset, _deleted, _born, _pos, _load, _loaded_at)
-VALUES (
-  s.v0,
-  s.v1,
-  s.v2,
-  '',
-  s.op = 'd',
-  GREATEST('00000001/000000000000002A/0000000000000000/00000000', s.born),
-  s.pos,
-  7,
-  make_timestamptz(1700000000000000));
+SELECT count(t_row) FROM temp.millrace_effect WHERE NOT removed;
+
+DELETE FROM "core__base"."payments" WHERE rowid IN (SELECT t_row FROM temp.millrace_effect WHERE NOT removed AND t_row IS NOT NULL);
+
+INSERT INTO "core__base"."payments" ("id", "amount", "paid_at", _unset, _deleted, _born, _pos, _load, _loaded_at)
+SELECT s.v0, s.v1, e.n2, '', e.n4, e.n5, e.n6, 7, make_timestamptz(1700000000000000)
+FROM temp.millrace_effect AS e JOIN temp.millrace_stage AS s ON s.rowid = e.s_row
+WHERE NOT e.removed;
 
 SELECT DISTINCT b FROM (
   SELECT (epoch_us(o2) // 3600000000 - CASE WHEN epoch_us(o2) % 3600000000 < 0 THEN 1 ELSE 0 END) AS b FROM temp.millrace_effect WHERE was AND diff
