@@ -11,6 +11,7 @@ import (
 
 	"millrace/consumers/batch"
 	"millrace/consumers/deadletter"
+	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
@@ -229,7 +230,7 @@ func (t *topic) putLetters(ctx context.Context, letters []deadletter.Letter) err
 	return t.retry(ctx, "put dead letters", func() error {
 		err := t.letters.Put(ctx, letters)
 		if errors.Is(err, kerr.MessageTooLarge) {
-			return permanent(halt(err, fmt.Sprintf("set max.message.bytes of that topic to %d; a record that is longer must be removed from its own topic", deadletter.MaxBytes)))
+			return permanent(halt(err, fmt.Sprintf("set max.message.bytes of that topic to %d; a record that is longer must be removed from its own topic", kafka.MaxLetterBytes)))
 		}
 		return err
 	})

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/consumers/batch"
-	"millrace/consumers/deadletter"
 	"millrace/internal/kafka"
 	"millrace/schemas/avro"
 )
@@ -67,7 +66,7 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 		if topic == s.loads {
 			return kafka.MaxBatchBytes
 		}
-		return deadletter.MaxBytes
+		return kafka.MaxLetterBytes
 	}), kgo.ConsumeTopics(s.known.topics()...),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			<-joined

@@ -27,11 +27,6 @@ const (
 	HeaderKey       = "millrace.key" // the canonical key that it blocks
 )
 
-// MaxBytes is how long a letter may be, and the topic of letters is made for: a
-// record that was just short enough for its own topic, its canonical key once more,
-// and the reason.
-const MaxBytes = 4 << 20
-
 // Letter is one dead letter.
 type Letter struct {
 	Partition  int32
@@ -155,10 +150,7 @@ func (q *Queue) Put(ctx context.Context, letters []Letter) error {
 		return nil
 	}
 	if !q.made {
-		topic := q.cluster.Data(q.name, 1, 0)
-		topic.Configs["retention.ms"] = kadm.StringPtr("-1") // a letter waits for a person
-		topic.Configs["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(MaxBytes))
-		if err := kafka.EnsureTopics(ctx, q.client, topic); err != nil {
+		if err := kafka.EnsureTopics(ctx, q.client, q.cluster.Letters(q.name, 0)); err != nil {
 			return fmt.Errorf("make dead-letter topic: %w", err)
 		}
 		q.made = true
