@@ -40,6 +40,7 @@ func (p *process) status(ctx context.Context) page.Status {
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
 		showGathering(s.Core, s.Derived)
+		showAhead(s.Derived, s.Now)
 		s.Notes = p.derivers.compareSpecs(s.Derived)
 	}
 	if ctx.Err() != nil {
@@ -97,6 +98,16 @@ func showGathering(core []page.Core, derived []page.Derived) {
 	}
 }
 
+// showAhead leaves out times that have come: the run is under way, or waits for its
+// turn.
+func showAhead(derived []page.Derived, now time.Time) {
+	for i, d := range derived {
+		if !d.Next.After(now) {
+			derived[i].Next, derived[i].Freshness = time.Time{}, ""
+		}
+	}
+}
+
 // span is a time as people write it in a spec.
 func span(d time.Duration) string {
 	if d == 0 {
@@ -127,9 +138,9 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 	for _, s := range d.chosen {
 		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
-			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error
+			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, k.Waiting, k.Dirty, len(k.Held), k.Error
 			t.Next, t.Freshness = k.Next, span(k.Freshness)
-			t.LoadedAt, t.Outside, t.Begin, t.Drained = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin, k.Drained
+			t.LoadedAt, t.Outside, t.Begin, t.Earlier, t.Drained = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin, k.Earlier, k.Drained
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error
 			}

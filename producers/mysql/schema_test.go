@@ -65,7 +65,7 @@ func TestDropRenameAndSwap(t *testing.T) {
 		// The checkpoint in between knows that the table is gone.
 		c.reopen(at)
 		c.sync()
-		if vs := c.versionsOf("t"); len(vs) != 1 || vs[0].Dropped || vs[0].Since != back.Since {
+		if vs := c.versionsOf("t"); len(vs) != 2 || !vs[0].Dropped || vs[1].Dropped || vs[1].Since != back.Since {
 			t.Fatalf("after a crash: %+v, want since %v", vs, back.Since)
 		}
 		n := len(c.versionsOf("t"))

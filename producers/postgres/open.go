@@ -243,8 +243,8 @@ func idleSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotState, err
 			return slot, err
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("slot %s is in use by the server's process %d: another producer of this prefix and source runs, "+
-				"or it died unseen: SELECT pg_terminate_backend(%d)", name, slot.pid, slot.pid)
+			return nil, fmt.Errorf("slot %s is in use by the server's process %d: if another Millrace of this prefix and source reads this database, "+
+				"give this one another prefix; if none runs, its producer died unseen: SELECT pg_terminate_backend(%d)", name, slot.pid, slot.pid)
 		}
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 
 	dk "github.com/duckdb/duckdb-go/v2"
 )
@@ -75,9 +76,9 @@ func (c *readConn) QueryContext(ctx context.Context, query string, args []driver
 }
 
 func (c *readConn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	prepared, err := c.inner.Prepare(query) // refuses more than one statement
+	prepared, err := c.inner.Prepare(query)
 	if err != nil {
-		return nil, err
+		return nil, readsOnly(err)
 	}
 	stmt := prepared.(*dk.Stmt)
 	kind, err := stmt.StatementType()
@@ -92,6 +93,19 @@ func (c *readConn) query(ctx context.Context, query string, args []driver.NamedV
 		return nil, errors.Join(err, stmt.Close())
 	}
 	return &readRows{queryRows: rows.(queryRows), stmt: stmt}, nil
+}
+
+// readsOnly says of what the driver and DuckDB refuse before its kind is known in
+// whose terms it is refused here.
+func readsOnly(err error) error {
+	for _, words := range []string{
+		"missing context for multi-statement query", "Binder Error: Can only delete from base table", "Binder Error: Can only update base table",
+	} {
+		if strings.HasPrefix(err.Error(), words) {
+			return errReadsOnly
+		}
+	}
+	return err
 }
 
 // queryRows is what the driver's rows can do.
