@@ -21,6 +21,7 @@ type Source struct {
 	Kind     string        `json:"kind"`
 	Halted   string        `json:"halted,omitempty"`   // why it is not captured until a person acts, and what to do
 	Retrying string        `json:"retrying,omitempty"` // why it is not captured now; it is tried again by itself
+	Opening  bool          `json:"opening,omitempty"`  // it was not read yet
 	Position string        `json:"position,omitempty"`
 	Complete time.Time     `json:"complete,omitzero"` // everything up to it was captured
 	Tables   []SourceTable `json:"tables"`

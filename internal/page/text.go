@@ -72,7 +72,11 @@ func (s *Source) state() string {
 			parts = append(parts, t.Table+": "+t.Snapshot)
 		}
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) > 0:
+	case s.Opening:
+		return "opening"
+	default:
 		return "streaming"
 	}
 	return strings.Join(parts, "; ")

@@ -71,6 +71,7 @@ func TestStatesAreOneLine(t *testing.T) {
 func TestASourceThatIsTriedAgainIsNotHalted(t *testing.T) {
 	for want, s := range map[string]Source{
 		"streaming":                    {},
+		"opening":                      {Opening: true},
 		"retrying: EOF":                {Retrying: "EOF"},
 		"retrying: EOF; HALTED t: key": {Retrying: "EOF", Tables: []SourceTable{{Table: "t", Halted: "key"}}},
 		"HALTED: slot":                 {Halted: "slot"},

@@ -184,7 +184,9 @@ type ran struct {
 func sourceStatus(s producers.Status, kind string) page.Source {
 	out := page.Source{Source: s.Source, Kind: kind, Position: s.Position.String(), Complete: s.Complete.Time, Tables: []page.SourceTable{}}
 	switch {
-	case s.Err == nil || s.Running:
+	case s.Running:
+	case s.Err == nil:
+		out.Opening = true
 	case s.Ended():
 		out.Halted = s.Err.Error()
 	default:

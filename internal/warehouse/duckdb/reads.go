@@ -5,7 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"strings"
+	"regexp"
 
 	dk "github.com/duckdb/duckdb-go/v2"
 )
@@ -95,18 +95,16 @@ func (c *readConn) query(ctx context.Context, query string, args []driver.NamedV
 	return &readRows{queryRows: rows.(queryRows), stmt: stmt}, nil
 }
 
-// readsOnly says of what the driver and DuckDB refuse before its kind is known in
-// whose terms it is refused here.
+// readsOnly says of what is refused before its kind is known that it would not have
+// been run anyhow: several statements, and writes to the views that readers see.
 func readsOnly(err error) error {
-	for _, words := range []string{
-		"missing context for multi-statement query", "Binder Error: Can only delete from base table", "Binder Error: Can only update base table",
-	} {
-		if strings.HasPrefix(err.Error(), words) {
-			return errReadsOnly
-		}
+	if refused.MatchString(err.Error()) {
+		return errReadsOnly
 	}
 	return err
 }
+
+var refused = regexp.MustCompile(`(?m)^(missing context for multi-statement query|Binder Error: Can only (delete from|update|merge into) base table|Catalog Error: .* is not an table$)`)
 
 // queryRows is what the driver's rows can do.
 type queryRows interface {
