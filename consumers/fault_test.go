@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/consumers/batch"
+	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 	"millrace/schemas/avro"
@@ -335,4 +336,41 @@ func TestChangedKeyHalts(t *testing.T) {
 	row := schemas.Row{schemas.IntCell(2), schemas.BytesCell([]byte("w"))}
 	r.produce(r.record(&other, schemas.Change{Op: schemas.Create, Position: schemas.Position{Epoch: 1, Major: 9}, After: row}))
 	r.await("the table halts", func() bool { return strings.Contains(status(c, "core.orders").Halted, "was [id] and is [x]") })
+}
+
+// A record that was just short enough for its topic is longer with what a letter
+// says beside it. Where the letters' topic does not take that, no later try helps.
+func TestLetterLongerThanItsRecord(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	long, made := r.table("long", 1), r.table("made", 1)
+	narrow := r.cluster.Data(made.Topic+".dlq", 1, 1)
+	narrow.Configs["max.message.bytes"] = kadm.StringPtr("1000012")
+	if err := kafka.EnsureTopics(r.ctx(), r.client, narrow); err != nil {
+		t.Fatal(err)
+	}
+	c, stop := r.start()
+	defer stop()
+	for id := range int64(3) { // together too long, each by itself not
+		bad := r.put(made, id, "v")
+		delete(made.want, wantKey(id))
+		bad.Value = make([]byte, 500_000)
+		r.produce(bad)
+	}
+	r.produce(r.put(made, 9, "v"))
+	r.awaitEqual(made)
+	for _, s := range []*sourceTable{long, made} {
+		bad := r.put(s, 1, "v")
+		delete(s.want, wantKey(1))
+		bad.Value = make([]byte, kafka.MaxRecordBytes+300) // of no schema
+		r.produce(bad, r.put(s, 2, "v"))
+	}
+	r.awaitEqual(long)
+	if letters := r.topic(long.Topic + ".dlq"); len(letters) != 1 || len(letters[0].Value) != kafka.MaxRecordBytes+300 {
+		t.Errorf("%d letters", len(letters))
+	}
+	r.await("it halts", func() bool {
+		halted := status(c, "core.made").Halted
+		return strings.Contains(halted, "offset 4 of partition 0") && strings.Contains(halted, "max.message.bytes")
+	})
 }

@@ -76,7 +76,7 @@ func (t *topic) flush(ctx context.Context) error {
 
 // ready does what comes before the loads.
 func (t *topic) ready(ctx context.Context, f *flight) error {
-	if err := t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, t.put) }); err != nil {
+	if err := t.putLetters(ctx, t.put); err != nil {
 		return err
 	}
 	t.put = t.put[:0]

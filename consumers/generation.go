@@ -303,8 +303,8 @@ func (t *topic) commitStep(ctx context.Context, g *target, s *warehouse.Successi
 // reacquireStep takes the table again after an error, and reports whether the step had
 // been taken all the same.
 func (t *topic) reacquireStep(ctx context.Context, s *warehouse.Succession, event *schemas.LoadComplete) (bool, error) {
-	if err := t.commitOffsets(ctx); err != nil {
-		return false, permanent(fmt.Errorf("confirm membership: %w", err))
+	if err := t.confirm(ctx); err != nil {
+		return false, err
 	}
 	head, err := t.opts.Loader.Acquire(ctx, s.Table.Name, t.conf.Topic, t.log.id)
 	if err != nil {

@@ -7,8 +7,11 @@ import (
 	"maps"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"millrace/consumers/batch"
 	"millrace/consumers/deadletter"
+	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
 	"millrace/schemas"
 )
@@ -89,8 +92,12 @@ func (t *topic) prepare(ctx context.Context, g *target) (*warehouse.Batch, error
 	}, nil
 }
 
-// acquireNew takes over a table that was not there when the topic was assigned.
+// acquireNew takes over a table that was not there when the topic was assigned,
+// by right: another member may have the topic by now, and the table too (G5).
 func (t *topic) acquireNew(ctx context.Context, g *target) error {
+	if err := t.confirm(ctx); err != nil {
+		return err
+	}
 	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.log.id)
 	if err != nil {
 		return err
@@ -147,8 +154,8 @@ func (t *topic) commit(ctx context.Context, a *attempt, whole bool) (event schem
 // reacquire takes the table again after an error, and reports whether the load
 // had been committed all the same.
 func (t *topic) reacquire(ctx context.Context, g *target, b *warehouse.Batch, event *schemas.LoadComplete) (bool, error) {
-	if err := t.commitOffsets(ctx); err != nil {
-		return false, permanent(fmt.Errorf("confirm membership: %w", err))
+	if err := t.confirm(ctx); err != nil {
+		return false, err
 	}
 	before := g.head
 	head, err := t.opts.Loader.Acquire(ctx, g.table.Name, t.conf.Topic, t.log.id)
@@ -210,12 +217,23 @@ func (t *topic) drop(g *target, err error, whole bool) []batch.Dropped {
 // are dead letters: a load without them may commit then. What was collected
 // meanwhile and waits behind them becomes letters with the next load.
 func (t *topic) quarantineDropped(ctx context.Context, dropped []batch.Dropped) error {
-	letters := t.lettersFor(dropped)
-	if err := t.retry(ctx, "put dead letters", func() error { return t.letters.Put(ctx, letters) }); err != nil {
+	if err := t.putLetters(ctx, t.lettersFor(dropped)); err != nil {
 		return err
 	}
 	t.put = append(t.put, t.lettersFor(t.batch.DropBehind(t.letters.Blocks))...)
 	return nil
+}
+
+// putLetters returns when the letters are acknowledged. One that its topic does not
+// take is not shorter the next time.
+func (t *topic) putLetters(ctx context.Context, letters []deadletter.Letter) error {
+	return t.retry(ctx, "put dead letters", func() error {
+		err := t.letters.Put(ctx, letters)
+		if errors.Is(err, kerr.MessageTooLarge) {
+			return permanent(halt(err, fmt.Sprintf("set max.message.bytes of that topic to %d; a record that is longer must be removed from its own topic", kafka.MaxLetterBytes)))
+		}
+		return err
+	})
 }
 
 func (t *topic) lettersFor(dropped []batch.Dropped) (letters []deadletter.Letter) {

@@ -52,6 +52,7 @@ type rig struct {
 	setAside time.Duration
 	measure  time.Duration
 	group    string
+	log      *slog.Logger
 }
 
 // sourceTable writes one topic as a producer does, and knows what its core
@@ -71,7 +72,7 @@ func newRig(t *testing.T) *rig {
 	broker := testkit.KafkaCluster(t, kfake.GroupMinSessionTimeout(500*time.Millisecond))
 	r := &rig{
 		t: t, broker: broker, cluster: kafka.Cluster{Brokers: broker.ListenAddrs(), Embedded: true},
-		group: "g", mem: newMemory(), sources: map[string]*sourceTable{}, limits: batch.Limits{Rows: 50, Bytes: 1 << 20, Age: 5 * time.Millisecond}, memory: 1 << 20,
+		group: "g", log: slog.New(slog.DiscardHandler), mem: newMemory(), sources: map[string]*sourceTable{}, limits: batch.Limits{Rows: 50, Bytes: 1 << 20, Age: 5 * time.Millisecond}, memory: 1 << 20,
 	}
 	r.loader = r.mem
 	r.registry = testRegistry(t, r.cluster)
@@ -216,7 +217,7 @@ func (r *rig) start() (c *Consumer, stop func()) {
 	r.t.Helper()
 	c, err := New(Options{
 		Cluster: r.cluster, Names: kafka.Names{Prefix: "p"}, Group: r.group, Tables: r.tables, Loader: r.loader, Registry: r.registry,
-		Limits: r.limits, Memory: r.memory, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry(),
+		Limits: r.limits, Memory: r.memory, Log: r.log, Metrics: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -1,6 +1,7 @@
 package consumers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/consumers/batch"
+	"millrace/internal/kafka"
 	"millrace/schemas/avro"
 )
 
@@ -38,6 +40,7 @@ type session struct {
 
 	mu     sync.Mutex
 	topics map[string]*running
+	halted map[string]*running // owned, not read any more, and perhaps not at their end
 }
 
 // running is an owned topic and the goroutine that loads it.
@@ -48,7 +51,7 @@ type running struct {
 }
 
 func (c *Consumer) session(ctx context.Context) (err error) {
-	s := &session{Consumer: c, topics: map[string]*running{}, freed: make(chan struct{}, 1)}
+	s := &session{Consumer: c, topics: map[string]*running{}, halted: map[string]*running{}, freed: make(chan struct{}, 1)}
 	var inner context.Context
 	s.group, inner = errgroup.WithContext(ctx)
 	if err := s.prepare(inner); err != nil {
@@ -59,7 +62,12 @@ func (c *Consumer) session(ctx context.Context) (err error) {
 	joined := make(chan struct{})
 	opts := append(c.opts.Cluster.ClientOpts("consumer", c.opts.Log, nil), c.opts.Cluster.GroupOpts(c.opts.Group)...)
 	opts = append(opts, c.opts.Cluster.PlainProducerOpts()...)
-	opts = append(opts, kgo.ConsumeTopics(s.known.topics()...),
+	opts = append(opts, kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
+		if topic == s.loads {
+			return kafka.MaxBatchBytes
+		}
+		return kafka.MaxLetterBytes
+	}), kgo.ConsumeTopics(s.known.topics()...),
 		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, asked map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 			<-joined
 			return s.assigned(ctx, inner, asked)
@@ -140,106 +148,6 @@ func (s *session) handOver(fetches kgo.Fetches) error {
 	return nil
 }
 
-// recordOverhead is about what a record takes in memory beside its key and value.
-const recordOverhead = 200
-
-func size(records []*kgo.Record) (n int64) {
-	for _, r := range records {
-		n += int64(len(r.Key)+len(r.Value)) + recordOverhead
-	}
-	return n
-}
-
-// hold counts bytes that the topic has from its queue to the end of their load;
-// free counts them off.
-func (t *topic) hold(n int64) {
-	t.held.Add(n)
-	t.buffered.Add(n)
-}
-
-func (t *topic) free(n int64) {
-	t.buffered.Add(-n)
-	t.resume(t.held.Add(-n))
-	t.poke()
-}
-
-// poke has the poller look again whether memory is short.
-func (s *session) poke() {
-	select {
-	case s.freed <- struct{}{}:
-	default:
-	}
-}
-
-// throttle pauses a topic that holds more than its part once half of the memory
-// is used. A table that is stuck so holds up no other: it may have taken half of
-// the memory while the others were quiet, and the other half is theirs. A topic
-// that is alone holds up nobody, and is never paused. s.mu is held.
-func (s *session) throttle(t *topic) {
-	half, others := int64(s.opts.Memory)/2, int64(len(s.topics)-1)
-	if others < 1 || s.buffered.Load() <= half {
-		return
-	}
-	part := half / others
-	if t.held.Load() <= part || !t.enough.CompareAndSwap(0, part+1) {
-		return
-	}
-	s.client.PauseFetchTopics(t.conf.Topic)
-	t.signal()
-	t.resume(t.held.Load()) // it may have been loaded meanwhile
-	s.poke()
-}
-
-// pressed reports whether the topic should load what it has collected, without
-// waiting for more. Above half of the memory, a topic loads half of its part: the
-// other half is for what is collected meanwhile.
-func (t *topic) pressed() bool {
-	if t.enough.Load() > 0 {
-		return true
-	}
-	half := int64(t.opts.Memory) / 2
-	if t.buffered.Load() <= half {
-		return false
-	}
-	t.session.mu.Lock()
-	part := half / int64(max(1, len(t.topics)))
-	t.session.mu.Unlock()
-	return t.taken > part || t.short()
-}
-
-// resume has a paused topic fetched again once it holds half of its part.
-func (t *topic) resume(held int64) {
-	if enough := t.enough.Load(); enough > 0 && held <= enough/2 && t.enough.CompareAndSwap(enough, 0) {
-		t.client.ResumeFetchTopics(t.conf.Topic)
-	}
-}
-
-// short reports whether the memory for records is used up by the topics that are
-// fetched (G13). Those that are paused hold little more than their part.
-func (s *session) short() bool {
-	if s.buffered.Load() <= int64(s.opts.Memory) {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var flowing int64
-	for _, r := range s.topics {
-		if r.topic.enough.Load() == 0 {
-			flowing += r.topic.held.Load()
-		}
-	}
-	return flowing > int64(s.opts.Memory)
-}
-
-func (s *session) wakeAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.topics {
-		s.throttle(r.topic)
-		r.topic.signal()
-	}
-}
-
 // start makes the topic's goroutine. A halt ends the goroutine and shows; any
 // other error ends the session.
 func (s *session) start(ctx context.Context, t *topic) {
@@ -265,18 +173,14 @@ func (s *session) start(ctx context.Context, t *topic) {
 			s.mu.Unlock()
 		}
 		t.free(t.held.Load()) // nothing is handed to it any more
-		switch {
-		case halted:
-			s.client.PauseFetchTopics(t.conf.Topic)
-			return nil
-		case ctx.Err() != nil:
-			return nil // revoked
+		if halted || ctx.Err() != nil {
+			return nil // halted, or revoked
 		}
 		return err
 	})
 }
 
-// haltTopic shows why a topic is not loaded. s.mu is held.
+// haltTopic shows why a topic is not loaded, and has it read no more. s.mu is held.
 func (s *session) haltTopic(name string, err error) {
 	conf, _ := s.conf(name)
 	s.opts.Log.Error("table halted", "table", conf.Core, "topic", name, "err", err)
@@ -285,7 +189,9 @@ func (s *session) haltTopic(name string, err error) {
 	}
 	if r := s.topics[name]; r != nil {
 		r.cancel()
+		r.topic.pause(0)
 		delete(s.topics, name)
+		s.halted[name] = r
 	}
 }
 
@@ -300,8 +206,9 @@ func (t *topic) showOwned(is bool) {
 func (s *session) dropped(gone map[string][]int32) {
 	for name := range gone {
 		s.mu.Lock()
-		r := s.topics[name]
+		r := cmp.Or(s.topics[name], s.halted[name])
 		delete(s.topics, name)
+		delete(s.halted, name)
 		s.mu.Unlock()
 		if r != nil {
 			r.cancel()
@@ -315,8 +222,7 @@ func (s *session) dropped(gone map[string][]int32) {
 	}
 }
 
-// commitOffsets copies the heads' offsets to Kafka, for people, and so confirms
-// that the group still counts us in.
+// commitOffsets copies the heads' offsets to Kafka, for people.
 func (t *topic) commitOffsets(ctx context.Context) error {
 	offsets := map[string]map[int32]kgo.EpochOffset{t.conf.Topic: {}}
 	for p, n := range t.offsets() {
@@ -338,6 +244,15 @@ func (t *topic) commitOffsets(ctx context.Context) error {
 	})
 	if failed != nil {
 		return fmt.Errorf("commit offsets of %s: %w", t.conf.Topic, failed)
+	}
+	return nil
+}
+
+// confirm returns when the group counts us in: only then may a table be acquired
+// again (G5).
+func (t *topic) confirm(ctx context.Context) error {
+	if err := t.commitOffsets(ctx); err != nil {
+		return permanent(fmt.Errorf("confirm membership: %w", err))
 	}
 	return nil
 }

@@ -77,7 +77,8 @@ type topic struct {
 	collected int64        // work that left the queue and is not in flight
 	held      atomic.Int64 // bytes of it that count as memory
 	taken     int64        // of them, those that left the queue and are not in flight
-	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: it is not
+	enough    atomic.Int64 // fetching is paused until less than half of it is held; 0: not for that
+	pausing   sync.Mutex   // held while enough is made to say what the client does
 	canonical []byte
 	cells     []schemas.Cell
 	change    batch.Change

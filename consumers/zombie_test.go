@@ -23,6 +23,7 @@ type stopper struct {
 	cut      sync.RWMutex // held for writing: nothing comes from or goes to Kafka
 	loads    atomic.Int32 // those that stand before the warehouse
 	acquires atomic.Int32
+	ensures  atomic.Int32
 	lose     atomic.Bool // the answer of the first load after the stop
 }
 
@@ -112,5 +113,46 @@ func TestZombie(t *testing.T) {
 				t.Errorf("the zombie has taken the table %d times, the epoch went from %d to %d", n, epoch, r.mem.head("core.orders").Epoch)
 			}
 		})
+	}
+}
+
+// Ensure stands still as Load does.
+func (s *stopper) Ensure(ctx context.Context, t warehouse.CoreTable) error {
+	s.ensures.Add(1)
+	wait(&s.still)
+	return s.memory.Ensure(ctx, t)
+}
+
+// An owner is stopped before it makes a new table, and another makes it. The first
+// may not take it over then.
+func TestZombieOfANewTable(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.table("orders", 1)
+	r.cluster.Client = []kgo.Opt{kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(100 * time.Millisecond)}
+	others := r.cluster.Client
+	zombie := &stopper{memory: r.mem}
+	r.cluster.Client = append(slices.Clone(others), kgo.Dialer(zombie.dial))
+	r.loader = zombie
+	first, _ := r.start()
+	r.await("it owns the topic", func() bool { return status(first, "core.orders").Owned })
+	zombie.still.Lock()
+	r.produce(r.put(s, 1, "v"))
+	r.await("it is about to make the table", func() bool { return zombie.ensures.Load() > 0 })
+	zombie.cut.Lock()
+	r.cluster.Client, r.loader = others, r.mem
+	_, stop := r.start()
+	defer stop()
+	r.awaitEqual(s)
+	epoch, acquires := r.mem.head("core.orders").Epoch, zombie.acquires.Load()
+	zombie.still.Unlock()
+	time.Sleep(300 * time.Millisecond)
+	zombie.cut.Unlock()
+
+	r.await("it is gone", func() bool { return !status(first, "core.orders").Owned })
+	r.produce(r.put(s, 2, "v"))
+	r.awaitEqual(s)
+	if n := zombie.acquires.Load() - acquires; n > 0 || r.mem.head("core.orders").Epoch != epoch {
+		t.Errorf("the zombie has taken the table %d times, the epoch went from %d to %d", n, epoch, r.mem.head("core.orders").Epoch)
 	}
 }

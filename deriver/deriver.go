@@ -56,14 +56,10 @@ type Deriver struct {
 	asked       time.Time // when the table's turn was asked for
 	leave       func()    // gives the turn back; nil: it is not this table's
 
-	mu       sync.Mutex
-	told     map[string]time.Time // complete times from progress messages
-	requests []span
-	status   Status
+	mu     sync.Mutex
+	told   map[string]time.Time // complete times from progress messages
+	status Status
 }
-
-// span is a request to compute the windows that start in [from, to) again.
-type span struct{ from, to time.Time }
 
 // New returns a Deriver that has not run yet.
 func New(opts Options) (*Deriver, error) {
@@ -139,16 +135,6 @@ func (d *Deriver) opens(through time.Time) bool {
 	return w != nil && !frontier.IsZero() && frontier.Before(w.Grid.Instant(through).End)
 }
 
-// Backfill computes the windows that start in [from, to), civil times, again,
-// after what is live. A request that meets a crash before its first run is
-// forgotten.
-func (d *Deriver) Backfill(from, to time.Time) {
-	d.mu.Lock()
-	d.requests = append(d.requests, span{from, to})
-	d.mu.Unlock()
-	d.poke()
-}
-
 func (d *Deriver) poke() {
 	select {
 	case d.wake <- struct{}{}:
@@ -160,8 +146,8 @@ func (d *Deriver) poke() {
 // warehouse.ErrFenced or warehouse.ErrRevision when another writer has the
 // table: then this one stays out. Any other trouble is retried.
 func (d *Deriver) Run(ctx context.Context) error {
-	d.opts.Metrics.run(d.table.Name, true)
-	defer d.opts.Metrics.run(d.table.Name, false)
+	d.opts.Metrics.begin(d.table.Name)
+	defer d.opts.Metrics.end(d.table.Name)
 	return d.loop(ctx)
 }
 
@@ -309,10 +295,8 @@ func (d *Deriver) acquire(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range last {
-			if err := d.opts.Announce(ctx, e); err != nil {
-				return fmt.Errorf("announce load %d of %s: %w", e.Load, e.Table, err)
-			}
+		if err := d.repeat(ctx, last); err != nil {
+			return err
 		}
 	}
 	alone := make(map[time.Time]bool)
@@ -323,4 +307,19 @@ func (d *Deriver) acquire(ctx context.Context) error {
 	d.state = newState(d.opts.Node, head, dirt, keys)
 	d.state.alone = alone
 	return nil
+}
+
+// repeat announces again, and lets others have the warehouse meanwhile.
+func (d *Deriver) repeat(ctx context.Context, events []schemas.LoadComplete) (err error) {
+	inTurn := d.leave != nil
+	d.endTurn()
+	for _, e := range events {
+		if err := d.opts.Announce(ctx, e); err != nil {
+			return fmt.Errorf("announce load %d of %s: %w", e.Load, e.Table, err)
+		}
+	}
+	if inTurn {
+		d.leave, err = d.opts.Runner.Turn(ctx)
+	}
+	return err
 }

@@ -186,21 +186,7 @@ func (d *Deriver) drain(ctx context.Context, states map[string]warehouse.InputSt
 		}
 		s.complete[in.Table] = state.Complete
 	}
-	d.mu.Lock()
-	requests := d.requests
-	d.requests = nil
-	d.mu.Unlock()
 	if s.scope() == spec.ScopeWindow {
-		for _, r := range requests {
-			from, to := s.grid().Civil(r.from).Start, r.to
-			if from.Before(s.begin) {
-				from = s.begin
-			}
-			if s.frontier.Before(to) {
-				to = s.frontier
-			}
-			s.enter(from, to, now, true)
-		}
 		d.advance(now)
 		return d.look(ctx)
 	}
@@ -268,6 +254,11 @@ type asked struct {
 
 func (d *Deriver) drainInput(ctx context.Context, in *graph.Input, state warehouse.InputState, now time.Time) error {
 	s := d.state
+	if state.Load < s.drained[in.Table] {
+		if err := d.rewound(in, state, now); err != nil {
+			return err
+		}
+	}
 	var asks []asked
 	for s.drained[in.Table] < state.Load {
 		after := s.drained[in.Table]
@@ -309,6 +300,22 @@ func (d *Deriver) drainInput(ctx context.Context, in *graph.Input, state warehou
 			return err
 		}
 	}
+	return nil
+}
+
+// rewound is for an input whose numbers have gone back: a person has brought it back
+// from a time before, or it was made again. What its next loads change is another
+// thing than what the loads of those numbers had: everything is computed again.
+func (d *Deriver) rewound(in *graph.Input, state warehouse.InputState, now time.Time) error {
+	s := d.state
+	had := s.drained[in.Table]
+	if in.Driver {
+		return fmt.Errorf("it is at load %d, and its rows up to load %d were added: which of them come again is not known: bring it back as it was then, or give this table another name", state.Load, had)
+	}
+	d.log.Warn("everything is computed again: an input is at an earlier load than it was", "input", in.Table, "load", state.Load, "was", had)
+	s.drained[in.Table] = state.Load
+	delete(s.computed, in.Table)
+	s.everything(now, schemas.Cause{Table: in.Table, Load: state.Load})
 	return nil
 }
 

@@ -324,3 +324,24 @@ func TestFailingTableAndRowsAreHeld(t *testing.T) {
 		}
 	}
 }
+
+// A window that is held keeps nobody waiting: the table is said to be complete
+// beyond it, and its rows come as a correction once it is cured.
+func TestHeldWindowKeepsBackNoCompleteness(t *testing.T) {
+	t.Parallel()
+	p := shop(t)
+	p.derive(audited)
+	p.quiet()
+	payments := p.core["core.payments"]
+	payments.loads("2024-03-05T11:00:00Z", put(20, 3, nil, "2024-03-03T10:00:00Z"), put(21, 4, 6, "2024-03-03T12:00:00Z"))
+	p.core["core.orders"].loads("2024-03-05T11:00:00Z", put(9, "pot", 7))
+	p.settle()
+	if s := p.status("analytics.audited"); len(s.Held) != 1 || !s.Complete.Equal(at("2024-03-05T11:00:00Z")) {
+		t.Errorf("status %+v", s)
+	}
+	payments.loads("2024-03-05T12:00:00Z", gone(20))
+	p.settle()
+	if e := p.last("analytics.audited"); !strings.Contains(touched(e), "2024-03-03") || len(p.status("analytics.audited").Held) != 0 {
+		t.Errorf("it was not corrected: %+v", e)
+	}
+}

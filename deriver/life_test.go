@@ -257,7 +257,6 @@ func TestNextRunIsTold(t *testing.T) {
 	p.restart(strings.NewReplacer("window:", "freshness: 1h\nwindow:", "2024-03-01", "2023-12-01").Replace(revenue))
 	d := p.derived["analytics.revenue"]
 	rounds := 0
-	d.Backfill(at("2023-12-01"), at("2024-04-01"))
 	for again := p.now; !again.After(p.now) && !again.IsZero(); {
 		var err error
 		if again, err = d.cycle(t.Context()); err != nil {
@@ -361,24 +360,6 @@ func TestCompleteWaits(t *testing.T) {
 	}
 	p.quiet()
 	p.want("SELECT max(day) FROM analytics.revenue", "2024-03-05T00:00")
-}
-
-func TestBackfill(t *testing.T) {
-	t.Parallel()
-	p := shop(t)
-	p.derive(revenue)
-	p.quiet()
-	// Damage that no load explains is mended by a backfill alone.
-	before := p.last("analytics.revenue").Load
-	p.damage("UPDATE analytics.revenue SET total = 0")
-	p.quiet()
-	p.want("SELECT sum(total) FROM analytics.revenue", "0")
-	p.derived["analytics.revenue"].Backfill(at("2024-03-02"), at("2030-01-01"))
-	p.quiet()
-	p.want("SELECT sum(total) FROM analytics.revenue", "13")
-	if got := p.last("analytics.revenue").Load; got != before+1 {
-		t.Errorf("load %d follows %d", got, before)
-	}
 }
 
 // What reads a derived table writes down what it needs of it, also of one that

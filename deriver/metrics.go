@@ -74,15 +74,22 @@ func (m *Metrics) hold(table string) {
 	}
 }
 
-func (m *Metrics) run(table string, is bool) {
+func (m *Metrics) begin(table string) {
+	if m != nil {
+		m.running.WithLabelValues(table).Set(1)
+	}
+}
+
+// end says that the table is not kept up to date here. How far it is, its next
+// writer says: a state that nobody renews would look like one that holds.
+func (m *Metrics) end(table string) {
 	if m == nil {
 		return
 	}
-	n := 0.0
-	if is {
-		n = 1
+	m.running.WithLabelValues(table).Set(0)
+	for _, g := range []*prometheus.GaugeVec{m.dirty, m.held, m.complete, m.outside} {
+		g.DeleteLabelValues(table)
 	}
-	m.running.WithLabelValues(table).Set(n)
 }
 
 func (m *Metrics) retry(table string) {

@@ -43,6 +43,12 @@ func TestMetrics(t *testing.T) {
 	if got := valuesOf(t, reg, "millrace_deriver_running"); got != "=0" {
 		t.Errorf("running: %s", got)
 	}
+	// What is true of the table by now, its writer says.
+	for _, name := range []string{"held", "dirty", "outside_ranges", "complete_through_seconds"} {
+		if got := valuesOf(t, reg, "millrace_deriver_"+name); got != "" {
+			t.Errorf("%s of another's table: %s", name, got)
+		}
+	}
 }
 
 // valuesOf are the values of a metric by its labels but for the table's.

@@ -33,6 +33,9 @@ type state struct {
 	keys    warehouse.KeyDirt // as committed
 	keyed   []string          // queries of keys that the drained loads dirtied
 	allKeys bool
+	// computed is, per input, the last load whose keys a run has computed. Keys that
+	// another life has left dirty may be of any load.
+	computed map[string]int64
 
 	begin, frontier time.Time // civil; the windows that have entered
 	outside         int64     // touched ranges outside of them
@@ -47,6 +50,9 @@ func newState(node *graph.Node, head warehouse.DerivedHead, dirt []warehouse.Dir
 		node: node, head: head, keys: keys, drained: maps.Clone(head.Absorbed), complete: make(map[string]time.Time), waiting: make(map[string]bool),
 		dirt: make(map[time.Time]warehouse.Dirt), unsaved: make(map[time.Time]bool), alone: make(map[time.Time]bool),
 		begin: head.Begin, frontier: head.Frontier, mark: keys.Mark, round: -1,
+	}
+	if keys.Keys == 0 {
+		s.computed = maps.Clone(head.Absorbed)
 	}
 	for _, d := range dirt {
 		s.dirt[d.Window] = d

@@ -188,7 +188,7 @@ func (d *Deriver) computeKeys(ctx context.Context, now time.Time) error {
 	step.ByKeys = true
 	step.Checks = d.checks
 	for _, in := range d.opts.Node.Inputs {
-		if load := d.state.drained[in.Table]; load > d.state.head.Absorbed[in.Table] {
+		if load := d.state.drained[in.Table]; load > d.state.computed[in.Table] {
 			step.Cause = withCause(step.Cause, schemas.Cause{Table: in.Table, Load: load})
 		}
 	}
@@ -199,6 +199,7 @@ func (d *Deriver) computeKeys(ctx context.Context, now time.Time) error {
 	err := d.commitKeys(ctx, step)
 	if err == nil {
 		d.keyFailures = 0
+		d.state.computed = step.Head.Absorbed
 		return nil
 	}
 	if err := d.recover(ctx, err); err != nil {

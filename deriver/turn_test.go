@@ -98,3 +98,40 @@ func TestProgressWakesWhatItOpens(t *testing.T) {
 		t.Error("a window opens, and the table sleeps on")
 	}
 }
+
+// Who takes a table over repeats its last announcement. For that Kafka takes its time,
+// and other tables have the warehouse meanwhile.
+func TestAnnouncementsAreMadeBesideTurns(t *testing.T) {
+	p := shop(t)
+	p.derive(revenue)
+	p.quiet()
+	d := p.deriver(p.nodes[0]) // a process that starts
+	announcing, said := make(chan struct{}), make(chan struct{})
+	d.opts.Announce = func(context.Context, schemas.LoadComplete) error {
+		announcing <- struct{}{}
+		<-said
+		return nil
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := d.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	<-announcing
+	patient, enough := context.WithTimeout(t.Context(), 5*time.Second)
+	defer enough()
+	for range 2 { // as many as there are
+		leave, err := p.runner.Turn(patient)
+		if err != nil {
+			t.Error("the table that announces keeps its turn")
+			break
+		}
+		defer leave()
+	}
+	stop()
+	close(said)
+	running.Wait()
+}

@@ -104,3 +104,15 @@ func BenchmarkProducer(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// What the loop asks in each of its turns must not grow with tables that are quiet.
+func BenchmarkScheduleOfQuietTables(b *testing.B) {
+	s := &session{tables: map[string]*table{}}
+	for i := range 5000 {
+		id := fmt.Sprint("public.t", i)
+		s.tables[id] = &table{id: id}
+	}
+	for b.Loop() {
+		s.schedule()
+	}
+}

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/schemas"
@@ -181,6 +183,21 @@ func TestTableWithoutKey(t *testing.T) {
 	if len(dead) != 1 || string(dead[0].Headers[len(dead[0].Headers)-1].Value) != "an update or delete of a table without a key" {
 		t.Errorf("%d dead letters: %v", len(dead), dead)
 	}
+	cl, err := kgo.NewClient(w.cluster().ClientOpts("test", nil, nil)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	configs, err := kadm.NewClient(cl).DescribeTopicConfigs(t.Context(), "p.s.public.a.dlq")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range configs[0].Configs {
+		if c.Key == "retention.ms" && c.MaybeValue() == "-1" {
+			return
+		}
+	}
+	t.Errorf("letters that a person has not seen go with time: %+v", configs)
 }
 
 func TestHaltedTableLetsOthersGoOn(t *testing.T) {

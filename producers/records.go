@@ -3,6 +3,7 @@ package producers
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -42,6 +43,7 @@ type arena struct {
 const (
 	blockSize   = 256 << 10
 	recordBlock = 512
+	headerBlock = 4 * recordBlock
 )
 
 // keep copies b.
@@ -68,7 +70,6 @@ func (a *arena) record() *kgo.Record {
 	}
 	r := &a.records[a.used/recordBlock][a.used%recordBlock]
 	a.used++
-	*r = kgo.Record{}
 	return r
 }
 
@@ -77,14 +78,13 @@ func (a *arena) at(i int) *kgo.Record { return &a.records[i/recordBlock][i%recor
 
 // header returns a slice of n headers.
 func (a *arena) header(n int) []kgo.RecordHeader {
-	const size = 4 * recordBlock
-	if left := size - a.taken%size; left < n {
+	if left := headerBlock - a.taken%headerBlock; left < n {
 		a.taken += left
 	}
-	if a.taken == size*len(a.headers) {
-		a.headers = append(a.headers, make([]kgo.RecordHeader, size))
+	if a.taken == headerBlock*len(a.headers) {
+		a.headers = append(a.headers, make([]kgo.RecordHeader, headerBlock))
 	}
-	block, at := a.headers[a.taken/size], a.taken%size
+	block, at := a.headers[a.taken/headerBlock], a.taken%headerBlock
 	a.taken += n
 	return block[at : at+n : at+n]
 }
@@ -98,8 +98,18 @@ func (a *arena) reset() {
 			a.spare = append(a.spare, b[:0])
 		}
 	}
+	clear(a.blocks)
 	a.block, a.blocks = nil, a.blocks[:0]
-	a.records = a.records[:min(len(a.records), keptBlocks)]
-	a.headers = a.headers[:min(len(a.headers), keptBlocks)]
+	for i, block := range a.records {
+		clear(block[:min(max(a.used-i*recordBlock, 0), recordBlock)])
+	}
+	for i, block := range a.headers {
+		clear(block[:min(max(a.taken-i*headerBlock, 0), headerBlock)])
+	}
+	if cap(a.scratch) > blockSize {
+		a.scratch = nil
+	}
+	a.records = slices.Delete(a.records, min(len(a.records), keptBlocks), len(a.records))
+	a.headers = slices.Delete(a.headers, min(len(a.headers), keptBlocks), len(a.headers))
 	a.used, a.taken, a.shared.headers = 0, 0, nil
 }

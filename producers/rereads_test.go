@@ -3,6 +3,8 @@ package producers
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -196,5 +198,23 @@ func TestLongKeysCrowdToo(t *testing.T) {
 	}
 	if n := len(a.Rereads); a.Snapshot.Running || n == rereadsAtOnce || n*400 < maxRereadBytes/3 {
 		t.Errorf("the stream waits with %d keys of 400 bytes, and the snapshot is %+v", n, a.Snapshot)
+	}
+}
+
+func TestTurnsGoRound(t *testing.T) {
+	for _, c := range []struct {
+		last string
+		want string
+	}{{"", "abc"}, {"a", "bca"}, {"b", "cab"}, {"bb", "cab"}, {"c", "abc"}} {
+		ids := []string{"b", "c", "a"}
+		slices.SortFunc(ids, func(x, y string) int {
+			if comesBefore(x, y, c.last) {
+				return -1
+			}
+			return 1
+		})
+		if got := strings.Join(ids, ""); got != c.want {
+			t.Errorf("after %q come %q, want %q", c.last, got, c.want)
+		}
 	}
 }

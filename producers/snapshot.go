@@ -102,14 +102,14 @@ func (s *session) schedule() {
 		return
 	}
 	var keys, chunk *table
-	for _, t := range s.sorted() {
+	for _, t := range s.tables { // not sorted: this is asked all the time, and they may be thousands
 		if t.halted != nil || t.Dropped || t.held {
 			continue
 		}
-		if len(t.Rereads) > 0 && (keys == nil || keys.id <= s.worker.keysOf && s.worker.keysOf < t.id) {
+		if len(t.Rereads) > 0 && (keys == nil || comesBefore(t.id, keys.id, s.worker.keysOf)) {
 			keys = t
 		}
-		if t.Snapshot.Running && chunk == nil {
+		if t.Snapshot.Running && (chunk == nil || t.id < chunk.id) {
 			chunk = t
 		}
 	}
@@ -125,6 +125,15 @@ func (s *session) schedule() {
 		s.worker.keys = false
 		s.give(&job{t: chunk, form: chunk.form(), attempt: chunk.attempt, after: chunk.Snapshot.After, limit: max(chunk.chunkRows, s.o.ChunkRows)})
 	}
+}
+
+// comesBefore reports whether a's turn is before b's when last has just had its own:
+// their order is a circle.
+func comesBefore(a, b, last string) bool {
+	if (a > last) != (b > last) {
+		return a > last
+	}
+	return a < b
 }
 
 func (s *session) give(j *job) {
@@ -193,7 +202,11 @@ func (s *session) chunk(r result) error {
 		s.halt(t, halt)
 		return nil
 	case errors.Is(r.err, ErrRewritten) || j.tries < chunkTries:
-		// A rewritten table's next version is on its way, or its truncate.
+		// A rewritten table's next version is on its way, or its truncate. Any other
+		// chunk may have been too long: servers keep old rows for a time.
+		if !errors.Is(r.err, ErrRewritten) {
+			j.limit = max(j.limit/2, s.o.ChunkRows)
+		}
 		j.tries++
 		j.pause = max(chunkPause, min(2*j.pause, 5*time.Second))
 		s.p.metrics.chunkRetries.Inc()

@@ -227,7 +227,7 @@ func (s *session) deadLetters(ctx context.Context, t *table) error {
 	if err != nil {
 		return err
 	}
-	if err := kafka.EnsureTopics(ctx, s.cl, s.o.Kafka.Data(topic, 1, s.o.Replicas)); err != nil {
+	if err := kafka.EnsureTopics(ctx, s.cl, s.o.Kafka.Letters(topic, s.o.Replicas)); err != nil {
 		return err
 	}
 	t.deadLetter = topic

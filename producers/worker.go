@@ -101,13 +101,15 @@ func (w *worker) hand(ctx context.Context, p *parcel) error {
 
 func (w *worker) read(ctx context.Context, j *job) (Chunk, error) {
 	var sent uint32
+	var scratch []byte // of all parcels, one after the other
 	emit := func(changes []schemas.Change) error {
 		if j.gone.Load() {
 			return errVoid
 		}
 		p := w.empty()
-		p.job = j
+		p.job, p.arena.scratch = j, scratch
 		sent = p.fill(changes, sent)
+		scratch, p.arena.scratch = p.arena.scratch, nil
 		failed := p.fault != nil // behind the next line the parcel is the loop's
 		if err := w.hand(ctx, p); err != nil {
 			return err

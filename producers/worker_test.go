@@ -20,6 +20,7 @@ type lent struct {
 	parts [][]int64 // keys of the rows, as they are handed over together
 	bad   int64     // the key of a row that cannot be encoded
 	calls int       // parts that emit has taken
+	text  string    // of every row; if empty, of the part
 }
 
 func (l *lent) ReadChunk(_ context.Context, t *schemas.Table, _ []schemas.Cell, _ int, emit func([]schemas.Change) error) (Chunk, error) {
@@ -29,6 +30,9 @@ func (l *lent) ReadChunk(_ context.Context, t *schemas.Table, _ []schemas.Cell, 
 		var out []schemas.Change
 		for _, key := range part {
 			cells := schemas.Row{schemas.IntCell(key), schemas.BytesCell(text)}
+			if l.text != "" {
+				cells[1] = schemas.BytesCell([]byte(l.text))
+			}
 			if key == l.bad {
 				cells[1] = schemas.BytesCell([]byte{0xff})
 			}
@@ -216,6 +220,57 @@ func TestNextChunk(t *testing.T) {
 	} {
 		if got := s.nextChunk(c.rows, c.took); got != c.want {
 			t.Errorf("after %d rows in %s come %d, want %d", c.rows, c.took, got, c.want)
+		}
+	}
+}
+
+// What a wide row took is given back: by the parcels that wait, but for their own
+// records, and by all of them once those are flushed (G13).
+func TestWideRowsAreLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &lent{parts: [][]int64{{1}, {2}}, bad: -1, text: strings.Repeat("w", 3*blockSize)}
+		w, j := l.begin(t, 0)
+		w.jobs <- j
+		p := <-w.parcels
+		if n := len(p.arena.at(0).Value); n < len(l.text) {
+			t.Fatalf("a record of %d bytes", n)
+		}
+		if n := cap(p.arena.scratch); n > blockSize {
+			t.Errorf("a parcel that waits holds %d bytes beside its records", n)
+		}
+		p.arena.scratch = make([]byte, 3*blockSize) // as the stream's has it
+		w.giveBack(p)
+		for i, r := range p.arena.records[0] {
+			if r.Value != nil || r.Key != nil || r.Headers != nil {
+				t.Fatalf("a free parcel holds record %d", i)
+			}
+		}
+		if n := cap(p.arena.scratch); n > blockSize {
+			t.Errorf("a free parcel holds %d bytes", n)
+		}
+		<-w.parcels
+		<-w.parcels
+	})
+}
+
+// A chunk that fails is read again with fewer rows: one that is too long for its
+// server, which keeps old rows for a time, would fail each time.
+func TestChunkThatFailsIsReadAgainWithFewerRows(t *testing.T) {
+	tab := &table{id: "public.t"}
+	tab.Table = &schemas.Table{Schema: "public", Name: "t", Key: []int{0}}
+	s := &session{
+		p: &Producer{metrics: newMetrics(nil, "s", func() Status { return Status{} })}, o: &Options{ChunkRows: 100, MaxChunkRows: 1600}, worker: newWorker(nil),
+	}
+	j := &job{t: tab, limit: 350}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{{ErrRewritten, 350}, {errors.New("snapshot too old"), 175}, {errors.New("snapshot too old"), 100}, {errors.New("snapshot too old"), 100}} {
+		if err := s.chunk(result{job: j, err: c.err}); err != nil {
+			t.Fatal(err)
+		}
+		if again := <-s.worker.jobs; again.limit != c.want {
+			t.Errorf("after %v %d rows are asked for, want %d", c.err, again.limit, c.want)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -104,7 +105,11 @@ func (i *install) write(name, text string) {
 func (i *install) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Dir = i.dir
-	cmd.Env = append(os.Environ(), "MILLRACE_TEST_MAIN=1")
+	// A DSN in the environment is of a database that no test may touch.
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return strings.HasSuffix(name, "_DSN")
+	}), "MILLRACE_TEST_MAIN=1")
 	return cmd
 }
 

@@ -150,18 +150,40 @@ func (q *Queue) Put(ctx context.Context, letters []Letter) error {
 		return nil
 	}
 	if !q.made {
-		topic := q.cluster.Data(q.name, 1, 0)
-		topic.Configs["retention.ms"] = kadm.StringPtr("-1") // a letter waits for a person
-		if err := kafka.EnsureTopics(ctx, q.client, topic); err != nil {
+		if err := kafka.EnsureTopics(ctx, q.client, q.cluster.Letters(q.name, 0)); err != nil {
 			return fmt.Errorf("make dead-letter topic: %w", err)
 		}
 		q.made = true
 	}
-	if err := q.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return fmt.Errorf("put %d dead letters on %s: %w", len(records), q.name, err)
+	for len(records) > 0 {
+		n := batch(records)
+		for _, put := range q.client.ProduceSync(ctx, records[:n]...) {
+			if put.Err != nil {
+				h := put.Record.Headers
+				return fmt.Errorf("put offset %s of partition %s of %s on %s: %w", h[2].Value, h[1].Value, q.topic, q.name, put.Err)
+			}
+		}
+		records = records[n:]
 	}
 	for i := range letters {
 		q.seen[q.place(&letters[i])] = true
 	}
 	return nil
+}
+
+// batch is how many of the records any topic takes at once: one at least, which may
+// be too long by itself.
+func batch(records []*kgo.Record) int {
+	n, bytes := 0, 0
+	for ; n < len(records); n++ {
+		r := records[n]
+		bytes += len(r.Key) + len(r.Value) + 128
+		for _, h := range r.Headers {
+			bytes += len(h.Key) + len(h.Value)
+		}
+		if n > 0 && bytes > kafka.MaxRecordBytes {
+			break
+		}
+	}
+	return n
 }

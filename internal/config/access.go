@@ -252,7 +252,7 @@ func (r *reader) registry(v value) Registry {
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		r.fault(field, "is not the URL of a registry", "write http://host:port or https://host:port")
 		return out
-	case u.User != nil:
+	case strings.Contains(out.URL, "@"):
 		r.fault(field, "holds a login, and a URL is shown", "write it as user: and password: beside url")
 	}
 	for _, name := range []string{"user", "password", "password_file"} {

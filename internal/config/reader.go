@@ -59,6 +59,9 @@ func (r *reader) syntax(err error) {
 		}
 	}
 	cure := "correct the line or the one above it"
+	if strings.HasPrefix(text, "unknown anchor") { // the text names it, and it may be a password
+		text, cure = "a value begins with *, and there is no anchor of that name", "put the value in quotes"
+	}
 	if strings.HasSuffix(text, "expected ',' or '}'") {
 		cure += `; between braces a variable stands in quotes, as "${NAME}"`
 	}
@@ -97,6 +100,8 @@ func (r *reader) entries(v value) []entry {
 		switch first, repeated := lines[key.Value]; {
 		case key.Kind != yaml.ScalarNode:
 			r.fault(v, fmt.Sprintf("has a field in line %d whose name is no text", key.Line), "write name: value")
+		case repeated && isCut(v, child):
+			r.cut(v)
 		case repeated:
 			r.fault(child, fmt.Sprintf("stands here again, after line %d", first), "keep one of the two")
 		default:
@@ -107,12 +112,26 @@ func (r *reader) entries(v value) []entry {
 	return out
 }
 
+// isCut reports whether a field between braces may be the rest of a value with a
+// comma in it. It is not to be repeated then: it may be the rest of a password.
+func isCut(around, field value) bool {
+	return around.node.Style&yaml.FlowStyle != 0 && isNull(field) && field.node.Value == ""
+}
+
+func (r *reader) cut(around value) {
+	r.fault(around, "holds a field without a value, or a comma cuts a value in two", "put a value with a comma in it in quotes")
+}
+
 // fields are the values of a mapping whose keys are known.
 func (r *reader) fields(v value, known ...string) map[string]value {
 	out := map[string]value{}
 	for _, e := range r.entries(v) {
 		if slices.Contains(known, e.name) {
 			out[e.name] = e.value
+			continue
+		}
+		if isCut(v, e.value) {
+			r.cut(v)
 			continue
 		}
 		cure := "known here are " + strings.Join(known, ", ")

@@ -145,8 +145,12 @@ func (r *reader) address(v value, text string) string {
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil {
-		r.fault(v, fmt.Sprintf("%q is not host:port", text), "write a host and a port, such as 127.0.0.1:8080")
+	if err != nil || strings.Contains(text, "@") {
+		problem := "is not host:port"
+		if !strings.Contains(text, "@") { // else it may hold a password
+			problem = fmt.Sprintf("%q %s", text, problem)
+		}
+		r.fault(v, problem, "write a host and a port, such as 127.0.0.1:8080")
 	}
 	return text
 }

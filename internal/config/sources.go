@@ -134,7 +134,15 @@ func (r *reader) checkDSN(v value, dsn, kind string) {
 		r.fault(v, "is not a DSN of "+kind, "write "+want.form)
 	case u.Host == "" && u.Query().Get("host") == "":
 		r.fault(v, "names no host", "write "+want.form)
+	case isCutDSN(u):
+		r.fault(v, "has an @ behind its host: a /, ? or # ends the password before it", "write special characters of the password as %XX, such as %2F, %3F and %23")
 	}
+}
+
+// isCutDSN reports whether a special character in the password has ended it. What
+// follows would be shown as the name of a database.
+func isCutDSN(u *url.URL) bool {
+	return strings.Contains(u.Path+u.Fragment, "@") || strings.Contains(u.RawQuery, "@") && u.User == nil && !u.Query().Has("user")
 }
 
 // moreHosts are the hosts of a DSN after the first.

@@ -27,12 +27,12 @@ type Cluster struct {
 // those who read behind it.
 const TransactionTimeout = 10 * time.Second
 
-// maxBatchBytes is the greatest batch that a topic takes by Kafka's defaults.
-const maxBatchBytes = 1_000_012
+// MaxBatchBytes is the greatest batch that a topic takes by Kafka's defaults.
+const MaxBatchBytes = 1_000_012
 
 // MaxRecordBytes is how long the key, value and headers of a record may be
 // together, before compression. A longer one can never be sent.
-const MaxRecordBytes = maxBatchBytes - 512
+const MaxRecordBytes = MaxBatchBytes - 512
 
 // ClientOpts are the options that every client has. Log and metrics may be nil.
 func (c Cluster) ClientOpts(name string, log *slog.Logger, metrics prometheus.Registerer) []kgo.Opt {
@@ -65,7 +65,7 @@ func (c Cluster) TransactionalOpts(id string, maxBufferedBytes int) []kgo.Opt {
 		kgo.ProducerLinger(0),
 		kgo.UnknownTopicRetries(-1),
 		kgo.StopProducerOnDataLossDetected(),
-		kgo.ProducerBatchMaxBytes(maxBatchBytes),
+		kgo.ProducerBatchMaxBytes(MaxBatchBytes),
 		kgo.MaxBufferedRecords(50_000),
 		kgo.MaxBufferedBytes(maxBufferedBytes),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -38,6 +39,18 @@ func (c Cluster) Data(name string, partitions int32, replicas int16) Topic {
 	if c.Embedded {
 		t.Configs["retention.ms"], t.Configs["retention.bytes"] = kadm.StringPtr("-1"), kadm.StringPtr("-1")
 	}
+	return t
+}
+
+// MaxLetterBytes is how long a dead letter may be: a record that was just short
+// enough for its own topic, its canonical key once more, and the reason.
+const MaxLetterBytes = 4 << 20
+
+// Letters is the configuration of a topic of dead letters, which wait for a person.
+func (c Cluster) Letters(name string, replicas int16) Topic {
+	t := c.Data(name, 1, replicas)
+	t.Configs["retention.ms"] = kadm.StringPtr("-1")
+	t.Configs["max.message.bytes"] = kadm.StringPtr(strconv.Itoa(MaxLetterBytes))
 	return t
 }
 

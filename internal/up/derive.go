@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
@@ -19,10 +18,8 @@ import (
 	"millrace/deriver/graph"
 	"millrace/deriver/spec"
 	"millrace/internal/invalid"
-	"millrace/internal/kafka"
 	"millrace/internal/page"
 	"millrace/internal/warehouse"
-	"millrace/schemas"
 	"millrace/schemas/avro"
 )
 
@@ -36,8 +33,10 @@ type derivers struct {
 	texts   specTexts       // of the specs' files, as they were read
 	client  *kgo.Client
 	loads   string // the topic of load-complete events
-	loadsID uint32 // of their schema
-	metrics *deriver.Metrics
+	loadsID uint32 // of their schema, as this version writes them
+	// decoders are those of other versions' schemas, by id; the listener's.
+	decoders map[uint32]*avro.LoadDecoder
+	metrics  *deriver.Metrics
 
 	changed  chan struct{}  // a core table may have other columns
 	versions map[string]int // the newest version of each table's columns; the listener's
@@ -56,7 +55,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "to start", broken: map[string]string{}, out: map[string]error{}, ran: map[string]ran{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, waiting: "to start", broken: map[string]string{}, out: map[string]error{}, ran: map[string]ran{}, versions: map[string]int{}, decoders: map[uint32]*avro.LoadDecoder{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
 	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {
@@ -202,6 +201,9 @@ func (d *derivers) start(ctx context.Context, group *errgroup.Group, n *graph.No
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.out[n.Spec.Name] != nil { // while the one before was stopped
+		return
+	}
 	if err != nil {
 		d.Log.Error("derived table left out", "table", n.Spec.Name, "err", err)
 		d.broken[n.Spec.Name] = err.Error()
@@ -291,100 +293,6 @@ func (d *derivers) leaveOut(g *graph.Graph, faults invalid.Faults) {
 	}
 }
 
-// open makes the topic of load-complete events and the client that reads and
-// writes it. Reading begins at its end: the warehouse's logs have what came
-// before.
-func (d *derivers) open(ctx context.Context) (err error) {
-	if d.loads, err = d.names.Loads(); err != nil {
-		return err
-	}
-	if d.loadsID, err = d.registry.Register(ctx, d.loads+"-value", avro.LoadCompleteSchema); err != nil {
-		return err
-	}
-	begin, err := d.ends(ctx)
-	if err != nil {
-		return err
-	}
-	opts := append(d.cluster.ClientOpts("deriver", d.Log, nil), d.cluster.ConsumerOpts()...)
-	opts = append(opts, d.cluster.PlainProducerOpts()...)
-	opts = append(opts, kgo.ConsumePartitions(begin), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()))
-	if d.client, err = kgo.NewClient(opts...); err != nil {
-		return fmt.Errorf("make a Kafka client: %w", err)
-	}
-	return nil
-}
-
-// ends is where the topic ends now. A client that is told to begin at the end asks
-// for it some time later, and passes over what a deriver has looked for in vain in
-// between.
-func (d *derivers) ends(ctx context.Context) (map[string]map[int32]kgo.Offset, error) {
-	client, err := kgo.NewClient(d.cluster.ClientOpts("deriver.setup", d.Log, nil)...)
-	if err != nil {
-		return nil, fmt.Errorf("make a Kafka client: %w", err)
-	}
-	defer client.Close()
-	if err := kafka.EnsureTopics(ctx, client, d.cluster.Loads(d.loads)); err != nil {
-		return nil, err
-	}
-	listed, err := kadm.NewClient(client).ListCommittedOffsets(ctx, d.loads)
-	if err == nil {
-		err = listed.Error()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the ends of topic %s: %w", d.loads, err)
-	}
-	return listed.KOffsets(), nil
-}
-
-// listen wakes the derivers. What it misses they find by themselves.
-func (d *derivers) listen(ctx context.Context) error {
-	for {
-		fetches := d.client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to end
-		}
-		for _, e := range fetches.Errors() {
-			d.Log.Warn("poll load-complete events", "topic", e.Topic, "err", e.Err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			event, err := decodeLoad(r.Value)
-			if err != nil {
-				d.Log.Warn("load-complete event cannot be read", "partition", r.Partition, "offset", r.Offset, "err", err)
-				return
-			}
-			d.noteSchema(&event)
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			for _, table := range d.running {
-				table.Notify(event)
-			}
-		})
-	}
-}
-
-// noteSchema has the graph built again when a table's loads have columns that
-// the ones before them had not, or the table may be in its next generation. In
-// ModeUpsert, each load of rows says that all may have changed: that is neither.
-func (d *derivers) noteSchema(e *schemas.LoadComplete) {
-	all := e.All && (e.Mode != schemas.ModeUpsert || len(e.Ranges) == 0) // a step reads nothing
-	if !all && (e.SchemaVersion == 0 || d.versions[e.Table] == e.SchemaVersion) {
-		return
-	}
-	d.versions[e.Table] = e.SchemaVersion
-	select {
-	case d.changed <- struct{}{}:
-	default:
-	}
-}
-
-func decodeLoad(value []byte) (schemas.LoadComplete, error) {
-	_, body, err := avro.SplitHeader(value)
-	if err != nil {
-		return schemas.LoadComplete{}, err
-	}
-	return avro.DecodeLoadComplete(body)
-}
-
 // show computes a part of a derived table and publishes nothing.
 func (p *process) show(ctx context.Context, table, window string, key []string) (*page.Shown, error) {
 	if p.derivers == nil {
@@ -407,16 +315,4 @@ func (p *process) show(ctx context.Context, table, window string, key []string) 
 		return nil, err
 	}
 	return &page.Shown{SQL: sql, Result: result}, nil
-}
-
-// announce returns when Kafka has acknowledged the event.
-func (d *derivers) announce(ctx context.Context, e schemas.LoadComplete) error {
-	value, err := avro.AppendLoadComplete(avro.AppendHeader(nil, d.loadsID), &e)
-	if err != nil {
-		return fmt.Errorf("encode run %d of %s: %w", e.Load, e.Table, err)
-	}
-	if err := d.client.ProduceSync(ctx, &kgo.Record{Topic: d.loads, Key: []byte(e.Table), Value: value}).FirstErr(); err != nil {
-		return fmt.Errorf("announce run %d of %s: %w", e.Load, e.Table, err)
-	}
-	return nil
 }

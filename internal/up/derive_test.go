@@ -117,6 +117,88 @@ func TestWhatHasSpecsReadAgain(t *testing.T) {
 	}
 }
 
+// A pod of one derived table hears of the loads of all others, and reads its specs
+// again for what it reads alone: each time costs the warehouse some questions.
+func TestSpecsAreNotReadAgainForOtherTables(t *testing.T) {
+	d := &derivers{reads: map[string]bool{"core.mine": true}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
+	for table, want := range map[string]int{"core.mine": 1, "core.other": 0} {
+		for _, event := range []schemas.LoadComplete{{Table: table, SchemaVersion: 1}, {Table: table, All: true, SchemaVersion: 1}} {
+			d.noteSchema(&event)
+			if len(d.changed) != want {
+				t.Errorf("a load of %s, all of it %v: read again %d times, want %d", table, event.All, len(d.changed), want)
+			}
+			clear(d.versions)
+			for len(d.changed) > 0 {
+				<-d.changed
+			}
+		}
+	}
+}
+
+// taken is a warehouse whose derived tables are other writers'.
+type taken struct{ warehouse.Warehouse }
+
+func (taken) Runner() warehouse.Runner { return takenRunner{} }
+
+type takenRunner struct{ idleRunner }
+
+func (takenRunner) Acquire(context.Context, warehouse.DerivedTable, int64) (h warehouse.DerivedHead, err error) {
+	return h, warehouse.ErrFenced
+}
+
+// crossing is a log whose line of a table that stays out is written only once the
+// table is about to start anew.
+type crossing struct {
+	slog.Handler
+	out, anew chan struct{}
+}
+
+func (c crossing) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c crossing) Handle(_ context.Context, r slog.Record) error {
+	switch {
+	case strings.Contains(r.Message, "stays out"):
+		select {
+		case <-c.out:
+			return nil // a second time: the test's end tells
+		default:
+		}
+		close(c.out)
+		<-c.anew
+	case strings.Contains(r.Message, "starts anew"):
+		close(c.anew)
+	}
+	return nil
+}
+
+func (c crossing) WithAttrs([]slog.Attr) slog.Handler { return c }
+
+// A table that another writer has taken over while it was to start anew stays out
+// (G5).
+func TestTableThatGoesOutIsNotStartedAnew(t *testing.T) {
+	files := fstest.MapFS{"n.yaml": {Data: []byte("name: a.n\ninputs: {core.orders: {on_change: rebuild}}\nquery: SELECT id FROM core.orders\n")}}
+	d, g, faults := derivedFor(t, nil, files)
+	if err := d.choose(g, faults); err != nil {
+		t.Fatal(err)
+	}
+	d.Parts, d.warehouse = All(), taken{}
+	log := crossing{slog.DiscardHandler, make(chan struct{}), make(chan struct{})}
+	d.Log = slog.New(log)
+	group, ctx := errgroup.WithContext(t.Context())
+	for _, hash := range []string{"1", "2"} {
+		node := *g.Nodes[0]
+		node.Columns, node.Hash = []warehouse.ResultColumn{{Name: "id", SQLType: "BIGINT"}}, hash
+		d.start(ctx, group, &node)
+		<-log.out
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if d.out["a.n"] == nil || len(d.running) != 1 || d.running[0].node.Hash != "1" {
+		t.Errorf("%v; it runs with the code %s", d.out, d.running[0].node.Hash)
+	}
+}
+
 // idle is a warehouse whose derived tables nobody takes over.
 type idle struct{ warehouse.Warehouse }
 

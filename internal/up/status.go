@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"millrace/consumers"
 	"millrace/deriver"
 	"millrace/internal/kafka"
@@ -33,9 +35,10 @@ func (p *process) status(ctx context.Context) page.Status {
 	}
 	for _, c := range p.consumers {
 		for _, t := range c.Status() {
-			s.Core = append(s.Core, coreStatus(t, p.count(ctx, t.Table)))
+			s.Core = append(s.Core, coreStatus(t))
 		}
 	}
+	each(len(s.Core), func(i int) { s.Core[i].Rows = p.count(ctx, s.Core[i].Table) })
 	p.showSources(s.Core)
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
@@ -50,6 +53,22 @@ func (p *process) status(ctx context.Context) page.Status {
 		s.Notes = append([]string{note}, s.Notes...)
 	}
 	return s
+}
+
+// atOnce is how many tables a status asks for at a time: one after the other, those of
+// a warehouse that is far away take longer than anyone waits.
+const atOnce = 8
+
+func each(n int, ask func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i := range n {
+		group.Go(func() error {
+			ask(i)
+			return nil
+		})
+	}
+	_ = group.Wait() // what could not be answered is in the answers
 }
 
 // haltText is what is wrong and what to do, without the name of the table that
@@ -136,11 +155,11 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 	}
 	out := []page.Derived{}
 	for _, s := range d.chosen {
-		t := page.Derived{Table: s.Name, Rows: d.count(ctx, s.Name), Waits: waiting, Error: broken[s.Name]}
+		t := page.Derived{Table: s.Name, Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
 			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, k.Waiting, k.Dirty, len(k.Held), k.Error
 			t.Next, t.Freshness = k.Next, span(k.Freshness)
-			t.LoadedAt, t.Outside, t.Begin, t.Earlier, t.Drained = d.ranAt(ctx, s.Name, k.Load), k.Outside, k.Begin, k.Earlier, k.Drained
+			t.Outside, t.Begin, t.Earlier, t.Drained = k.Outside, k.Begin, k.Earlier, k.Drained
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error
 			}
@@ -150,6 +169,9 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 		}
 		out = append(out, t)
 	}
+	each(len(out), func(i int) {
+		out[i].Rows, out[i].LoadedAt = d.count(ctx, out[i].Table), d.ranAt(ctx, out[i].Table, out[i].Load)
+	})
 	return out
 }
 
@@ -205,9 +227,9 @@ func sourceStatus(s producers.Status, kind string) page.Source {
 	return out
 }
 
-func coreStatus(t consumers.TableStatus, rows int64) page.Core {
+func coreStatus(t consumers.TableStatus) page.Core {
 	return page.Core{
-		Table: t.Table, Topic: t.Topic, Owned: t.Owned, Halted: t.Halted, Trouble: t.Trouble, Rows: rows, Load: t.Load, LoadedAt: t.LoadedAt,
+		Table: t.Table, Topic: t.Topic, Owned: t.Owned, Halted: t.Halted, Trouble: t.Trouble, Load: t.Load, LoadedAt: t.LoadedAt,
 		Complete: page.Progress{Pos: t.Complete.Pos.String(), Time: t.Complete.Time},
 		Snapshot: page.Snapshot{Running: t.Snapshot.Running, Done: t.Snapshot.Done}, Lag: t.Lag, Letters: t.Letters,
 		Counts: page.Counts{Read: t.Rows.Read, Applied: t.Rows.Applied, Folded: t.Rows.Folded, Stale: t.Rows.Stale, Quarantined: t.Rows.Quarantined},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"millrace/deriver/spec"
@@ -76,6 +77,39 @@ func TestStatusWithoutTheWarehouse(t *testing.T) {
 	if len(s.Derived) != 2 || len(s.Notes) == 0 || !strings.Contains(s.Notes[0], "the warehouse does not answer") {
 		t.Fatalf("%+v", s)
 	}
+}
+
+// slow is a warehouse that takes its time for each answer, as one far away does.
+type slow struct{ warehouse.Warehouse }
+
+func (slow) Count(ctx context.Context, _ string) (int64, error) {
+	select {
+	case <-time.After(200 * time.Millisecond):
+		return 7, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// A warehouse that answers is not said to be silent because there are many tables.
+func TestStatusOfManyTables(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &process{warehouse: slow{}}
+		p.Config = &config.Config{Derived: t.TempDir()}
+		p.derivers = &derivers{process: p, broken: map[string]string{}, ran: map[string]ran{}}
+		for range 100 {
+			p.derivers.chosen = append(p.derivers.chosen, &spec.Spec{Name: "a.b"})
+		}
+		s := p.status(t.Context())
+		for _, d := range s.Derived {
+			if d.Rows != 7 {
+				t.Fatalf("%d rows; %q", d.Rows, s.Notes)
+			}
+		}
+		if len(s.Notes) > 0 {
+			t.Errorf("notes %q", s.Notes)
+		}
+	})
 }
 
 // A source that connects again by itself is not shown as one that waits for a person.

@@ -30,11 +30,15 @@ type capture struct {
 	fence    int
 }
 
+// tick is how often a source speaks that has nothing to say: tests wait for that
+// all the time.
+const tick = 50 * time.Millisecond
+
 // newCapture captures the tables of a new database, and a collection fence.
 func newCapture(t *testing.T, uri string, images bool, tables ...Table) *capture {
 	t.Helper()
 	c := &capture{t: t, db: newDB(t, uri, images), start: producers.Start{Epoch: 1, Tables: map[string]producers.TableVersion{}}}
-	c.cfg = &Config{DSN: uri}
+	c.cfg = &Config{DSN: uri, tick: tick}
 	for _, table := range append(tables, Table{Name: "fence"}) {
 		c.create(table.Name)
 		table.Name = c.db.name + "." + table.Name

@@ -1,12 +1,14 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -19,6 +21,8 @@ type Config struct {
 	// DSN is mongodb://user:password@host:port/?replicaSet=name, or mongodb+srv://.
 	DSN    string
 	Tables []Table
+
+	tick time.Duration // how often an idle source speaks, if not every second
 }
 
 // Table is one captured collection.
@@ -66,6 +70,12 @@ func (c Column) path() string {
 	}
 	return c.Path
 }
+
+// idle is how often an idle source speaks.
+func (c *Config) idle() time.Duration { return cmp.Or(c.tick, time.Second) }
+
+// await is how long the server waits for the next change.
+func (c *Config) await() time.Duration { return c.idle() / 2 }
 
 // Validate reports every fault, joined.
 func (c *Config) Validate() error {

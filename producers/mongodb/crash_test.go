@@ -51,7 +51,7 @@ func newRig(t *testing.T, images bool, ends *sync.WaitGroup) *rig {
 	t.Helper()
 	seed := rand.Uint64()
 	r := &rig{
-		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), mongo: startFake(t, mongofake.Options{}), kafka: testkit.KafkaCluster(t),
+		t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), mongo: startFake(t, mongofake.Options{Noop: time.Second}), kafka: testkit.KafkaCluster(t),
 		ids: &schemaIDs{ids: map[string]uint32{}, text: map[uint32]string{}}, ends: ends,
 	}
 	r.db = newDB(t, r.mongo.URI(), images)

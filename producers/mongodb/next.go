@@ -21,8 +21,6 @@ const (
 	batchCalls = 250
 	hugeRows   = 4 * batchRows
 	hugeBytes  = 4 * batchBytes
-
-	tick = time.Second // how often an idle source speaks
 )
 
 // Next reads on until there is something to say.
@@ -77,7 +75,7 @@ func (s *source) due(began time.Time) bool {
 	// A delta has no text of the document, but its values keep the answer alive.
 	rows, bytes := len(s.out.Changes), max(len(s.mem.bytes), s.lent)
 	switch {
-	case time.Since(began) >= tick:
+	case time.Since(began) >= s.cfg.idle():
 		return true
 	case rows > 0 && s.reported():
 		return true
@@ -115,11 +113,11 @@ func (s *source) cut() producers.Batch {
 	return s.out
 }
 
-// look takes a probe about once a tick. The order is the promise: first the
+// look takes a probe about as often as an idle source speaks. The order is the promise: first the
 // clock and what was applied, then a majority has it, and what the stream is
 // asked for after that holds it.
 func (s *source) look(ctx context.Context) error {
-	if s.probe.taken || time.Since(s.probed) < tick {
+	if s.probe.taken || time.Since(s.probed) < s.cfg.idle() {
 		return nil
 	}
 	s.probed = time.Now()
@@ -159,7 +157,7 @@ func (s *source) nextEvent(ctx context.Context, began time.Time) ([]byte, error)
 		if err := s.passed(ctx); err != nil {
 			return nil, err
 		}
-		idle := time.NewTimer(max(time.Until(began.Add(tick)), time.Millisecond))
+		idle := time.NewTimer(max(time.Until(began.Add(s.cfg.idle())), time.Millisecond))
 		select {
 		case s.answer = <-s.stream.answers:
 			idle.Stop()

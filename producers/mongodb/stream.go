@@ -16,8 +16,7 @@ import (
 )
 
 const (
-	await         = 500 * time.Millisecond // how long the server waits for the next change
-	answerIn      = time.Minute            // beyond that: after it, the connection is dead
+	answerIn      = time.Minute // beyond what it waits for a change: after it, the connection is dead
 	eventsAtOnce  = 4096
 	allDatabases  = "*"
 	cursorMissing = "the server has closed the change stream"
@@ -30,6 +29,7 @@ type stream struct {
 	db         *mongo.Database
 	session    *mongo.Session
 	collection string
+	await      time.Duration // how long the server waits for the next change
 	cursor     int64
 	answers    chan answer
 	stop       context.CancelFunc
@@ -135,7 +135,7 @@ func openStream(ctx context.Context, client *mongo.Client, c *Config, v server, 
 	if err != nil {
 		return nil, fmt.Errorf("start a session: %w", err)
 	}
-	s := &stream{session: session, answers: make(chan answer, 1), done: make(chan struct{})}
+	s := &stream{session: session, await: c.await(), answers: make(chan answer, 1), done: make(chan struct{})}
 	cmd := bson.D{{Key: "aggregate", Value: 1}}
 	db, collection, one := strings.Cut(c.scope(), ".")
 	switch {
@@ -162,7 +162,7 @@ func (s *stream) run(ctx context.Context, a answer) {
 	defer close(s.done)
 	for {
 		last := a.closed || a.err != nil
-		wait := await
+		wait := s.await
 		if n := len(a.events); n > 0 && lookup(a.events[n-1], "txnNumber").kind != 0 {
 			wait = time.Millisecond // the end of the transaction is to be seen soon
 		}
@@ -188,7 +188,7 @@ func (s *stream) run(ctx context.Context, a answer) {
 func (s *stream) ask(ctx context.Context, cmd bson.D, batch string) answer {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchdog := time.AfterFunc(await+answerIn, func() { cancel(errors.New("the server does not answer")) })
+	watchdog := time.AfterFunc(s.await+answerIn, func() { cancel(errors.New("the server does not answer")) })
 	defer watchdog.Stop()
 	a := answer{began: time.Now()}
 	reply, err := run(mongo.NewSessionContext(ctx, s.session), s.db, cmd)

@@ -102,6 +102,9 @@ func startFake(t testing.TB, opts mongofake.Options) *fake {
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}
+	if opts.Noop == 0 { // a source that has read all says so only once that has gone on
+		opts.Noop = tick
+	}
 	f := &fake{opts: opts}
 	f.start(t)
 	t.Cleanup(func() { _ = f.Close() })
@@ -185,7 +188,7 @@ func (d *database) harness(lacks map[string]string) *sourcetest.Harness {
 		Rows: func(t testing.TB, table string, columns ...string) []string { return d.rows(t, table, columns) },
 		ID:   func(table string) string { return d.name + "." + table },
 		Config: func(tables ...string) producers.Config {
-			cfg := &Config{DSN: d.uri}
+			cfg := &Config{DSN: d.uri, tick: tick}
 			for _, name := range tables {
 				cfg.Tables = append(cfg.Tables, Table{Name: d.name + "." + name, Columns: declared(name)})
 			}

@@ -123,8 +123,10 @@ func (c *Config) driver() (*mysql.Config, error) {
 		case name == "tls" && values[0] == "skip-verify":
 			d.TLS = &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
 		case name == "tls" && values[0] == "false":
-		default:
-			return nil, fmt.Errorf("dsn: parameter %s=%s is not known: there is tls=true, tls=skip-verify, tls=false", name, values[0])
+		case name == "tls":
+			return nil, fmt.Errorf("dsn: tls=%s is not known: there is tls=true, tls=skip-verify, tls=false", values[0])
+		default: // its value may be a password
+			return nil, fmt.Errorf("dsn: parameter %s is not known: there is tls=true, tls=skip-verify, tls=false", name)
 		}
 	}
 	d.Params = map[string]string{

@@ -27,7 +27,7 @@ func TestValidate(t *testing.T) {
 		"scheme":    {mysql.Config{DSN: "postgres://u:secret@h/db", Tables: table}, []string{`not the scheme "postgres"`}},
 		"no user":   {mysql.Config{DSN: "mysql://h:1/db", Tables: table}, []string{"host or user is missing"}},
 		"no URL":    {mysql.Config{DSN: "mysql://u:sec%ret@h:1/db", Tables: table}, []string{"dsn: want"}},
-		"parameter": {mysql.Config{DSN: dsn + "?tls=maybe", Tables: table}, []string{"parameter tls=maybe is not known"}},
+		"parameter": {mysql.Config{DSN: dsn + "?tls=maybe", Tables: table}, []string{"tls=maybe is not known"}},
 		"no tables": {mysql.Config{DSN: dsn}, []string{"tables: empty"}},
 		"names": {
 			mysql.Config{DSN: dsn, Tables: []mysql.Table{{Name: "t"}, {Name: "a.b.c"}, {Name: "mysql.user"}, {Name: "db.t"}, {Name: "db.t"}}},

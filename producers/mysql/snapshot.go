@@ -152,6 +152,8 @@ func (r *reader) read(ctx context.Context, conn *sql.Conn, query string) error {
 	if err := conn.QueryRowContext(ctx, `SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)`).Scan(&now); err != nil {
 		return fmt.Errorf("read the server's clock: %w", err)
 	}
+	ctx, cut := context.WithCancel(ctx)
+	defer cut()
 	return conn.Raw(func(c any) error {
 		stmt, err := c.(driver.ConnPrepareContext).PrepareContext(ctx, query)
 		if err != nil {
@@ -172,6 +174,7 @@ func (r *reader) read(ctx context.Context, conn *sql.Conn, query string) error {
 				return err
 			}
 			if err := r.row(values, now); err != nil {
+				cut() // else Close reads all rows that are left
 				return err
 			}
 		}

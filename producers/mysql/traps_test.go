@@ -312,3 +312,39 @@ func TestReadPointDividesTheLog(t *testing.T) {
 		}
 	})
 }
+
+// Whoever wants no more rows of a chunk does not wait for those that are left: they
+// can be very many, and the table's DDL waits with it.
+func TestChunkThatIsNotWantedIsNotReadToItsEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes some tens of megabytes")
+	}
+	onBoth(t, func(t *testing.T, f family) {
+		const rows, wide = 24, 1_000_000
+		c := newCapture(t, f, f.database(t), []mysql.Table{{Name: "t"}}, "CREATE TABLE t (id INT PRIMARY KEY, v LONGTEXT)")
+		for i := range rows {
+			c.exec(fmt.Sprintf("INSERT INTO t VALUES (%d, REPEAT('x', %d))", i, wide))
+		}
+		c.open()
+		c.ready()
+		sent := func() (n int) {
+			var name string
+			if err := c.db.QueryRowContext(t.Context(), "SHOW GLOBAL STATUS LIKE 'Bytes_sent'").Scan(&name, &n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		before := sent()
+		enough := errors.New("enough")
+		_, err := c.src.ReadChunk(t.Context(), c.versionsOf("t")[0].Table, nil, rows, func([]schemas.Change) error { return enough })
+		if !errors.Is(err, enough) {
+			t.Fatal(err)
+		}
+		if n := sent() - before; n > rows*wide/2 {
+			t.Errorf("%d bytes were sent after the first row was too many", n)
+		}
+		if rows, _, err := c.chunk(c.versionsOf("t")[0].Table, nil, 2); err != nil || len(rows) != 2 {
+			t.Errorf("%d rows, %v", len(rows), err)
+		}
+	})
+}

@@ -61,7 +61,7 @@ func (s *session) alter(ctx context.Context, t *table, action []node) error {
 		if err != nil {
 			return err
 		}
-		if t.index(c.name) >= 0 {
+		if i, _ := s.findColumn(t, c.name); i >= 0 {
 			if missing {
 				return nil
 			}
@@ -87,14 +87,14 @@ func (s *session) alter(ctx context.Context, t *table, action []node) error {
 
 func (s *session) dropColumn(ctx context.Context, t *table, action []node) error {
 	exists := skipWords(&action, "IF", "EXISTS")
-	i := t.index(action[0].text)
+	i, c := s.findColumn(t, action[0].text)
 	if i < 0 {
 		if exists {
 			return nil
 		}
 		return notFound("Column %s in table %s.%s", action[0].text, t.dataset, t.id)
 	}
-	if err := s.change(ctx, fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", t.physical, quoteName(t.columns[i].name))); err != nil {
+	if err := s.change(ctx, fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", t.physical, quoteName(c.name))); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -107,14 +107,14 @@ func (s *session) dropColumn(ctx context.Context, t *table, action []node) error
 
 func (s *session) alterColumn(ctx context.Context, t *table, action []node) error {
 	exists := skipWords(&action, "IF", "EXISTS")
-	i := t.index(action[0].text)
+	i, c := s.findColumn(t, action[0].text)
 	if i < 0 {
 		if exists {
 			return nil
 		}
 		return notFound("Column %s in table %s.%s", action[0].text, t.dataset, t.id)
 	}
-	c, rest := t.columns[i], action[1:]
+	was, rest := c, action[1:]
 	switch {
 	case skipWords(&rest, "SET", "DATA", "TYPE"):
 		to, _, err := parseType(rest)
@@ -125,7 +125,7 @@ func (s *session) alterColumn(ctx context.Context, t *table, action []node) erro
 			return invalidQuery("ALTER TABLE ALTER COLUMN SET DATA TYPE requires that the existing column type (%s) is assignable to the new type (%s)", c.typ, to)
 		}
 		c.typ = to
-		if t.columns[i].typ.duck() != to.duck() {
+		if was.typ.duck() != to.duck() {
 			if err := s.change(ctx, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", t.physical, quoteName(c.name), to.duck())); err != nil {
 				return err
 			}

@@ -59,6 +59,24 @@ type partition struct {
 	requireFilter bool
 }
 
+// columnsOfTable are the table's columns as they are now. f.mu is not held.
+func (f *Fake) columnsOfTable(t *table) []column {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(t.columns)
+}
+
+// findColumn finds a column among those that the table has now; i is -1 if it has
+// none of the name. f.mu is not held.
+func (f *Fake) findColumn(t *table, name string) (i int, c column) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if i = t.index(name); i >= 0 {
+		c = t.columns[i]
+	}
+	return i, c
+}
+
 func (t *table) isView() bool { return t.view != nil }
 
 // index finds a column. Case does not count.

@@ -43,7 +43,7 @@ func (s *session) deliver(ctx context.Context, config *bq.JobConfigurationQuery)
 	}
 	switch config.WriteDisposition {
 	case "WRITE_TRUNCATE":
-		if decorator == "" && !sameShape(t.columns, s.last.columns) {
+		if decorator == "" && !sameShape(s.columnsOfTable(t), s.last.columns) {
 			return s.deliverNew(ctx, &table{dataset: t.dataset, id: t.id, partition: t.partition, cluster: t.cluster, labels: t.labels, description: t.description}, config, true)
 		}
 		return s.deliverRows(ctx, t, only, true)
@@ -86,7 +86,7 @@ func (s *session) deliverNew(ctx context.Context, t *table, config *bq.JobConfig
 
 // deliverRows writes the result into a table that is there.
 func (s *session) deliverRows(ctx context.Context, t *table, only string, truncate bool) error {
-	if !sameShape(t.columns, s.last.columns) {
+	if !sameShape(s.columnsOfTable(t), s.last.columns) {
 		return invalid("Provided Schema does not match Table %s:%s.%s.", s.opts.Project, t.dataset, t.id)
 	}
 	s.ddl.RLock()

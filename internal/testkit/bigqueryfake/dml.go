@@ -112,7 +112,7 @@ func (s *session) apply(ctx context.Context, kind string, t *table, temp bool, t
 		return err
 	}
 	if kind == "INSERT" || kind == "UPDATE" || kind == "MERGE" {
-		if err := s.settleArrays(ctx, t.columns, t.physical); err != nil {
+		if err := s.settleArrays(ctx, s.columnsOfTable(t), t.physical); err != nil {
 			return err
 		}
 	}

@@ -307,7 +307,7 @@ func (f *Fake) bytes(ctx context.Context, tables []*table) (size int64, err erro
 		if err != nil {
 			return 0, err
 		}
-		size += n * 8 * int64(len(t.columns))
+		size += n * 8 * int64(len(f.columnsOfTable(t)))
 	}
 	return size, nil
 }

@@ -328,7 +328,7 @@ func (f *Fake) listRows(r *request) (any, *apiError) {
 	s := &session{Fake: f, conn: conn}
 	f.ddl.RLock()
 	defer f.ddl.RUnlock()
-	rows, err := s.read(r.Context(), t.columns, t.physical)
+	rows, err := s.read(r.Context(), f.columnsOfTable(t), t.physical)
 	if err != nil {
 		return nil, apiErrorOf(err)
 	}

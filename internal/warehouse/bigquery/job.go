@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	api "google.golang.org/api/bigquery/v2"
 
@@ -63,7 +64,9 @@ func (w *Warehouse) run(ctx context.Context, t task) (result, error) {
 		if c == fenced && attempt > 1 {
 			return res, &repeatedError{err}
 		}
-		if ctx.Err() != nil || attempt >= attempts || c != again && c != quota && c != conflict {
+		// Of one that was given up nobody has seen the end: its last error says why
+		// nobody heard of it, and not what became of it.
+		if ctx.Err() != nil || errors.Is(err, errPatience) || attempt >= attempts || c != again && c != quota && c != conflict {
 			return res, cure(err)
 		}
 		w.metrics.retries.WithLabelValues(t.what).Inc()
@@ -129,11 +132,14 @@ func (w *Warehouse) insert(ctx context.Context, t task, id string) error {
 			w.metrics.adopted.Inc()
 			return nil
 		}
-		if !isMissing(lookErr) && classOf(lookErr) != unknown {
-			return errors.Join(err, lookErr)
+		why := unknown
+		if !isMissing(lookErr) {
+			if why = classOf(lookErr); why == fatal {
+				return errors.Join(err, lookErr)
+			}
 		}
 		w.opts.Logger.Warn("job made again: it is not known whether it was", "table", t.table, "job", id, "err", err)
-		if waitErr := pause.wait(ctx, unknown); waitErr != nil {
+		if waitErr := pause.wait(ctx, why); waitErr != nil {
 			return unanswered(waitErr, err)
 		}
 	}
@@ -260,6 +266,8 @@ func (w *Warehouse) await(ctx context.Context, id string, rows bool) (*api.GetQu
 				return nil, &jobError{job.Status.ErrorResult.Reason, job.Status.ErrorResult.Message, costOf(job)}
 			case lookErr != nil && classOf(lookErr) == fatal:
 				return nil, lookErr
+			case lookErr == nil && job.Status != nil && job.Status.State != "DONE":
+				pause.began = time.Time{} // it goes on: no patience ends what is alive
 			}
 			w.opts.Logger.Warn("job asked for again", "job", id, "err", err)
 		}

@@ -32,6 +32,10 @@ type service struct {
 	jobs  map[string]*fakeJob
 	// made says what becomes of the nth job, from 1.
 	made func(n int, text string) fakeJob
+	// unread is how questions for results are refused; the zero value: they are not.
+	unread refusal
+	// unseen are the answers to the next looks for a job, in place of it.
+	unseen []refusal
 	// tables are those that are described, by dataset.table, as field lists of
 	// "name TYPE".
 	tables map[string][]string
@@ -55,6 +59,12 @@ type fakeJob struct {
 	running         bool     // it never ends
 	refused         int      // insert answers so and makes no job
 	result          []string // the one row of the result
+}
+
+// refusal is an answer that is an error.
+type refusal struct {
+	code   int
+	reason string
 }
 
 func newService(t *testing.T) (*service, *Warehouse) {
@@ -103,6 +113,11 @@ func (s *service) ServeHTTP(out http.ResponseWriter, in *http.Request) {
 		reply(out, 200, map[string]any{})
 	case strings.HasPrefix(path, "jobs/"):
 		s.calls = append(s.calls, "get")
+		if len(s.unseen) > 0 {
+			refuse(out, s.unseen[0].code, s.unseen[0].reason, "not now")
+			s.unseen = s.unseen[1:]
+			return
+		}
 		if j := s.jobs[id]; j != nil {
 			reply(out, 200, j.describe(id))
 			return
@@ -178,6 +193,9 @@ func (j *fakeJob) describe(id string) map[string]any {
 func (s *service) results(out http.ResponseWriter, in *http.Request, id string) {
 	j := s.jobs[id]
 	switch {
+	case s.unread.code != 0:
+		refuse(out, s.unread.code, s.unread.reason, "not now")
+		return
 	case j == nil:
 		refuse(out, 404, "notFound", "no such job")
 		return
