@@ -300,7 +300,7 @@ func TestFolderIsLocked(t *testing.T) {
 	if !errors.As(err, &running) {
 		t.Fatalf("a second broker on the folder: %v", err)
 	}
-	if want := fmt.Sprintf("already running, pid %d, address %s", c.cmd.Process.Pid, c.Brokers[0]); !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprintf("already running, pid %d, Kafka at %s: stop that process, or give this one another data: folder", c.cmd.Process.Pid, c.Brokers[0]); !strings.Contains(err.Error(), want) {
 		t.Fatalf("%q does not say %q", err, want)
 	}
 	c.kill()
