@@ -27,7 +27,9 @@ type Batch struct {
 	Changes []schemas.Change // in the order of the log, positions rising
 	// Resume continues behind Changes. It is empty inside a transaction of the
 	// source: the checkpoint then stays where it is, and after a crash the
-	// changes come again with the same positions (G3).
+	// changes come again with the same positions (G3). The first batch of a source
+	// that was opened without a token has one, and no Changes: who dies after some of
+	// the first changes were sent would else begin anew behind the others.
 	Resume schemas.Token
 	// Complete says that nothing at or below its Pos follows but repeats: the
 	// last completed transaction, or, when all of the log was read, the point up

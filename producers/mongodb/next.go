@@ -42,6 +42,10 @@ func (s *source) Next(ctx context.Context) (producers.Batch, error) {
 }
 
 func (s *source) read(ctx context.Context) (producers.Batch, error) {
+	if !s.begun {
+		s.begun = true
+		return s.cut(), nil
+	}
 	began := time.Now()
 	for {
 		if len(s.out.Changes) == 0 && s.reported() {

@@ -43,7 +43,8 @@ type source struct {
 		place
 		token []byte
 	}
-	skip place // what lies at or below it was sent
+	begun bool  // a token was handed over, or there was one
+	skip  place // what lies at or below it was sent
 	// What the log had when it was opened: who started us may have cured it since.
 	opened uint64
 	// The last change that was sent, if it lies in a transaction beyond the
@@ -160,7 +161,7 @@ func (s *source) locate(ctx context.Context, start producers.Start) (from, error
 	default:
 		return from{}, halt(fmt.Errorf("resume at %s: the log ends at %s, before it: the deployment was restored or made anew", at, through(applied)), snapshotAgain)
 	}
-	s.at, s.skip = at, at
+	s.at, s.skip, s.begun = at, at, true
 	if t.Resume != nil && t.Tables == s.cfg.identity() {
 		s.token = t.Resume
 		return from{token: t.Resume}, nil

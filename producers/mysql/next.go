@@ -34,6 +34,10 @@ func (s *source) empty() {
 }
 
 func (s *source) read(ctx context.Context) (producers.Batch, error) {
+	if !s.begun {
+		s.begun = true
+		return s.cut(), nil
+	}
 	began := time.Now()
 	idle := time.NewTimer(tick)
 	defer idle.Stop()

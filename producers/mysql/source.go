@@ -52,6 +52,7 @@ type source struct {
 	bytes    int
 	returned bool // out was handed over and is to be emptied
 	held     *replication.BinlogEvent
+	begun    bool  // a token was handed over, or there was one
 	failed   error // what ended the stream; it does not go on
 
 	probe  probe
@@ -88,7 +89,7 @@ func open(ctx context.Context, cfg *Config, from producers.Start, env producers.
 		return nil, err
 	}
 	s := &source{
-		cfg: cfg, env: env, epoch: from.Epoch, db: db, kind: kind,
+		cfg: cfg, env: env, epoch: from.Epoch, db: db, kind: kind, begun: from.Token != "",
 		tables: map[string]*tracked{}, maps: map[uint64]*tracked{}, probed: time.Now(),
 	}
 	defer func() {

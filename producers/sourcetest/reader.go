@@ -105,6 +105,9 @@ func (r *reader) next(t *testing.T, ctx context.Context) (seen, error) {
 			t.Errorf("change at %v came after the log was complete up to %v", c.Position, r.complete())
 		}
 	}
+	if len(r.batches) == 0 && r.start.Token == "" && (s.resume == "" || len(s.changes) > 0) {
+		t.Errorf("the first batch has %d changes, and the token %q to resume with", len(s.changes), s.resume)
+	}
 	r.batches = append(r.batches, s)
 	return s, nil
 }

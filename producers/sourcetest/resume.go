@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"millrace/producers"
 	"millrace/schemas"
@@ -22,6 +23,22 @@ func (r *reader) above(p schemas.Position) []string {
 		}
 	}
 	return out
+}
+
+// testBegin: the first changes are there before the source is asked for any, and who
+// dies after some of them finds the others from the first token on.
+func testBegin(t *testing.T, h *Harness) {
+	makeItems(t, h)
+	r := newReader(t, h, items)
+	h.exec(t, begin, item(1, "a", "1"), item(2, "b", "1"), item(3, "c", "1"), commit)
+	time.Sleep(200 * time.Millisecond) // they are on their way
+	r.until(t, "the first batch", func(seen) bool { return true })
+	at := r.checkpoint(0)
+	r.sync(t)
+	want := r.above(schemas.Position{})
+	r.reopen(t, at)
+	r.awaitFence(t)
+	diff(t, "resumed from the first token", r.above(schemas.Position{}), want)
 }
 
 func testResume(t *testing.T, h *Harness) {

@@ -76,6 +76,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"KeyChangeIsDeleteAndCreate", testKeyChange},
 		{"CompositeKey", testCompositeKey},
 		{"Truncate", testTruncate},
+		{"BeginsWithAToken", testBegin},
 		{"ResumeFromEveryToken", testResume},
 		{"WhatIsNotAcknowledgedIsKept", testAck},
 		{"SnapshotsStartSurvivesACrash", testSnapshotStart},
