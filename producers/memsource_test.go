@@ -281,7 +281,8 @@ func (s *memSource) rows(ctx context.Context, t *schemas.Table, emit func([]sche
 			out = append(out, schemas.Change{Table: t, Op: schemas.Read, Position: chunk.ReadPoint, After: memCells(t, key, rows[key])})
 			chunk.Last = []schemas.Cell{schemas.IntCell(key)}
 		}
-		if err := emit(out); err != nil {
+		err := emit(out)
+		if err != nil && !errors.Is(err, ErrEnough) {
 			return Chunk{}, err
 		}
 		for i := range out { // lent until emit returns
@@ -292,6 +293,10 @@ func (s *memSource) rows(ctx context.Context, t *schemas.Table, emit func([]sche
 			}
 			clear(out[i].After)
 			out[i] = schemas.Change{}
+		}
+		if err != nil {
+			chunk.End = false
+			break
 		}
 		if err := ctx.Err(); err != nil {
 			return Chunk{}, err

@@ -45,6 +45,10 @@ type Options struct {
 	// that took little time, half as many after one that took long, and at most
 	// MaxChunkRows. Defaults: 10,000; 16 times ChunkRows.
 	ChunkRows, MaxChunkRows int
+	// ChunkBytes ends a chunk early, once the records of its rows have so many:
+	// whatever waits for its end does not wait longer where rows are wide. A table
+	// without a key is read whole all the same. Default 256 MiB.
+	ChunkBytes int
 	// Idle progress is checkpointed after IdleMin, and after twice as long each
 	// time, up to IdleMax. Defaults: 1 s; 10 s on the embedded broker, else 5 min.
 	IdleMin, IdleMax time.Duration
@@ -82,6 +86,7 @@ func (o *Options) complete() error {
 	setDefault(&o.ChunkRows, 10_000)
 	setDefault(&o.MaxChunkRows, 16*o.ChunkRows)
 	o.MaxChunkRows = max(o.MaxChunkRows, o.ChunkRows)
+	setDefault(&o.ChunkBytes, 256<<20)
 	setDefault(&o.IdleMin, time.Second)
 	setDefault(&o.IdleMax, max(idleMax, o.IdleMin))
 	setDefault(&o.RetryMin, 200*time.Millisecond)

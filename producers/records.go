@@ -76,6 +76,15 @@ func (a *arena) record() *kgo.Record {
 // at is the record that was the i-th to be made.
 func (a *arena) at(i int) *kgo.Record { return &a.records[i/recordBlock][i%recordBlock] }
 
+// size is the bytes of its records' keys and values.
+func (a *arena) size() (n int) {
+	for i := range a.used {
+		r := a.at(i)
+		n += len(r.Key) + len(r.Value)
+	}
+	return n
+}
+
 // header returns a slice of n headers.
 func (a *arena) header(n int) []kgo.RecordHeader {
 	if left := headerBlock - a.taken%headerBlock; left < n {

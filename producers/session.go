@@ -87,7 +87,7 @@ func (p *Producer) session(ctx context.Context) (committed bool, err error) {
 	}
 	p.status.opened(s)
 	s.reader = reader{src: s.src, batches: make(chan *Batch), release: make(chan struct{}, 1)}
-	s.worker = newWorker(s.src)
+	s.worker = newWorker(s.src, s.o.ChunkBytes)
 
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.reader.run(running) })

@@ -230,7 +230,7 @@ func (s *session) chunk(r result) error {
 		snap.Low = r.chunk.ReadPoint
 	}
 	if !r.chunk.End {
-		t.chunkRows = s.nextChunk(j.limit, r.took)
+		t.chunkRows = s.nextChunk(r)
 		snap.After = make([]schemas.Cell, len(r.chunk.Last))
 		for i, c := range r.chunk.Last {
 			snap.After[i] = cloneCell(c)
@@ -250,13 +250,18 @@ func (s *session) chunk(r result) error {
 	return nil
 }
 
-// nextChunk is how many rows the chunk after one of so many is to have.
-func (s *session) nextChunk(rows int, took time.Duration) int {
+// nextChunk is how many rows the chunk behind one is to have. One that ended early
+// because of its bytes had fewer than were asked for: the next asks for fewer, but
+// not at once for as few, as wide rows may stand together.
+func (s *session) nextChunk(r result) int {
+	rows := r.job.limit
 	switch {
-	case took < chunkShort:
-		rows *= 2
-	case took > chunkLong:
+	case r.took > chunkLong:
 		rows /= 2
+	case r.enough:
+		rows = max(rows/2, r.rows)
+	case r.took < chunkShort:
+		rows *= 2
 	}
 	return min(max(rows, s.o.ChunkRows), s.o.MaxChunkRows)
 }

@@ -89,6 +89,10 @@ type Snapshots interface {
 	// is reused when it returns. If the table was rewritten between the read point
 	// and the last row, the error is ErrRewritten and the chunk counts for
 	// nothing.
+	//
+	// Of a table with a key, emit may answer ErrEnough, after it has taken a batch:
+	// the chunk then ends behind that batch, with End false and whatever is checked
+	// at the end of any, and the rows that are left are not waited for.
 	ReadChunk(ctx context.Context, t *schemas.Table, after []schemas.Cell, limit int, emit func([]schemas.Change) error) (Chunk, error)
 
 	// ReadKeys reads the rows of the given keys, like a chunk. A key that has no
@@ -106,6 +110,10 @@ type Chunk struct {
 // ErrRewritten is the reason when a chunk's table was rewritten or truncated
 // while it was read: its rows then look empty without an error.
 var ErrRewritten = errors.New("table was rewritten while a chunk of it was read")
+
+// ErrEnough is what emit answers when a chunk is to end behind the rows that it was
+// just handed.
+var ErrEnough = errors.New("a chunk has enough rows")
 
 // HaltError stops a source, or one table of it, until a person has acted. It
 // says what to do (G12).

@@ -40,10 +40,12 @@ type parcel struct {
 }
 
 type result struct {
-	job   *job
-	chunk Chunk
-	took  time.Duration
-	err   error
+	job    *job
+	chunk  Chunk
+	rows   int  // that were handed over
+	enough bool // the chunk ended early, because of their bytes
+	took   time.Duration
+	err    error
 }
 
 // ahead is how many parcels may wait for the loop. A source hands over at most
@@ -56,6 +58,7 @@ const ahead = 16
 // job behind its rows.
 type worker struct {
 	src     Snapshots
+	bytes   int // of a chunk's records, which then ends
 	jobs    chan *job
 	parcels chan *parcel
 	spare   chan *parcel
@@ -65,8 +68,8 @@ type worker struct {
 	keysOf string // whose the last such one was
 }
 
-func newWorker(src Snapshots) worker {
-	return worker{src: src, jobs: make(chan *job, 1), parcels: make(chan *parcel, ahead), spare: make(chan *parcel, 4*ahead)}
+func newWorker(src Snapshots, chunkBytes int) worker {
+	return worker{src: src, bytes: chunkBytes, jobs: make(chan *job, 1), parcels: make(chan *parcel, ahead), spare: make(chan *parcel, 4*ahead)}
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -83,8 +86,9 @@ func (w *worker) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		began := time.Now()
-		chunk, err := w.read(ctx, j)
-		if err := w.hand(ctx, &parcel{job: j, end: &result{j, chunk, time.Since(began), err}}); err != nil {
+		end := w.read(ctx, j)
+		end.took = time.Since(began)
+		if err := w.hand(ctx, &parcel{job: j, end: end}); err != nil {
 			return err
 		}
 	}
@@ -99,8 +103,10 @@ func (w *worker) hand(ctx context.Context, p *parcel) error {
 	}
 }
 
-func (w *worker) read(ctx context.Context, j *job) (Chunk, error) {
+func (w *worker) read(ctx context.Context, j *job) *result {
+	end := &result{job: j}
 	var sent uint32
+	bytes := 0
 	var scratch []byte // of all parcels, one after the other
 	emit := func(changes []schemas.Change) error {
 		if j.gone.Load() {
@@ -110,6 +116,7 @@ func (w *worker) read(ctx context.Context, j *job) (Chunk, error) {
 		p.job, p.arena.scratch = j, scratch
 		sent = p.fill(changes, sent)
 		scratch, p.arena.scratch = p.arena.scratch, nil
+		bytes += p.arena.size()
 		failed := p.fault != nil // behind the next line the parcel is the loop's
 		if err := w.hand(ctx, p); err != nil {
 			return err
@@ -117,12 +124,18 @@ func (w *worker) read(ctx context.Context, j *job) (Chunk, error) {
 		if failed {
 			return errVoid
 		}
+		if end.enough = bytes >= w.bytes && j.keys == nil && len(j.form.table.Key) > 0; end.enough {
+			return ErrEnough
+		}
 		return nil
 	}
 	if j.keys != nil {
-		return w.src.ReadKeys(ctx, j.form.table, j.keys, emit)
+		end.chunk, end.err = w.src.ReadKeys(ctx, j.form.table, j.keys, emit)
+	} else {
+		end.chunk, end.err = w.src.ReadChunk(ctx, j.form.table, j.after, j.limit, emit)
 	}
-	return w.src.ReadChunk(ctx, j.form.table, j.after, j.limit, emit)
+	end.rows = int(sent)
+	return end
 }
 
 // rereadHeader marks a row that was read for the sake of its key alone: no

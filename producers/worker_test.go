@@ -2,6 +2,7 @@ package producers
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,9 @@ type lent struct {
 	bad   int64     // the key of a row that cannot be encoded
 	calls int       // parts that emit has taken
 	text  string    // of every row; if empty, of the part
+
+	enough int    // bytes of a chunk; 0: any
+	told   []bool // whether emit had enough, each time that it took a part
 }
 
 func (l *lent) ReadChunk(_ context.Context, t *schemas.Table, _ []schemas.Cell, _ int, emit func([]schemas.Change) error) (Chunk, error) {
@@ -39,7 +43,9 @@ func (l *lent) ReadChunk(_ context.Context, t *schemas.Table, _ []schemas.Cell, 
 			out = append(out, schemas.Change{Table: t, Op: schemas.Read, Position: point, After: cells})
 		}
 		copy(text, fmt.Sprintf("%04d", part[0]))
-		if err := emit(out); err != nil {
+		err := emit(out)
+		l.told = append(l.told, errors.Is(err, ErrEnough))
+		if err != nil && !errors.Is(err, ErrEnough) {
 			return Chunk{}, err
 		}
 		l.calls++
@@ -64,7 +70,7 @@ func (l *lent) begin(t *testing.T, key ...int) (worker, *job) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWorker(l)
+	w := newWorker(l, cmp.Or(l.enough, 1<<30))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.run(ctx) }()
@@ -206,21 +212,65 @@ func TestRowsReadAgainAreMarked(t *testing.T) {
 func TestNextChunk(t *testing.T) {
 	s := &session{o: &Options{ChunkRows: 100, MaxChunkRows: 300}}
 	for _, c := range []struct {
-		rows int
-		took time.Duration
-		want int
+		limit, rows int // fewer rows: they had enough bytes
+		took        time.Duration
+		want        int
 	}{
-		{100, 0, 200},
-		{200, 0, 300},
-		{300, 0, 300},
-		{200, chunkShort, 200},
-		{200, chunkLong, 200},
-		{300, chunkLong + 1, 150},
-		{100, time.Hour, 100},
+		{100, 100, 0, 200},
+		{200, 200, 0, 300},
+		{300, 300, 0, 300},
+		{200, 200, chunkShort, 200},
+		{200, 200, chunkLong, 200},
+		{300, 300, chunkLong + 1, 150},
+		{100, 100, time.Hour, 100},
+		{300, 280, 0, 280},
+		{300, 3, 0, 150},
+		{150, 3, 0, 100},
+		{300, 280, time.Hour, 150},
 	} {
-		if got := s.nextChunk(c.rows, c.took); got != c.want {
-			t.Errorf("after %d rows in %s come %d, want %d", c.rows, c.took, got, c.want)
+		r := result{job: &job{limit: c.limit}, rows: c.rows, enough: c.rows < c.limit, took: c.took}
+		if got := s.nextChunk(r); got != c.want {
+			t.Errorf("after %d rows of %d in %s come %d, want %d", c.rows, c.limit, c.took, got, c.want)
 		}
+	}
+}
+
+// A chunk whose rows have enough bytes ends, and its end says so; not so the keys
+// that are read again, and the rows of a table without a key, which have no place
+// to go on from.
+func TestChunkEndsWhenItsRowsHaveEnoughBytes(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		key   []int
+		reads bool // of keys
+		told  string
+	}{
+		{"chunk", []int{0}, false, "[false true]"},
+		{"keys", []int{0}, true, "[false false]"},
+		{"without a key", nil, false, "[false false]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &lent{parts: [][]int64{{1, 2}, {3, 4, 5}}, bad: -1, text: strings.Repeat("w", 1000), enough: 4500}
+				w, j := l.begin(t, c.key...)
+				if c.reads {
+					j.keys = [][]schemas.Cell{{schemas.IntCell(1)}}
+				}
+				w.jobs <- j
+				for p := range w.parcels {
+					if p.end == nil {
+						continue
+					}
+					if p.end.err != nil || p.end.rows != 5 || p.end.enough != (c.name == "chunk") {
+						t.Errorf("it ended with %+v", p.end)
+					}
+					break
+				}
+				if got := fmt.Sprint(l.told); got != c.told {
+					t.Errorf("after its parts the source was told %s, want %s", got, c.told)
+				}
+			})
+		})
 	}
 }
 
@@ -259,7 +309,7 @@ func TestChunkThatFailsIsReadAgainWithFewerRows(t *testing.T) {
 	tab := &table{id: "public.t"}
 	tab.Table = &schemas.Table{Schema: "public", Name: "t", Key: []int{0}}
 	s := &session{
-		p: &Producer{metrics: newMetrics(nil, "s", func() Status { return Status{} })}, o: &Options{ChunkRows: 100, MaxChunkRows: 1600}, worker: newWorker(nil),
+		p: &Producer{metrics: newMetrics(nil, "s", func() Status { return Status{} })}, o: &Options{ChunkRows: 100, MaxChunkRows: 1600}, worker: newWorker(nil, 0),
 	}
 	j := &job{t: tab, limit: 350}
 	for _, c := range []struct {

@@ -46,6 +46,9 @@ func (s *source) ReadChunk(ctx context.Context, t *schemas.Table, after []schema
 		find = append(find, bson.E{Key: "min", Value: id.under(idColumn)})
 	}
 	chunk, err := r.read(ctx, find)
+	if errors.Is(err, producers.ErrEnough) {
+		return chunk, nil
+	}
 	chunk.End = err == nil && r.seen <= limit
 	return chunk, err
 }
@@ -85,6 +88,7 @@ type chunkReader struct {
 	last  []byte
 }
 
+// read answers ErrEnough with what was read until emit did.
 func (r *chunkReader) read(ctx context.Context, find bson.D) (producers.Chunk, error) {
 	p := r.source.planOf(r.table)
 	if p == nil {
@@ -95,14 +99,14 @@ func (r *chunkReader) read(ctx context.Context, find bson.D) (producers.Chunk, e
 		r.point = through(at)
 		return r.take(documents)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, producers.ErrEnough) {
 		return producers.Chunk{}, fmt.Errorf("read %s: %w", r.table.ID(), rightsError(err, r.table.Schema))
 	}
 	chunk := producers.Chunk{ReadPoint: r.point.position(r.source.epoch)}
 	if r.last != nil {
 		chunk.Last = []schemas.Cell{schemas.BytesCell(r.last)}
 	}
-	return chunk, nil
+	return chunk, err
 }
 
 // take emits documents. If one has a field that is to become a column, none of

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,40 @@ func TestChunkAfterADeletedDocument(t *testing.T) {
 	c.must(err)
 	if len(rows) != 2 || string(rows[0].After[0].Bytes) != "c" || chunk.End && len(rows) < 2 {
 		t.Fatalf("%d rows, %+v", len(rows), chunk)
+	}
+}
+
+// What is left of a chunk that has enough rows is not asked for, and its cursor does
+// not stay at the server.
+func TestChunkThatHasEnoughIsNotReadToItsEnd(t *testing.T) {
+	f := startFake(t, mongofake.Options{})
+	c := newCapture(t, f.URI(), false, Table{Name: "t"})
+	const n = 3 * documentsAtOnce
+	docs := make([]any, n)
+	for i := range docs {
+		docs[i] = doc(i)
+	}
+	c.insert("t", docs...)
+	c.open()
+	c.sync()
+	before := f.Calls()
+	rows := 0
+	chunk, err := c.src.ReadChunk(t.Context(), c.version("t"), nil, n, func(cs []schemas.Change) error {
+		rows += len(cs)
+		return producers.ErrEnough
+	})
+	c.must(err)
+	if rows != documentsAtOnce || chunk.End || string(chunk.Last[0].Bytes) != strconv.Itoa(rows-1) {
+		t.Errorf("%d documents, %+v", rows, chunk)
+	}
+	after := f.Calls()
+	if more, killed := after["getMore"]-before["getMore"], after["killCursors"]-before["killCursors"]; more != 0 || killed != 1 {
+		t.Errorf("%d times the server was asked for more, and %d cursors were killed", more, killed)
+	}
+	rest, chunk, err := c.chunk(c.version("t"), chunk.Last, n)
+	c.must(err)
+	if rows+len(rest) != n || !chunk.End {
+		t.Errorf("behind %d documents are %d, and its end is %t", rows, len(rest), chunk.End)
 	}
 }
 

@@ -28,19 +28,17 @@ const (
 // snapshot. While it runs, DDL on the table waits for it.
 func (s *source) ReadChunk(ctx context.Context, t *schemas.Table, after []schemas.Cell, limit int, emit func([]schemas.Change) error) (producers.Chunk, error) {
 	if len(t.Key) == 0 {
-		chunk, _, err := s.readRows(ctx, t, func([]keyColumn) string { return "" }, emit)
-		chunk.End, chunk.Last = true, nil
+		chunk, err := s.readRows(ctx, t, func([]keyColumn) string { return "" }, 0, emit)
+		chunk.Last = nil
 		return chunk, err
 	}
-	chunk, n, err := s.readRows(ctx, t, func(keys []keyColumn) string {
+	return s.readRows(ctx, t, func(keys []keyColumn) string {
 		where := ""
 		if after != nil {
 			where = " WHERE " + above(keys, after)
 		}
 		return where + " ORDER BY " + orderBy(keys) + " LIMIT " + strconv.Itoa(limit)
-	}, emit)
-	chunk.End = n < limit
-	return chunk, err
+	}, limit, emit)
 }
 
 // ReadKeys reads the rows of the given keys, like a chunk.
@@ -48,23 +46,22 @@ func (s *source) ReadKeys(ctx context.Context, t *schemas.Table, keys [][]schema
 	if len(keys) == 0 || len(t.Key) == 0 {
 		return producers.Chunk{}, fmt.Errorf("read keys of %s: there is no key to read", t.ID())
 	}
-	chunk, _, err := s.readRows(ctx, t, func(cols []keyColumn) string {
+	return s.readRows(ctx, t, func(cols []keyColumn) string {
 		return " WHERE " + among(cols, keys) + " ORDER BY " + orderBy(cols)
-	}, emit)
-	chunk.End = true
-	return chunk, err
+	}, 0, emit)
 }
 
-// readRows reads the rows that a clause selects at one read point.
-func (s *source) readRows(ctx context.Context, t *schemas.Table, clause func([]keyColumn) string, emit func([]schemas.Change) error) (producers.Chunk, int, error) {
+// readRows reads the rows that a clause selects at one read point: at most limit,
+// of which emit may have enough before, or all of them if that is 0.
+func (s *source) readRows(ctx context.Context, t *schemas.Table, clause func([]keyColumn) string, limit int, emit func([]schemas.Change) error) (producers.Chunk, error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
-		return producers.Chunk{}, 0, fmt.Errorf("read %s: %w", t.ID(), err)
+		return producers.Chunk{}, fmt.Errorf("read %s: %w", t.ID(), err)
 	}
 	defer conn.Close()
 	at, err := s.kind.snapshot(ctx, s.db, conn, quoteTable(t.Schema, t.Name))
 	if err != nil {
-		return producers.Chunk{}, 0, fmt.Errorf("read %s: %w", t.ID(), err)
+		return producers.Chunk{}, fmt.Errorf("read %s: %w", t.ID(), err)
 	}
 	defer rollback(conn)
 	if s.readPointTaken != nil {
@@ -79,10 +76,11 @@ func (s *source) readRows(ctx context.Context, t *schemas.Table, clause func([]k
 		}
 		err = r.read(ctx, conn, "SELECT "+strings.Join(names, ", ")+" FROM "+quoteTable(t.Schema, t.Name)+clause(keyColumns(t, r.columns)))
 	}
-	if err != nil {
-		return producers.Chunk{}, 0, readError(t, err)
+	enough := limit > 0 && errors.Is(err, producers.ErrEnough)
+	if err != nil && !enough {
+		return producers.Chunk{}, readError(t, err)
 	}
-	return producers.Chunk{ReadPoint: r.point, Last: r.last}, r.rows, nil
+	return producers.Chunk{ReadPoint: r.point, Last: r.last, End: limit == 0 || !enough && r.rows < limit}, nil
 }
 
 // rollback ends the snapshot, also when the caller's context is done: a

@@ -334,14 +334,16 @@ func TestChunkThatIsNotWantedIsNotReadToItsEnd(t *testing.T) {
 			}
 			return n
 		}
-		before := sent()
-		enough := errors.New("enough")
-		_, err := c.src.ReadChunk(t.Context(), c.versionsOf("t")[0].Table, nil, rows, func([]schemas.Change) error { return enough })
-		if !errors.Is(err, enough) {
-			t.Fatal(err)
-		}
-		if n := sent() - before; n > rows*wide/2 {
-			t.Errorf("%d bytes were sent after the first row was too many", n)
+		unwanted := errors.New("unwanted")
+		for answer, want := range map[error]error{unwanted: unwanted, producers.ErrEnough: nil} {
+			before := sent()
+			chunk, err := c.src.ReadChunk(t.Context(), c.versionsOf("t")[0].Table, nil, rows, func([]schemas.Change) error { return answer })
+			if !errors.Is(err, want) || err == nil && (chunk.End || len(chunk.Last) != 1 || chunk.Last[0].Int != 1) {
+				t.Fatalf("%v: %+v, %v", answer, chunk, err)
+			}
+			if n := sent() - before; n > rows*wide/2 {
+				t.Errorf("%v: %d bytes were sent after the first row was too many", answer, n)
+			}
 		}
 		if rows, _, err := c.chunk(c.versionsOf("t")[0].Table, nil, 2); err != nil || len(rows) != 2 {
 			t.Errorf("%d rows, %v", len(rows), err)

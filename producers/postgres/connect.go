@@ -132,4 +132,5 @@ const (
 	codeTooManySlots  = "53400"
 	codeFileGone      = "58P01"
 	codeUndefinedFunc = "42883"
+	codeCanceled      = "57014"
 )

@@ -62,8 +62,10 @@ func (s *Source) ReadChunk(ctx context.Context, t *schemas.Table, after []schema
 	if err != nil {
 		return producers.Chunk{}, err
 	}
-	out, rows, err := s.snapshots.read(ctx, t, rest, emit)
-	out.End = len(t.Key) == 0 || rows < limit
+	if len(t.Key) == 0 {
+		limit = 0
+	}
+	out, err := s.snapshots.read(ctx, t, rest, limit, emit)
 	if err != nil {
 		return producers.Chunk{}, fmt.Errorf("read a chunk of %s: %w", t.ID(), err)
 	}
@@ -79,23 +81,23 @@ func (s *Source) ReadKeys(ctx context.Context, t *schemas.Table, keys [][]schema
 	if err != nil {
 		return producers.Chunk{}, err
 	}
-	out, _, err := s.snapshots.read(ctx, t, rest, emit)
-	out.End = true
+	out, err := s.snapshots.read(ctx, t, rest, 0, emit)
 	if err != nil {
 		return producers.Chunk{}, fmt.Errorf("read keys of %s: %w", t.ID(), err)
 	}
 	return out, nil
 }
 
-// read reads rows at a new read point. The order is what makes it right:
-// the filenodes, then the slot with its snapshot, then the lock and the rows,
-// then the filenodes again. A rewrite or TRUNCATE that commits between the
-// slot and the lock leaves nothing that the snapshot could see, without an
-// error; one that waits for the lock comes after the rows.
-func (sn *snapshots) read(ctx context.Context, t *schemas.Table, rest string, emit func([]schemas.Change) error) (_ producers.Chunk, rows int, err error) {
+// read reads rows at a new read point: limit of them, of which emit may have enough
+// before, or all of them if that is 0. The order is what makes it right: the
+// filenodes, then the slot with its snapshot, then the lock and the rows, then the
+// filenodes again. A rewrite or TRUNCATE that commits between the slot and the lock
+// leaves nothing that the snapshot could see, without an error; one that waits for
+// the lock comes after the rows.
+func (sn *snapshots) read(ctx context.Context, t *schemas.Table, rest string, limit int, emit func([]schemas.Change) error) (_ producers.Chunk, err error) {
 	r, err := sn.take(ctx)
 	if err != nil {
-		return producers.Chunk{}, 0, err
+		return producers.Chunk{}, err
 	}
 	defer func() { sn.put(r, err) }()
 	c := TableConfig{Name: t.ID()}
@@ -104,18 +106,18 @@ func (sn *snapshots) read(ctx context.Context, t *schemas.Table, rest string, em
 	}
 	nodes, err := filenodes(ctx, r.sql, t)
 	if err != nil {
-		return producers.Chunk{}, 0, err
+		return producers.Chunk{}, err
 	}
 	lsn, snapshot, err := createSlot(ctx, r.repl, r.slot, true, sn.wait)
 	if err != nil {
-		return producers.Chunk{}, 0, err
+		return producers.Chunk{}, err
 	}
 	if sn.exported != nil {
 		sn.exported()
 	}
 	tx, err := r.begin(ctx, snapshot)
 	if err != nil {
-		return producers.Chunk{}, 0, err
+		return producers.Chunk{}, err
 	}
 	defer func() {
 		if err != nil && !r.sql.IsClosed() {
@@ -124,33 +126,26 @@ func (sn *snapshots) read(ctx context.Context, t *schemas.Table, rest string, em
 	}()
 	d, err := sn.describe(ctx, tx, t, c)
 	if err != nil {
-		return producers.Chunk{}, 0, err
+		return producers.Chunk{}, err
 	}
 	chunk := producers.Chunk{ReadPoint: schemas.Position{Epoch: sn.epoch, Major: lsn}}
 	w := &rowReader{t: t, types: d.types, at: chunk.ReadPoint, tsUs: d.clockUs, emit: emit}
-	copier := &copyRows{row: w.row}
-	_, err = r.sql.PgConn().CopyTo(ctx, copier, "COPY ("+selectSQL(t, d.plain)+rest+") TO STDOUT")
-	if err == nil && len(copier.rest) > 0 {
-		err = fmt.Errorf("%w: the last row has no end", errCopy)
-	}
-	if err == nil {
-		err = w.flush()
-	}
+	enough, err := r.copy(ctx, w, "COPY ("+selectSQL(t, d.plain)+rest+") TO STDOUT", limit > 0)
 	if err != nil {
-		return producers.Chunk{}, 0, rewritten(err)
+		return producers.Chunk{}, rewritten(err)
 	}
 	after, err := filenodes(ctx, tx, t)
 	if err != nil {
-		return producers.Chunk{}, 0, err
+		return producers.Chunk{}, err
 	}
 	if !maps.Equal(nodes, after) {
-		return producers.Chunk{}, 0, producers.ErrRewritten
+		return producers.Chunk{}, producers.ErrRewritten
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return producers.Chunk{}, 0, fmt.Errorf("end the snapshot: %w", err)
+		return producers.Chunk{}, fmt.Errorf("end the snapshot: %w", err)
 	}
-	chunk.Last = w.last
-	return chunk, w.rows, nil
+	chunk.Last, chunk.End = w.last, limit == 0 || !enough && w.rows < limit
+	return chunk, nil
 }
 
 // begin imports the snapshot; the slot that exported it is dropped at once, so

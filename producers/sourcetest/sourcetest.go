@@ -84,6 +84,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"IdleProgress", testIdle},
 		{"Cancel", testCancel},
 		{"ChunksCoverTheTable", testChunks},
+		{"ChunksEndWhenEmitHasEnough", testEnough},
 		{"ChunksBesideWritesConverge", testConverge},
 		{"ReadKeys", testReadKeys},
 		{"SnapshotAndStreamAgree", testTypes},

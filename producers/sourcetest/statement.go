@@ -59,6 +59,7 @@ var (
 	itemTable       = Shape{items, []Kind{Integer, Text, Amount}, []string{"id", "name", "amount"}}
 	fenceTable      = Shape{"fence", []Kind{Integer, Integer}, []string{"id", "v"}}
 	otherTable      = Shape{"other", []Kind{Integer, Text}, []string{"id", "name"}}
+	wideTable       = Shape{"wide", []Kind{Integer, Text}, []string{"id", "name"}} // of a big type in SQL
 	nothingTable    = Shape{"nothing", []Kind{Integer}, []string{"id"}}
 	uncapturedTable = Shape{"uncaptured", []Kind{Integer}, []string{"id"}}
 )
