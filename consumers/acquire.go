@@ -95,6 +95,11 @@ func (s *session) takeOver(ctx, life context.Context, first string) (*topic, err
 	case errors.Is(err, warehouse.ErrBusy):
 		s.leaveAside(life, s.tables[first], err)
 		return nil, nil
+	case isDenied(err):
+		s.mu.Lock()
+		s.deny(life, first, err, true)
+		s.mu.Unlock()
+		return nil, nil
 	case err != nil && ctx.Err() == nil: // else another table's error has ended this takeover, or the group
 		s.opts.Log.Warn("take over topic", "topic", first, "err", err)
 	}

@@ -142,7 +142,14 @@ func (t *topic) land(ctx context.Context) error {
 	t.flight, t.spare = nil, f.batch
 	t.release(f.held, f.records)
 	t.settle()
-	if err := t.commitOffsets(ctx); err != nil {
+	err := t.commitOffsets(ctx)
+	if isDenied(err) { // they are for people (G4)
+		t.session.mu.Lock()
+		t.deny(ctx, t.conf.Topic, err, false)
+		t.session.mu.Unlock()
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	return t.step(ctx)
