@@ -48,7 +48,7 @@ func (s *session) deny(ctx context.Context, name string, err error, rejoin bool)
 	if s.halted[name] != nil {
 		return
 	}
-	if r := s.topics[name]; r != nil {
+	if s.topics[name] != nil {
 		s.client.PauseFetchTopics(name)
 	}
 	why := s.denied(name, err)
@@ -104,8 +104,9 @@ func (s *session) askAgain(ctx context.Context, name string, d *denial) error {
 		if r != nil {
 			r.topic.unpause()
 		}
+		rejoin := r == nil && d.rejoin
 		s.mu.Unlock()
-		if r == nil && d.rejoin {
+		if rejoin {
 			return fmt.Errorf("%s: %w", name, errAside)
 		}
 		if !sleep(ctx, min(s.setAside, probed)) {

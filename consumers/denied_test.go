@@ -81,7 +81,9 @@ func TestDeniedTopicHaltsItsTableAlone(t *testing.T) {
 	for round := range int64(2) {
 		on.Store(true)
 		r.produce(r.put(bad, 10+round, "v"))
-		r.await("it halts", func() bool { return strings.Contains(status(c, "core.bad").Halted, "ACLs Read and Describe on topic "+bad.Topic) })
+		r.await("it halts", func() bool {
+			return strings.Contains(status(c, "core.bad").Halted, "ACLs Read and Describe on topic "+bad.Topic)
+		})
 		for n := range int64(5) {
 			r.produce(r.put(good, 10*round+n, "v"))
 			r.awaitEqual(good)
@@ -161,7 +163,9 @@ func TestDeniedAtTheTakeover(t *testing.T) {
 	c, stop := r.start()
 	defer stop()
 	r.produce(r.put(bad, 1, "v"), r.put(good, 1, "v"))
-	r.await("it halts", func() bool { return strings.Contains(status(c, "core.bad").Halted, "ACLs Read and Describe on topic "+bad.Topic) })
+	r.await("it halts", func() bool {
+		return strings.Contains(status(c, "core.bad").Halted, "ACLs Read and Describe on topic "+bad.Topic)
+	})
 	r.awaitEqual(good)
 	on.Store(false)
 	r.awaitEqual(bad)
