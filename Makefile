@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 BENCH ?= .
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: help deps build binary test test-short analyze manifests chart lint fmt bench fuzz demo check clean
+.PHONY: help deps build binary loadtest test test-short analyze manifests chart lint fmt bench fuzz demo check clean
 
 help: ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ build: deps binary ## build bin/millrace
 
 binary: ## build bin/millrace, and install nothing before
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/millrace ./cmd/millrace
+
+# Not stripped: pprof would take DuckDB's C++ for whatever symbol it finds.
+loadtest: ## build bin/loadtest, which measures whole paths (docs/loadtest.md)
+	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/loadtest ./loadtest
 
 test: deps ## all tests, with the race detector and real servers
 	go test -race -shuffle=on -p 3 -timeout 8m $$(go list ./... | grep -v /internal/sim$$)

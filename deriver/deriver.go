@@ -51,6 +51,8 @@ type Deriver struct {
 	keyFailures int
 	reported    time.Time // the complete time that was announced
 	gathered    time.Time // when loads were drained last; zero: never
+	looked      bool      // for rows before a begin that was found
+	earlier     time.Time // the first window that they belong to; zero: there are none
 	asked       time.Time // when the table's turn was asked for
 	leave       func()    // gives the turn back; nil: it is not this table's
 
@@ -164,7 +166,7 @@ func (d *Deriver) loop(ctx context.Context) error {
 			d.fail(err)
 			d.opts.Metrics.retry(d.table.Name)
 			d.log.Warn("derivation retried", "failures", failures, "err", err)
-			d.state = nil // what the warehouse holds is what counts
+			d.forget()
 			again = d.opts.Now().Add(min(backoff(failures), time.Minute))
 		default:
 			failures = 0
@@ -173,6 +175,15 @@ func (d *Deriver) loop(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// forget leaves the state: what the warehouse holds is what counts. What the
+// loads touched outside of the windows it does not hold, so that is looked for.
+func (d *Deriver) forget() {
+	if d.state != nil && d.state.outside > 0 {
+		d.looked = false
+	}
+	d.state = nil
 }
 
 // inTurn waits for the table's turn, and only then looks what has come: all of it
@@ -292,6 +303,7 @@ func (d *Deriver) acquire(ctx context.Context) error {
 	if d.state != nil {
 		alone = d.state.alone
 	}
+	d.forget()
 	d.state = newState(d.opts.Node, head, dirt, keys)
 	d.state.alone = alone
 	return nil

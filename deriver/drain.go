@@ -113,20 +113,9 @@ func (d *Deriver) begin(ctx context.Context, now time.Time) error {
 	frontier := s.grid().Instant(opened)
 	written := !begin.IsZero()
 	if !written {
-		begin = frontier.Start
-		for _, query := range d.strategy.LeastEventTimes() {
-			least, err := d.opts.Runner.Touched(ctx, query)
-			if err != nil {
-				return fmt.Errorf("find the first window: %w", err)
-			}
-			// Every window that the least event time dirties; the first is its own.
-			windows, _, err := s.grid().Dirty(least, window.Lookback{}, window.Bound{To: frontier.End})
-			if err != nil {
-				return fmt.Errorf("find the first window: %w", err)
-			}
-			if len(windows) > 0 && windows[0].Start.Before(begin) {
-				begin = windows[0].Start
-			}
+		var err error
+		if begin, err = d.first(ctx, frontier); err != nil {
+			return err
 		}
 	}
 	begin = s.grid().Civil(begin).Start
@@ -134,7 +123,45 @@ func (d *Deriver) begin(ctx context.Context, now time.Time) error {
 		d.wait(fmt.Sprintf("for a written begin: from %s there are more than %d windows; write window.begin", begin.Format(time.DateOnly), maxUnwritten))
 		return nil
 	}
-	s.begin, s.frontier = begin, frontier.End
+	s.begin, s.frontier, d.looked = begin, frontier.End, true
+	return nil
+}
+
+// first is the first window that the inputs have rows for, or the last.
+func (d *Deriver) first(ctx context.Context, last window.Window) (time.Time, error) {
+	first := last.Start
+	for _, query := range d.strategy.LeastEventTimes() {
+		least, err := d.opts.Runner.Touched(ctx, query)
+		if err != nil {
+			return first, fmt.Errorf("find the first window: %w", err)
+		}
+		// Every window that the least event time dirties; the first is its own.
+		windows, _, err := d.state.grid().Dirty(least, window.Lookback{}, window.Bound{To: last.End})
+		if err != nil {
+			return first, fmt.Errorf("find the first window: %w", err)
+		}
+		if len(windows) > 0 && windows[0].Start.Before(first) {
+			first = windows[0].Start
+		}
+	}
+	return first, nil
+}
+
+// look learns whether rows lie before a begin that was found and stays: they are
+// not computed, and what the loads touched is forgotten with the process, so the
+// rows themselves are asked, once. A begin that somebody wrote is meant.
+func (d *Deriver) look(ctx context.Context) error {
+	s := d.state
+	if d.looked || s.begin.IsZero() || !d.opts.Node.Spec.Window.Begin.IsZero() {
+		return nil
+	}
+	first, err := d.first(ctx, s.grid().Civil(s.begin))
+	if err != nil {
+		return err
+	}
+	if d.looked = true; first.Before(s.begin) {
+		d.earlier = first
+	}
 	return nil
 }
 
@@ -161,6 +188,7 @@ func (d *Deriver) drain(ctx context.Context, states map[string]warehouse.InputSt
 	}
 	if s.scope() == spec.ScopeWindow {
 		d.advance(now)
+		return d.look(ctx)
 	}
 	return nil
 }

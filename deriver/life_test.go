@@ -71,10 +71,27 @@ func TestBeginIsTheLeastEventTime(t *testing.T) {
 	if s := p.status("analytics.revenue"); s.Outside != 1 || s.Dirty != 0 {
 		t.Errorf("status %+v", s)
 	}
+	// Neither a restart nor another query forgets it, or moves the begin.
+	for name, text := range map[string]string{"the same": unwritten, "another query": strings.Replace(unwritten, "sum(p.amount)", "sum(2 * p.amount)", 1)} {
+		p.restart(text)
+		p.quiet()
+		if s := p.status("analytics.revenue"); !s.Earlier.Equal(at("2024-02-01")) || !s.Begin.Equal(at("2024-02-11")) || s.Dirty != 0 {
+			t.Errorf("%s: status %+v", name, s)
+		}
+	}
 	// A begin that is written later, and earlier, brings its windows in.
 	p.restart(strings.Replace(revenue, "2024-03-01", "2024-01-15", 1))
 	p.quiet()
 	p.want("SELECT min(day) FROM analytics.revenue", "2024-02-01T00:00")
+	if s := p.status("analytics.revenue"); !s.Earlier.IsZero() {
+		t.Errorf("status %+v", s)
+	}
+	// One that is written is meant: what lies before it is asked for by nobody.
+	p.restart(revenue)
+	p.quiet()
+	if s := p.status("analytics.revenue"); !s.Earlier.IsZero() || !s.Begin.Equal(at("2024-03-01")) {
+		t.Errorf("status %+v", s)
+	}
 }
 
 func TestTooManyWindowsWithoutAWrittenBegin(t *testing.T) {

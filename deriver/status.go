@@ -32,7 +32,11 @@ type Status struct {
 	Begin    time.Time        `json:"begin,omitzero"`
 	Frontier time.Time        `json:"frontier,omitzero"`
 	Complete time.Time        `json:"complete,omitzero"`
-	// Outside counts touched ranges that lie outside of all windows.
+	// Earlier is the first window that the inputs had rows for when this process
+	// looked, if that lies before Begin and nobody wrote a begin; else zero.
+	Earlier time.Time `json:"earlier,omitzero"`
+	// Outside counts touched ranges that lie outside of all windows, since this
+	// process took the table up.
 	Outside int64 `json:"outside,omitempty"`
 	// Timeless counts loads that touched rows whose event time is null, which
 	// belong to no window (G8).
@@ -82,7 +86,7 @@ func (d *Deriver) report(again time.Time) {
 	}
 	now := Status{
 		Table: d.table.Name, Acquired: true, Load: s.head.Load, Dirty: int64(len(s.dirt)) + s.keys.Keys, Absorbed: s.head.Absorbed, Drained: maps.Clone(s.drained),
-		Begin: s.begin, Frontier: s.frontier, Complete: later(s.head.Complete, d.reported), Outside: s.outside, Timeless: s.timeless,
+		Begin: s.begin, Earlier: d.earlier, Frontier: s.frontier, Complete: later(s.head.Complete, d.reported), Outside: s.outside, Timeless: s.timeless,
 	}
 	for _, w := range s.dirt {
 		if w.Error != "" && !w.RetryAt.IsZero() {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +31,9 @@ const (
 // errUnsound is the reason when the accounting found a fault, which the table
 // shows.
 var errUnsound = errors.New("rows were lost, duplicated or wrong")
+
+// version is that of Millrace, set by the linker.
+var version string
 
 // run executes the command and returns the exit code.
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
@@ -71,6 +76,16 @@ type runError struct{ error }
 
 func (e *runError) Unwrap() error { return e.error }
 
+// exactly takes that many arguments, named as in the usage.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return fmt.Errorf("%s takes %s: %d given", cmd.CommandPath(), strings.Join(names, " and "), len(args))
+		}
+		return nil
+	}
+}
+
 func newList() *cobra.Command {
 	var show string
 	cmd := &cobra.Command{
@@ -104,7 +119,7 @@ func newList() *cobra.Command {
 func newRun() *cobra.Command {
 	var o runOptions
 	cmd := &cobra.Command{
-		Use: "run SCENARIO", Short: "Run a scenario, by its name or from a file that ends in .yaml", Args: cobra.ExactArgs(1),
+		Use: "run SCENARIO", Short: "Run a scenario, by its name or from a file that ends in .yaml", Args: exactly("one scenario, by its name (loadtest list) or from a file"),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	f := cmd.Flags()
@@ -138,23 +153,31 @@ func (o *runOptions) run(cmd *cobra.Command, name string) error {
 			return fmt.Errorf("--rate: %w: write changes a second, such as 2000/s", err)
 		}
 	}
+	flags := cmd.Flags()
 	switch {
-	case o.rows < 0 || o.duration < 0:
-		return errors.New("--rows and --duration: write more than zero")
+	case flags.Changed("rows") && o.rows <= 0 || flags.Changed("duration") && o.duration <= 0:
+		return errors.New("--rows and --duration: write more than zero, or leave them out to have the scenario's")
 	case o.kafka != "embedded" && o.kafka != scenario.RealKafka:
 		return fmt.Errorf("--kafka %s: write embedded or real", o.kafka)
 	case o.profile && o.out == "":
 		return errors.New("--profile: say with --out where the profiles go")
 	}
-	opts := scenario.Options{Kafka: o.kafka, Profile: o.profile, Patience: o.patience}
+	opts := scenario.Options{Kafka: o.kafka, Profile: o.profile, Patience: o.patience, Version: version}
 	if o.config != "" {
 		if opts.Config, err = config.Load(o.config, os.LookupEnv); err != nil {
 			return err
 		}
+		if o.kafka == scenario.RealKafka && len(opts.Config.Kafka.Brokers) > 0 {
+			return fmt.Errorf("--kafka real: %s names brokers: leave out the flag, or the brokers", o.config)
+		}
 	}
+	made := ""
 	if o.out != "" {
 		if opts.Out, err = filepath.Abs(o.out); err != nil {
 			return fmt.Errorf("--out: %w", err)
+		}
+		if _, err := os.Stat(opts.Out); errors.Is(err, fs.ErrNotExist) {
+			made = opts.Out
 		}
 		if err := os.MkdirAll(opts.Out, 0o755); err != nil {
 			return fmt.Errorf("--out: %w", err)
@@ -163,11 +186,17 @@ func (o *runOptions) run(cmd *cobra.Command, name string) error {
 	for _, idle := range file.Idle(change) {
 		fmt.Fprintf(cmd.ErrOrStderr(), "loadtest: --%s says nothing to %s, which is of kind %s\n", idle, file.Name, file.Kind)
 	}
+	if opts.Config != nil && file.Source != "" && scenario.Configured(opts.Config, file.Source) == "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "loadtest: %s names no source of kind %s, so the run has one of its own\n", o.config, file.Source)
+	}
 	shown := newProgress(cmd.ErrOrStderr())
 	opts.Tell = shown.tell
 	result, err := scenario.Run(cmd.Context(), file.With(change), opts)
 	shown.end()
 	if err != nil {
+		if made != "" {
+			_ = os.Remove(made) // only if it is empty: a folder without a report says nothing
+		}
 		return &runError{err}
 	}
 	return o.finish(cmd, result)
@@ -203,7 +232,7 @@ func (o *runOptions) show(cmd *cobra.Command, result *report.Result) error {
 
 func newCompare() *cobra.Command {
 	return &cobra.Command{
-		Use: "compare BEFORE AFTER", Short: "Put two results of a scenario side by side", Args: cobra.ExactArgs(2),
+		Use: "compare BEFORE AFTER", Short: "Put two results of a scenario side by side", Args: exactly("a result BEFORE", "a result AFTER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			before, err := report.Read(args[0])
 			if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -43,16 +44,25 @@ func TestUsage(t *testing.T) {
 	if err := os.WriteFile(faulty, []byte("about: a\nkind: load\nwarehouse: discard\nrows: 5\ncolour: blue\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	brokers, empty := filepath.Join(t.TempDir(), "millrace.yaml"), t.TempDir()
+	if err := os.WriteFile(brokers, []byte("kafka: {brokers: ['127.0.0.1:1']}\nregistry: {url: 'http://127.0.0.1:1'}\nsources: {a: {kind: postgres, dsn: 'postgres://nobody@127.0.0.1:1/none', tables: {public.a: {}}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ args, want string }{
 		{"run nothing", "there is no scenario nothing"},
 		{"run burst --rate 5", "such as 2000/s"},
 		{"run burst --rows -5", "more than zero"},
+		{"run capture-postgres --rows 0", "more than zero"},
+		{"run burst --duration 0s", "more than zero"},
+		{"run burst --kafka real --config " + brokers, "names brokers"},
 		{"run burst --kafka cloud", "embedded or real"},
 		{"run burst --profile", "--out"},
 		{"run burst --config none.yaml", "none.yaml"},
 		{"run " + faulty, "my.yaml:5: colour"},
-		{"run", "accepts 1 arg"},
+		{"run", "loadtest run takes one scenario"},
+		{"compare a.json", "a result BEFORE and a result AFTER: 1 given"},
 		{"compare a.json b.json", "a.json"},
+		{"compare " + empty + " " + empty, filepath.Join(empty, "results.json")},
 		{"race", "unknown command"},
 	} {
 		code, out, errs := command(t, strings.Fields(c.args)...)
@@ -83,8 +93,52 @@ func TestRunFromTheCommandLine(t *testing.T) {
 		}
 	}
 	results := filepath.Join(dir, "results.json")
-	if code, out, errs := command(t, "compare", results, results); code != exitOK || !strings.Contains(out, "within noise") {
+	if code, out, errs := command(t, "compare", results, dir); code != exitOK || !strings.Contains(out, "within noise") {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+}
+
+// A run that is told to end says so and no more, and leaves no empty folder behind;
+// what was in the folder before stays.
+func TestInterrupted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: starts processes")
+	}
+	for _, there := range []bool{false, true} {
+		dir := filepath.Join(t.TempDir(), "out")
+		if there {
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, interrupt := context.WithCancel(t.Context())
+		interrupt()
+		var out, errs bytes.Buffer
+		code := run(ctx, []string{"run", "load-discard", "--rows", "1000", "--out", dir}, &out, &errs)
+		if code != exitFailed || out.Len() > 0 || !strings.HasSuffix(errs.String(), "loadtest: interrupted\n") {
+			t.Errorf("exit code %d: %s%s", code, &out, &errs)
+		}
+		if _, err := os.Stat(dir); (err == nil) != there {
+			t.Errorf("the folder, which was there before: %v; afterwards: %v", there, err)
+		}
+	}
+}
+
+// A configuration without the scenario's kind of database is told before the run, which
+// starts a server of its own.
+func TestConfigurationWithoutTheSource(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	if err := os.WriteFile(path, []byte("sources: {a: {kind: postgres, dsn: 'postgres://nobody@127.0.0.1:1/none', tables: {public.a: {}}}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	for name, told := range map[string]bool{"capture-mariadb": true, "capture-postgres": false, "load-discard": false} {
+		var out, errs bytes.Buffer
+		run(ctx, []string{"run", name, "--config", path}, &out, &errs)
+		if strings.Contains(errs.String(), "names no source of kind mariadb") != told {
+			t.Errorf("%s: %s", name, &errs)
+		}
 	}
 }
 

@@ -21,7 +21,7 @@ func newCollector(status func() Status) *collector {
 		status:    status,
 		running:   desc("running", "1 while the source is open and read, else 0."),
 		halted:    desc("halted", "1 if the whole source waits for a person, or another process has taken it over; else 0."),
-		tables:    desc("halted_tables", "Tables that wait for a person."),
+		tables:    desc("halted_tables", "Tables that wait for a person, also those that are gone at their source."),
 		snapshots: desc("snapshots", "Tables whose snapshot runs."),
 		through:   desc("complete_through_seconds", "Time up to which every change is committed to Kafka, in seconds since 1970. Absent until it is known; an idle source moves it every few minutes."),
 		log:       desc("retained_log_bytes", "Log that the source's server keeps because this producer has not acknowledged it. Absent while the source is not read, and for servers that keep their log by its age."),

@@ -18,6 +18,7 @@ type memConfig struct {
 	db   *memDB
 	hook func(effect string) error
 	halt string // a table that cannot be captured
+	gone string // a table that was dropped
 }
 
 func (c *memConfig) Validate() error { return nil }
@@ -67,6 +68,10 @@ func (c *memConfig) Open(_ context.Context, from Start, env Env) (Source, error)
 		}
 		s.versions[n], _ = strconv.Atoi(string(v.State))
 		s.tables[n] = v.Table
+		if n == c.gone {
+			v.Dropped = true
+			s.pending = append(s.pending, v)
+		}
 	}
 	return s, nil
 }

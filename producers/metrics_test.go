@@ -105,6 +105,44 @@ func TestTableHaltedAtOnceIsCounted(t *testing.T) {
 	}
 }
 
+// A table that is gone at its source waits for a person, who is told so after a restart
+// too; one that the source is not asked for any more does not.
+func TestTableThatIsGoneIsCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, false, "a", "b")
+	r := w.start(nil)
+	w.db.transact(func(x *memWriter) { x.put("a", 1); x.put("b", 1) })
+	r.settle()
+	r.finish()
+	for range 2 {
+		reg := prometheus.NewPedanticRegistry()
+		r := w.start(nil, func(o *Options) {
+			o.Config.(*memConfig).gone = "b"
+			o.Metrics = reg
+		})
+		for end := time.Now().Add(time.Minute); gauge(t, reg, "millrace_producer_halted_tables") != 1; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("no table is said to be gone")
+			}
+		}
+		tables := r.p.Status().Tables
+		if tables[0].Halted != nil || tables[1].Halted == nil || !tables[1].Dropped || !strings.Contains(tables[1].Halted.Error(), "make it again") {
+			t.Errorf("status %+v", tables)
+		}
+		r.finish()
+	}
+	r = w.start(nil)
+	for end := time.Now().Add(time.Minute); !r.p.Status().Running; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the source is not read")
+		}
+	}
+	if tables := r.p.Status().Tables; len(tables) != 2 || tables[1].Halted != nil {
+		t.Errorf("status %+v", tables)
+	}
+	r.finish()
+}
+
 func gauge(t *testing.T, reg prometheus.Gatherer, name string) float64 {
 	t.Helper()
 	families, err := reg.Gather()

@@ -210,18 +210,17 @@ func (w *world) story(part []got, key string) string {
 // lead to the newest, and only repetitions follow them.
 func (w *world) checkEnds(name, newest string) {
 	w.t.Helper()
-	names := kafka.Names{Prefix: "p"}
 	topic := "p.s.public." + name
 	for topic != newest {
-		at, ok := names.ParseTable(topic)
-		if !ok {
-			w.t.Fatalf("seed %d: topic %q is no table's", w.seed, topic)
+		first, generation := kafka.Generation(topic)
+		if first != "p.s.public."+name {
+			w.t.Fatalf("seed %d: topic %q is not the table's", w.seed, topic)
 		}
 		next, ended, seen := "", map[int32]bool{}, map[string]bool{}
 		for _, rec := range w.read(topic) {
 			value := fmt.Sprintf("%d %x", rec.Partition, rec.Value)
 			i := slices.IndexFunc(rec.Headers, func(h kgo.RecordHeader) bool { return h.Key == NextHeader })
-			op := w.decode(name, at.Generation, rec).change.Op
+			op := w.decode(name, generation, rec).change.Op
 			// Where the end is undone, the snapshot goes on until it comes again.
 			harmless := op == schemas.Watermark || w.torn && (op == schemas.Read || op == schemas.SnapshotDone)
 			if ended[rec.Partition] && i < 0 && !seen[value] && !harmless {

@@ -47,7 +47,8 @@ type TableVersion struct {
 	// or by a gap: values from below it no longer hold, and the table is
 	// snapshotted again.
 	Since schemas.Position
-	// Dropped says that the table is gone. Its topic and core table stay.
+	// Dropped says that the table is gone. Its topic and core table stay. A source
+	// says it again when it is opened, or halts the table, while it is asked for it.
 	Dropped bool
 }
 

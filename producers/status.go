@@ -2,6 +2,7 @@ package producers
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -111,10 +112,22 @@ func (b *statusBoard) take(s *session) {
 	b.now.Position, b.now.Complete = s.Last, s.Complete
 	for id, t := range s.tables {
 		b.tables[id] = TableStatus{
-			ID: id, Topic: t.Table.Topic, Generation: t.Table.Generation, Rereads: len(t.Rereads), Marked: t.mark, Halted: t.halted, Dropped: t.Dropped,
+			ID: id, Topic: t.Table.Topic, Generation: t.Table.Generation, Rereads: len(t.Rereads), Marked: t.mark, Halted: t.stopped(), Dropped: t.Dropped,
 			Snapshot: SnapshotStatus{Running: t.Snapshot.Running, Done: !t.Snapshot.Running && !t.Snapshot.Low.IsZero(), Rows: t.Snapshot.Rows},
 		}
 	}
+}
+
+// stopped is why a table waits for a person. One that is gone at its source does,
+// though nothing has failed: its readers would take it for one that is quiet.
+func (t *table) stopped() error {
+	if t.halted == nil && t.gone {
+		return &HaltError{
+			Table: t.id, Err: errors.New("it is gone at the source, and the core table keeps the rows that it had"),
+			Hint: "make it again, and it is read anew; or take it out of the configuration and restart millrace",
+		}
+	}
+	return t.halted
 }
 
 func (b *statusBoard) halted(id string, err error) {

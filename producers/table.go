@@ -34,6 +34,7 @@ type table struct {
 	keys       map[string]int // of Rereads, by canonical key
 	keyTypes   []schemas.Type
 	halted     error
+	gone       bool             // its source says so in this session, and asks for it still
 	changed    bool             // in this transaction
 	mark       schemas.Progress // the last watermark
 	markAt     time.Time        // when the next is due, if nothing changes
@@ -92,7 +93,7 @@ func (s *session) version(v *TableVersion) error {
 		t, known = s.newTable(id), false
 	}
 	before := t.tableState
-	t.State, t.Dropped = slices.Clone(v.State), v.Dropped
+	t.State, t.Dropped, t.gone = slices.Clone(v.State), v.Dropped, v.Dropped
 	t.Since = schemas.MaxPosition(t.Since, v.Since)
 	t.Table = v.Table
 	t.dirty, t.held = true, true

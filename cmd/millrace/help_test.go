@@ -65,6 +65,8 @@ func TestBadInput(t *testing.T) {
 	}{
 		{[]string{"up"}, `millrace.yaml:3: htpp: is unknown; did you mean http?`},
 		{[]string{"up", "--config", "nowhere.yaml"}, "nowhere.yaml"},
+		{[]string{"verify"}, "millrace verify takes one table, such as core.orders: 0 given"},
+		{[]string{"sql", "SELECT", "1"}, "millrace sql takes one query, in quotes: 2 given"},
 		{[]string{"check"}, `millrace.yaml:3: htpp: is unknown`},
 		{[]string{"status", "--config", "good.yaml"}, "start millrace up"},
 		{[]string{"sql", "SELECT 1", "--config", "good.yaml"}, "start millrace up"},

@@ -95,3 +95,13 @@ func running(path, address string) (*page.Client, error) {
 	}
 	return &page.Client{Addr: f.HTTP}, nil
 }
+
+// one takes a single argument, and says which.
+func one(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("%s takes %s: %d given", cmd.CommandPath(), what, len(args))
+		}
+		return nil
+	}
+}

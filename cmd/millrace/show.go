@@ -9,7 +9,7 @@ import (
 func newShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "show TABLE", Short: "Show the query and the rows of a window or key of a derived table; nothing is published",
-		Args: cobra.ExactArgs(1),
+		Args: one("one derived table, such as analytics.revenue_daily"),
 	}
 	path, address := configFlag(cmd), addressFlag(cmd)
 	window := cmd.Flags().String("window", "", "the window: a date, or 2026-01-31T15:00")

@@ -7,7 +7,7 @@ import (
 )
 
 func newSQL() *cobra.Command {
-	cmd := &cobra.Command{Use: "sql QUERY", Short: "Run one SELECT on the warehouse of the running process", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{Use: "sql QUERY", Short: "Run one SELECT on the warehouse of the running process", Args: one("one query, in quotes")}
 	path, address := configFlag(cmd), addressFlag(cmd)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON: columns, types, and rows of text or null")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -14,7 +14,7 @@ const shownDifferences = 20
 func newVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify TABLE", Short: "Compare a table with its source, or with its query computed anew; nothing is written",
-		Args: cobra.ExactArgs(1),
+		Args: one("one table, such as core.orders"),
 	}
 	path, address := configFlag(cmd), addressFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

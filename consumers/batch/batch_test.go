@@ -268,6 +268,34 @@ func TestHistoryKeepsEveryChangeOnce(t *testing.T) {
 	}
 }
 
+// What the log left out of an update is not known in a history either (G10), and
+// null is.
+func TestHistoryTellsWhatWasLeftOut(t *testing.T) {
+	text := schemas.Type{Kind: schemas.String}
+	w := newWorld(t, schemas.Column{Name: "x", Type: text, Unsettable: true}, schemas.Column{Name: "y", Type: text, Unsettable: true})
+	row := func(x, y schemas.Cell) schemas.Row { return schemas.Row{schemas.IntCell(7), x, y} }
+	b, known := New(wide), schemas.BytesCell([]byte("known"))
+	w.add(b, 0, schemas.Change{Op: schemas.Create, Position: pos(1), After: row(known, schemas.NullCell())})
+	w.add(b, 0, schemas.Change{Op: schemas.Update, Position: pos(2), After: row(schemas.Cell{}, schemas.NullCell()), Since: pos(1)})
+	w.add(b, 0, schemas.Change{Op: schemas.Update, Position: pos(3), After: row(known, schemas.Cell{}), Since: pos(1)})
+	w.add(b, 0, schemas.Change{Op: schemas.Delete, Position: pos(4), Before: row(known, schemas.Cell{})})
+	var got []string
+	for _, s := range read(t, load(t, b, w.core(schemas.ModeAppend), nil).Rows, 3) {
+		left := ""
+		for col, at := range s.At {
+			if at.IsZero() {
+				left += w.schema.Columns[col].Name
+			} else if at != s.Pos {
+				t.Errorf("column %d of the change at %v was carried at %v", col, s.Pos, at)
+			}
+		}
+		got = append(got, fmt.Sprintf("%s@%d left out %q", s.Op, s.Pos.Major, left))
+	}
+	if want := []string{`c@1 left out ""`, `u@2 left out "x"`, `u@3 left out "y"`, `d@4 left out ""`}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // A table that has some of the batch already takes the rest alone (G11).
 func TestLoadSkipsWhatTheTableHas(t *testing.T) {
 	w := textWorld(t)

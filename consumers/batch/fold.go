@@ -196,7 +196,23 @@ func (r *rows) nextChange(sink warehouse.Sink) (*warehouse.Folded, error) {
 	if image == nil {
 		return &r.folded, r.keyOf(e, sink)
 	}
+	if len(e.unset()) > 0 {
+		r.folded.At = r.carries(e)
+	}
 	return &r.folded, r.decode(e, image, r.bindings[e.schema].to, sink)
+}
+
+// carries is where each column was carried of a change that leaves some out (G10).
+func (r *rows) carries(e *entry) []schemas.Position {
+	for col := range r.at {
+		r.at[col] = e.pos
+	}
+	for _, ord := range e.unset() {
+		if col := r.bindings[e.schema].to[ord]; col >= 0 {
+			r.at[col] = schemas.Position{}
+		}
+	}
+	return r.at
 }
 
 // fold joins the changes of r.group as register.Fold does, but decodes the

@@ -35,9 +35,6 @@ type Bound struct {
 	To   time.Time
 }
 
-// Contains reports whether w exists.
-func (b Bound) Contains(w Window) bool { return !w.Start.Before(b.From) && w.Start.Before(b.To) }
-
 // Dirty returns the windows within bound that read any of the touched ranges,
 // in order, and the number of ranges of which a part lies outside of bound.
 func (g Grid) Dirty(touched schemas.Touched, back Lookback, bound Bound) (windows []Window, outside int, err error) {

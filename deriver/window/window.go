@@ -39,14 +39,6 @@ type Window struct {
 	End   time.Time
 }
 
-// String is the window's start: a date, or a date and an hour.
-func (w Window) String() string {
-	if w.Start.Hour() == 0 && w.End.Sub(w.Start) >= 24*time.Hour {
-		return w.Start.Format(time.DateOnly)
-	}
-	return w.Start.Format("2006-01-02T15:04")
-}
-
 // Civil returns the window of a civil time or date, given as if it were UTC.
 func (g Grid) Civil(t time.Time) Window {
 	t = t.UTC()

@@ -143,7 +143,7 @@ func TestDirtyIsExact(t *testing.T) {
 		}
 		every, _ := g.Range(around.From, around.To, 100_000)
 		for _, w := range every {
-			if !around.Contains(w) {
+			if w.Start.Before(around.From) || !w.Start.Before(around.To) {
 				continue
 			}
 			spanFrom, spanTo := g.Span(w, back, kind)
@@ -151,7 +151,7 @@ func TestDirtyIsExact(t *testing.T) {
 			st, _ := time.Parse(layout, spanTo)
 			if want := sf.Before(to) && from.Before(st) && sf.Before(st); want != found[w.Start] {
 				r.Fatalf("%s %s %s back %v: touched [%s, %s), span [%s, %s): dirty %v, want %v",
-					g.Size, g.Zone, w, back, from, to, spanFrom, spanTo, found[w.Start], want)
+					g.Size, g.Zone, w.Start, back, from, to, spanFrom, spanTo, found[w.Start], want)
 			}
 		}
 	})
@@ -164,7 +164,7 @@ func TestDirtyOutsideIsReported(t *testing.T) {
 		{"2023-12-31", "2024-01-02"}, {"2024-01-03", "2024-01-04"}, {"2099-01-01", "2099-01-02"},
 	}}
 	got, outside, err := g.Dirty(touched, Lookback{}, bound)
-	if err != nil || outside != 2 || len(got) != 2 || got[0].String() != "2024-01-01" || got[1].String() != "2024-01-03" {
+	if err != nil || outside != 2 || len(got) != 2 || got[0].Start.Day() != 1 || got[1].Start.Day() != 3 {
 		t.Fatalf("got %v, outside %d, %v", got, outside, err)
 	}
 }

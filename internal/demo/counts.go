@@ -63,6 +63,20 @@ func (s *summary) String() string {
 		s.mismatches, s.core.percentile(50).Milliseconds(), s.derived.percentile(50).Milliseconds())
 }
 
+// reached are the numbers of a demonstration that failed; empty if it did not come to
+// any.
+func (s *summary) reached() string {
+	if s.coreTables == 0 && s.Changes == 0 {
+		return ""
+	}
+	return " " + s.String()
+}
+
+// sentence is the result of a demonstration that succeeded, for people.
+func (s *summary) sentence() string {
+	return fmt.Sprintf("All %d tables are equal to what they should be, after %d changes.", s.coreTables+s.derivedTables, s.Changes)
+}
+
 // fault says why the demonstration has not succeeded, if it has not.
 func (s *summary) fault() error {
 	switch missing := s.missing(); {

@@ -123,3 +123,23 @@ func TestInOrderKeepsAll(t *testing.T) {
 		t.Errorf("%d of 3 specs are in order", len(got))
 	}
 }
+
+// Who reads the end is told it in words, and of a demonstration that came to nothing
+// no numbers.
+func TestTheEndInWords(t *testing.T) {
+	s := summary{}
+	if got := s.reached(); got != "" {
+		t.Errorf("of nothing it says %q", got)
+	}
+	s = summary{Counts: full(), coreTables: 6, derivedTables: 8}
+	if got := s.reached(); !strings.HasPrefix(got, " core_tables=6 derived_tables=8 ") {
+		t.Errorf("it says %q", got)
+	}
+	s.Changes = 1852
+	if got := s.sentence(); got != "All 14 tables are equal to what they should be, after 1852 changes." {
+		t.Errorf("it says %q", got)
+	}
+	if got := exports([]string{"A_DSN=it's=a"}); got != `  export A_DSN='it'\''s=a'` {
+		t.Errorf("a shell is told %s", got)
+	}
+}

@@ -78,14 +78,24 @@ func Run(ctx context.Context, o Options) error {
 	}
 	switch {
 	case err != nil && interrupted:
-		d.say("\ndemo: failed interrupted %s", &d.result)
+		d.say("\ndemo: failed interrupted%s", d.result.reached())
 		return ErrFailed
 	case err != nil:
-		d.say("\ndemo: failed %s", &d.result)
+		d.say("\ndemo: failed%s", d.result.reached())
 		return ErrFailed
 	}
-	d.say("\ndemo: ok %s", &d.result)
+	d.say("\n%s", d.result.sentence())
+	d.say("demo: ok %s", &d.result)
 	return nil
+}
+
+// aboutMongoDB says which one it is, if there is one.
+func (d *demo) aboutMongoDB() string {
+	if d.MongoDB == "" || slices.Contains(d.Without, config.KindMongoDB) {
+		return ""
+	}
+	return " The MongoDB is that of MONGODB_URI, which make demo sets, unless you do, to that\n" +
+		"         of a stand-in: the server of the tests."
 }
 
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
@@ -150,7 +160,7 @@ func (d *demo) chooseWarehouse() (err error) {
 // prepare starts databases, fills them, and starts millrace on them.
 func (d *demo) prepare(ctx context.Context) error {
 	d.step("Databases", "Private servers in a temporary folder. Data split across services is the problem that Millrace\n"+
-		"         solves. MONGODB_URI names the MongoDB; the stand-in for it is the server of the tests.")
+		"         solves.%s", d.aboutMongoDB())
 	if err := d.openShop(ctx); err != nil {
 		return err
 	}
@@ -199,7 +209,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	}
 	d.step("millrace up", "%s, ready after %d ms. The warehouse is %s.\n"+
 		"         The rows that were there before are read in chunks beside the stream of changes.", holds, time.Since(started).Milliseconds(), d.place())
-	return nil
+	return d.whereToLook()
 }
 
 func (d *demo) openShop(ctx context.Context) (err error) {
@@ -270,7 +280,7 @@ func (d *demo) restart(ctx context.Context) error {
 		return err
 	}
 	d.say("         Started again, ready after %d ms.", time.Since(started).Milliseconds())
-	return nil
+	return d.whereToLook() // the port is another one
 }
 
 func (d *demo) changeSchema(ctx context.Context) error {

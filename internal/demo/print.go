@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -138,6 +139,17 @@ func (d *demo) frontier(ctx context.Context) (time.Time, error) {
 	return least.UTC(), nil
 }
 
+// whereToLook says where one can look while the demonstration runs.
+func (d *demo) whereToLook() error {
+	run, err := d.install.runFile()
+	if err != nil {
+		return err
+	}
+	d.say("         status page   http://%s", run.HTTP)
+	d.say("         configuration %s", filepath.Join(d.install.dir, "millrace.yaml"))
+	return nil
+}
+
 // keep tells how to go on by hand, and waits.
 func (d *demo) keep(ctx context.Context) {
 	run, err := d.install.runFile()
@@ -159,8 +171,13 @@ Change a row by hand:
 and see it arrive:
 
   %s sql --config %s/millrace.yaml "SELECT * FROM analytics.customer_value WHERE customer_id = 1"
+
+status and sql need no more than the configuration. verify reads the sources and check
+asks them, so they want the sources' addresses in the environment:
+
+%s
 `, run.HTTP, run.Kafka, run.Registry, d.install.dir, d.addresses(),
-		d.shop.at["catalog_db"].dsn, d.install.command[0], d.install.dir)
+		d.shop.at["catalog_db"].dsn, d.install.command[0], d.install.dir, exports(d.shop.environment()))
 	<-ctx.Done()
 }
 
@@ -171,4 +188,14 @@ func (d *demo) addresses() string {
 		fmt.Fprintf(&b, "  %-13s %s\n", service.source, d.shop.at[service.source].dsn)
 	}
 	return b.String()
+}
+
+// exports are the lines that put the entries into a shell's environment.
+func exports(environment []string) string {
+	var lines []string
+	for _, entry := range environment {
+		name, value, _ := strings.Cut(entry, "=")
+		lines = append(lines, fmt.Sprintf("  export %s='%s'", name, strings.ReplaceAll(value, "'", `'\''`)))
+	}
+	return strings.Join(lines, "\n")
 }

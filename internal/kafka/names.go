@@ -41,34 +41,6 @@ func (n Names) Table(t TopicName) (string, error) {
 	return checkLen(name + ".g" + strconv.Itoa(t.Generation))
 }
 
-// ParseTable reads the name of a table's topic. It reports false for every
-// other name, also that of a dead-letter topic.
-func (n Names) ParseTable(topic string) (TopicName, bool) {
-	rest, ok := strings.CutPrefix(topic, escape(n.Prefix)+".")
-	if !ok {
-		return TopicName{}, false
-	}
-	parts := strings.Split(rest, ".")
-	t := TopicName{Generation: 1}
-	if len(parts) == 4 {
-		digits, ok := strings.CutPrefix(parts[3], "g")
-		generation, err := strconv.Atoi(digits)
-		if !ok || err != nil || generation < 2 || strconv.Itoa(generation) != digits {
-			return TopicName{}, false
-		}
-		t.Generation, parts = generation, parts[:3]
-	}
-	if len(parts) != 3 {
-		return TopicName{}, false
-	}
-	for i, dst := range []*string{&t.Source, &t.Schema, &t.Table} {
-		if *dst, ok = unescape(parts[i]); !ok || *dst == "" {
-			return TopicName{}, false
-		}
-	}
-	return t, true
-}
-
 // Generation splits the name of a table's topic into that of the table's first
 // generation and the number. The first has four parts: a table may itself be
 // called g2.
@@ -142,20 +114,4 @@ func isEscape(s string) bool {
 	}
 	_, err := hex.DecodeString(s[2:4])
 	return err == nil && strings.ToUpper(s[2:4]) == s[2:4]
-}
-
-// unescape undoes escape. What escape does not make is refused, so that every
-// topic has one reading.
-func unescape(part string) (string, bool) {
-	var b strings.Builder
-	for i := 0; i < len(part); i++ {
-		if isEscape(part[i:]) {
-			raw, _ := hex.DecodeString(part[i+2 : i+4])
-			b.WriteByte(raw[0])
-			i += 3
-			continue
-		}
-		b.WriteByte(part[i])
-	}
-	return b.String(), escape(b.String()) == part
 }

@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"encoding/hex"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,8 +26,8 @@ func TestNames(t *testing.T) {
 		if err != nil || got != c.want {
 			t.Errorf("Table(%v) = %q, %v; want %q", c.in, got, err, c.want)
 		}
-		if back, ok := n.ParseTable(got); !ok || back != c.in {
-			t.Errorf("ParseTable(%q) = %v, %v; want %v", got, back, ok, c.in)
+		if back, ok := n.parseTable(got); !ok || back != c.in {
+			t.Errorf("parseTable(%q) = %v, %v; want %v", got, back, ok, c.in)
 		}
 	}
 	positions, _ := n.Positions("s")
@@ -37,7 +39,7 @@ func TestNames(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		if name, ok := n.ParseTable(got); ok {
+		if name, ok := n.parseTable(got); ok {
 			t.Errorf("%q was taken for the topic of table %v", got, name)
 		}
 	}
@@ -49,7 +51,7 @@ func TestParseTableRefusesOtherSpellings(t *testing.T) {
 		"", "shop", "other.s.a.b", "shop.s.a.b.g1", "shop.s.a.b.g02", "shop.s.a.b.gx", "shop.s.a.b.g2.dlq",
 		"shop.s..b", "shop.s.a.b_x41", "shop.s.a.b c",
 	} {
-		if name, ok := n.ParseTable(topic); ok {
+		if name, ok := n.parseTable(topic); ok {
 			t.Errorf("%q was taken for the topic of table %v", topic, name)
 		}
 	}
@@ -91,8 +93,8 @@ func TestNamesAreReversible(t *testing.T) {
 		if !legal.MatchString(topic) {
 			t.Fatalf("%q is not a legal topic", topic)
 		}
-		if back, ok := n.ParseTable(topic); !ok || back != in {
-			t.Fatalf("ParseTable(%q) = %v, %v; want %v", topic, back, ok, in)
+		if back, ok := n.parseTable(topic); !ok || back != in {
+			t.Fatalf("parseTable(%q) = %v, %v; want %v", topic, back, ok, in)
 		}
 		begin := in
 		begin.Generation = 1
@@ -104,4 +106,48 @@ func TestNamesAreReversible(t *testing.T) {
 			t.Fatalf("Generation(%q) = %q, %d; want %q, %d", topic, first, generation, want, in.Generation)
 		}
 	})
+}
+
+// parseTable reads the name of a table's topic, of which every other name is none:
+// so no two tables have one topic.
+func (n Names) parseTable(topic string) (TopicName, bool) {
+	rest, ok := strings.CutPrefix(topic, escape(n.Prefix)+".")
+	if !ok {
+		return TopicName{}, false
+	}
+	parts := strings.Split(rest, ".")
+	t := TopicName{Generation: 1}
+	if len(parts) == 4 {
+		digits, ok := strings.CutPrefix(parts[3], "g")
+		generation, err := strconv.Atoi(digits)
+		if !ok || err != nil || generation < 2 || strconv.Itoa(generation) != digits {
+			return TopicName{}, false
+		}
+		t.Generation, parts = generation, parts[:3]
+	}
+	if len(parts) != 3 {
+		return TopicName{}, false
+	}
+	for i, dst := range []*string{&t.Source, &t.Schema, &t.Table} {
+		if *dst, ok = unescape(parts[i]); !ok || *dst == "" {
+			return TopicName{}, false
+		}
+	}
+	return t, true
+}
+
+// unescape undoes escape. What escape does not make is refused, so that every
+// topic has one reading.
+func unescape(part string) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(part); i++ {
+		if isEscape(part[i:]) {
+			raw, _ := hex.DecodeString(part[i+2 : i+4])
+			b.WriteByte(raw[0])
+			i += 3
+			continue
+		}
+		b.WriteByte(part[i])
+	}
+	return b.String(), escape(b.String()) == part
 }

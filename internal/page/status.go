@@ -21,6 +21,7 @@ type Source struct {
 	Kind     string        `json:"kind"`
 	Halted   string        `json:"halted,omitempty"`   // why it is not captured until a person acts, and what to do
 	Retrying string        `json:"retrying,omitempty"` // why it is not captured now; it is tried again by itself
+	Opening  bool          `json:"opening,omitempty"`  // it was not read yet
 	Position string        `json:"position,omitempty"`
 	Complete time.Time     `json:"complete,omitzero"` // everything up to it was captured
 	Tables   []SourceTable `json:"tables"`
@@ -80,7 +81,7 @@ type Derived struct {
 	Load     int64     `json:"load"`
 	LoadedAt time.Time `json:"loaded_at,omitzero"`
 	Complete time.Time `json:"complete,omitzero"`
-	Waits    string    `json:"waits,omitempty"` // what it waits for; empty when it is up to date
+	Waits    string    `json:"waits,omitempty"` // what it waits for or to do, such as "for the snapshot of core.a"; empty when it is up to date
 	Dirty    int64     `json:"dirty"`           // windows or keys to be computed
 	Held     int       `json:"held"`            // those that failed and wait to be tried again
 	// Next is before when no run comes, though there is something to compute, or
@@ -90,6 +91,9 @@ type Derived struct {
 	Gathers   bool      `json:"gathers,omitempty"` // its inputs have loads that it has not looked at
 	Outside   int64     `json:"outside"`           // touched spans before its first window or after its last
 	Begin     time.Time `json:"begin,omitzero"`    // of its first window
+	// Earlier is the first window that its inputs have rows for, where that lies
+	// before Begin though nobody wrote a begin.
+	Earlier time.Time `json:"earlier,omitzero"`
 	// Drained are the loads of its inputs whose effect is in it, or dirty; none:
 	// it has not begun.
 	Drained map[string]int64 `json:"drained,omitempty"`

@@ -72,7 +72,11 @@ func (s *Source) state() string {
 			parts = append(parts, t.Table+": "+t.Snapshot)
 		}
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) > 0:
+	case s.Opening:
+		return "opening"
+	default:
 		return "streaming"
 	}
 	return strings.Join(parts, "; ")
@@ -108,16 +112,24 @@ func (d *Derived) progress() string {
 	case d.Error != "":
 		return d.Error
 	case d.Waits != "":
-		return "waits for " + d.Waits
+		return "waits " + d.Waits
 	case d.Dirty > 0:
 		return fmt.Sprintf("%d to be computed", d.Dirty) + d.NextRun()
 	case d.Gathers:
 		return "loads gather" + d.NextRun()
+	case !d.Earlier.IsZero():
+		return fmt.Sprintf("up to date from %s on, where its windows begin; rows from %s on lie before: to have them, write begin: %[2]s",
+			d.Begin.Format(time.DateOnly), d.Earlier.Format(time.DateOnly))
+	case d.Outside == 1:
+		return "up to date; 1 change lies " + d.beyond()
 	case d.Outside > 0:
-		return fmt.Sprintf("up to date; %d changes lie before %s, where its windows begin, or after now: see begin in docs/derived-tables.md",
-			d.Outside, d.Begin.Format(time.DateOnly))
+		return fmt.Sprintf("up to date; %d changes lie %s", d.Outside, d.beyond())
 	}
 	return "up to date"
+}
+
+func (d *Derived) beyond() string {
+	return "before " + d.Begin.Format(time.DateOnly) + ", where its windows begin, or after now: see begin in docs/derived-tables.md"
 }
 
 // NextRun says when a table is computed that waits, behind what it waits with.

@@ -39,6 +39,14 @@ func TestTheNextRunIsShown(t *testing.T) {
 		{Derived{Dirty: 3}, "3 to be computed"},
 		{Derived{Gathers: true, Next: at, Freshness: "1m"}, "loads gather, next run at 2026-03-01 09:00:00 UTC, freshness 1m"},
 		{Derived{Next: at, Freshness: "1h"}, "up to date"},
+		{Derived{Waits: "to start"}, "waits to start"},
+		{Derived{Waits: "for the snapshot of core.a"}, "waits for the snapshot of core.a"},
+		{Derived{Outside: 1, Begin: at}, "up to date; 1 change lies before 2026-03-01, where its windows begin, or after now: see begin in docs/derived-tables.md"},
+		{Derived{Outside: 2, Begin: at}, "up to date; 2 changes lie before 2026-03-01, where its windows begin, or after now: see begin in docs/derived-tables.md"},
+		{
+			Derived{Outside: 2, Begin: at, Earlier: at.AddDate(0, 0, -60)},
+			"up to date from 2026-03-01 on, where its windows begin; rows from 2025-12-31 on lie before: to have them, write begin: 2025-12-31",
+		},
 		{Derived{Held: 2, Error: "a row lies outside"}, "2 held: a row lies outside"},
 		{Derived{Dirty: 3, Error: "no answer"}, "no answer"}, // nothing is held: it was not computed
 	} {
@@ -63,6 +71,7 @@ func TestStatesAreOneLine(t *testing.T) {
 func TestASourceThatIsTriedAgainIsNotHalted(t *testing.T) {
 	for want, s := range map[string]Source{
 		"streaming":                    {},
+		"opening":                      {Opening: true},
 		"retrying: EOF":                {Retrying: "EOF"},
 		"retrying: EOF; HALTED t: key": {Retrying: "EOF", Tables: []SourceTable{{Table: "t", Halted: "key"}}},
 		"HALTED: slot":                 {Halted: "slot"},

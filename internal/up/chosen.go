@@ -118,7 +118,10 @@ func (d *derivers) notReady() (why []string) {
 	defer d.mu.Unlock()
 	for _, s := range d.chosen {
 		at := slices.IndexFunc(d.running, func(r *running) bool { return r.node.Spec.Name == s.Name })
-		reason := d.waiting
+		reason := ""
+		if d.waiting != "" {
+			reason = "waits " + d.waiting
+		}
 		if at >= 0 {
 			status := d.running[at].Status()
 			if reason = status.Error; status.Acquired {

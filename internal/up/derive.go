@@ -20,6 +20,7 @@ import (
 	"millrace/internal/invalid"
 	"millrace/internal/page"
 	"millrace/internal/warehouse"
+	"millrace/schemas/avro"
 )
 
 // derivers runs the derived tables of a folder of specs.
@@ -32,8 +33,10 @@ type derivers struct {
 	texts   specTexts       // of the specs' files, as they were read
 	client  *kgo.Client
 	loads   string // the topic of load-complete events
-	loadsID uint32 // of their schema
-	metrics *deriver.Metrics
+	loadsID uint32 // of their schema, as this version writes them
+	// decoders are those of other versions' schemas, by id; the listener's.
+	decoders map[uint32]*avro.LoadDecoder
+	metrics  *deriver.Metrics
 
 	changed  chan struct{}  // a core table may have other columns
 	versions map[string]int // the newest version of each table's columns; the listener's
@@ -52,7 +55,7 @@ func (p *process) openDerivers(ctx context.Context) (*derivers, error) {
 	if !p.Parts.Derive || p.Config.Derived == "" {
 		return nil, nil
 	}
-	d := &derivers{process: p, waiting: "starting", broken: map[string]string{}, out: map[string]error{}, ran: map[string]ran{}, versions: map[string]int{}, changed: make(chan struct{}, 1)}
+	d := &derivers{process: p, waiting: "to start", broken: map[string]string{}, out: map[string]error{}, ran: map[string]ran{}, versions: map[string]int{}, decoders: map[uint32]*avro.LoadDecoder{}, changed: make(chan struct{}, 1)}
 	var faults invalid.Faults
 	var err error
 	if d.texts, err = readSpecTexts(os.DirFS(p.Config.Derived)); err != nil {
@@ -155,7 +158,7 @@ func (d *derivers) build(ctx context.Context, group *errgroup.Group) (known bool
 		}
 	}
 	if len(unknown) > 0 {
-		d.wait("the columns of " + strings.Join(unknown, ", "))
+		d.wait("for the columns of " + strings.Join(unknown, ", "))
 		return false
 	}
 	d.leaveOut(g, faults)
@@ -265,7 +268,7 @@ func (d *derivers) waitFor(ctx context.Context, what string, err error) {
 		return // asked to end
 	}
 	d.Log.Warn("derived tables wait", "for", what, "err", err)
-	d.wait(what + ": " + err.Error())
+	d.wait("for " + what + ": " + err.Error())
 }
 
 // leaveOut remembers why specs are not among the graph's nodes. Of those that are,

@@ -28,6 +28,13 @@ func TestGatheringIsShown(t *testing.T) {
 			t.Errorf("%s gathers: %v", derived[i].Table, !want)
 		}
 	}
+	ahead := []page.Derived{{Next: soon, Freshness: "1h"}, {Next: soon, Freshness: "1h", Gathers: true}, {Next: soon.Add(1), Freshness: "1h"}, {}}
+	showAhead(ahead, soon)
+	for i, want := range []page.Derived{{}, {Gathers: true}, {Next: soon.Add(1), Freshness: "1h"}, {}} {
+		if got := ahead[i]; !got.Next.Equal(want.Next) || got.Freshness != want.Freshness || got.Gathers != want.Gathers {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
 	for d, want := range map[time.Duration]string{0: "", time.Hour: "1h", 90 * time.Minute: "1h30m", 30 * time.Second: "30s", time.Minute: "1m", 10 * time.Hour: "10h", 20 * time.Minute: "20m"} {
 		if got := span(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)

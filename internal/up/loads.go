@@ -68,7 +68,7 @@ func (d *derivers) listen(ctx context.Context) error {
 			d.Log.Warn("poll load-complete events", "topic", e.Topic, "err", e.Err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			event, err := decodeLoad(r.Value)
+			event, err := d.decodeLoad(ctx, r.Value)
 			if err != nil {
 				d.Log.Warn("load-complete event cannot be read", "partition", r.Partition, "offset", r.Offset, "err", err)
 				return
@@ -102,12 +102,28 @@ func (d *derivers) noteSchema(e *schemas.LoadComplete) {
 	}
 }
 
-func decodeLoad(value []byte) (schemas.LoadComplete, error) {
-	_, body, err := avro.SplitHeader(value)
+// decodeLoad reads an event by its writer's schema: while versions change, pods of
+// both are there.
+func (d *derivers) decodeLoad(ctx context.Context, value []byte) (schemas.LoadComplete, error) {
+	id, body, err := avro.SplitHeader(value)
 	if err != nil {
 		return schemas.LoadComplete{}, err
 	}
-	return avro.DecodeLoadComplete(body)
+	if id == d.loadsID {
+		return avro.DecodeLoadComplete(body)
+	}
+	decoder := d.decoders[id]
+	if decoder == nil {
+		text, err := d.registry.Schema(ctx, id)
+		if err != nil {
+			return schemas.LoadComplete{}, err
+		}
+		if decoder, err = avro.NewLoadDecoder(text); err != nil {
+			return schemas.LoadComplete{}, err
+		}
+		d.decoders[id] = decoder
+	}
+	return decoder.Decode(body)
 }
 
 // announce returns when Kafka has acknowledged the event.

@@ -43,6 +43,7 @@ func (p *process) status(ctx context.Context) page.Status {
 	if p.derivers != nil {
 		s.Derived = p.derivers.status(ctx)
 		showGathering(s.Core, s.Derived)
+		showAhead(s.Derived, s.Now)
 		s.Notes = p.derivers.compareSpecs(s.Derived)
 	}
 	if ctx.Err() != nil {
@@ -116,6 +117,16 @@ func showGathering(core []page.Core, derived []page.Derived) {
 	}
 }
 
+// showAhead leaves out times that have come: the run is under way, or waits for its
+// turn.
+func showAhead(derived []page.Derived, now time.Time) {
+	for i, d := range derived {
+		if !d.Next.After(now) {
+			derived[i].Next, derived[i].Freshness = time.Time{}, ""
+		}
+	}
+}
+
 // span is a time as people write it in a spec.
 func span(d time.Duration) string {
 	if d == 0 {
@@ -146,9 +157,9 @@ func (d *derivers) status(ctx context.Context) []page.Derived {
 	for _, s := range d.chosen {
 		t := page.Derived{Table: s.Name, Waits: waiting, Error: broken[s.Name]}
 		if k, ok := known[s.Name]; ok {
-			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, strings.TrimPrefix(k.Waiting, "for "), k.Dirty, len(k.Held), k.Error
+			t.Load, t.Complete, t.Waits, t.Dirty, t.Held, t.Error = k.Load, k.Complete, k.Waiting, k.Dirty, len(k.Held), k.Error
 			t.Next, t.Freshness = k.Next, span(k.Freshness)
-			t.Outside, t.Begin, t.Drained = k.Outside, k.Begin, k.Drained
+			t.Outside, t.Begin, t.Earlier, t.Drained = k.Outside, k.Begin, k.Earlier, k.Drained
 			if len(k.Held) > 0 && t.Error == "" {
 				t.Error = k.Held[0].Error
 			}
@@ -195,7 +206,9 @@ type ran struct {
 func sourceStatus(s producers.Status, kind string) page.Source {
 	out := page.Source{Source: s.Source, Kind: kind, Position: s.Position.String(), Complete: s.Complete.Time, Tables: []page.SourceTable{}}
 	switch {
-	case s.Err == nil || s.Running:
+	case s.Running:
+	case s.Err == nil:
+		out.Opening = true
 	case s.Ended():
 		out.Halted = s.Err.Error()
 	default:

@@ -125,8 +125,14 @@ func TestHaltedIsWhatWaitsForAPerson(t *testing.T) {
 		"again":        {producers.Status{Running: true, Err: errors.New("EOF")}, "", ""},
 	} {
 		got := sourceStatus(c.status, "postgres")
+		if got.Opening {
+			t.Errorf("%s: it is said to open for the first time", name)
+		}
 		if !strings.Contains(got.Halted, c.halted) || (got.Halted == "") != (c.halted == "") || got.Retrying != c.retrying {
 			t.Errorf("%s: halted %q, retrying %q", name, got.Halted, got.Retrying)
 		}
+	}
+	if got := sourceStatus(producers.Status{}, "postgres"); !got.Opening || got.Halted != "" || got.Retrying != "" {
+		t.Errorf("one that was not open yet: %+v", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"millrace/internal/page"
@@ -62,5 +63,22 @@ func CompareHistory(ctx context.Context, p Platform, into *Replica, table string
 	if err != nil {
 		return Report{}, fmt.Errorf("read %s: %w", table, err)
 	}
-	return on.compare(table, without(want, loadColumn, unsetColumn), without(got, loadColumn, unsetColumn), []string{posColumn, opColumn}), nil
+	alike(got)
+	return on.compare(table, without(want, loadColumn), without(got, loadColumn), []string{posColumn, opColumn}), nil
+}
+
+// alike has a history's rows name the columns that were left out as History does.
+func alike(history *page.Table) {
+	op, unset := slices.Index(history.Columns, opColumn), slices.Index(history.Columns, unsetColumn)
+	for _, row := range history.Rows {
+		switch {
+		case row[op] != nil && *row[op] == "d":
+			row[unset] = nil
+		case row[unset] != nil && *row[unset] != "":
+			names := strings.SplitAfter(strings.Trim(*row[unset], ",")+",", ",")
+			slices.Sort(names)
+			text := "," + strings.Join(names, "")
+			row[unset] = &text
+		}
+	}
 }

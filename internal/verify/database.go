@@ -146,6 +146,9 @@ func (d *Database) Mark(ctx context.Context) (Mark, error) {
 	return d.reader.mark(ctx, d.db)
 }
 
+var errNotThere = errors.New("it is not there, or may not be read: make it again, and it is read anew, " +
+	"or take it out of the configuration and restart millrace; until then the core table keeps the rows that it had")
+
 // Copy copies a table as of one moment into the replica, under the name of its
 // core table.
 func (d *Database) Copy(ctx context.Context, into *Replica, table Table, core string) (Copied, error) {

@@ -188,13 +188,9 @@ func (d *decoder) add(ctx context.Context, r *kgo.Record, generation int) error 
 		text := stamp(at)
 		c.own[2] = &text
 	}
-	var unset strings.Builder
-	names, _ := value["unset"].([]any)
-	for _, name := range names {
-		fmt.Fprintf(&unset, ",%v", name)
+	if op != "d" { // a NULL of a row that is gone may mean either, and the history says so of all
+		c.own[4] = leftOut(value["unset"])
 	}
-	text := unset.String()
-	c.own[4] = &text
 	for _, f := range fields {
 		i := d.place(f.column, generation)
 		c.values = append(c.values, make([]*string, max(0, i+1-len(c.values)))...)
@@ -204,6 +200,21 @@ func (d *decoder) add(ctx context.Context, r *kgo.Record, generation int) error 
 	}
 	d.changes = append(d.changes, c)
 	return nil
+}
+
+// leftOut names columns as a history does, in the order of their names.
+func leftOut(unset any) *string {
+	list, _ := unset.([]any)
+	names := make([]string, len(list))
+	for i, name := range list {
+		names[i] = strings.NewReplacer("%", "%25", ",", "%2C").Replace(fmt.Sprint(name)) + ","
+	}
+	slices.Sort(names)
+	text := strings.Join(names, "")
+	if text != "" {
+		text = "," + text
+	}
+	return &text
 }
 
 // row is the change's row: after it, or before it if it is gone. The log may

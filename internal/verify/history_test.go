@@ -143,7 +143,10 @@ func TestHistoryIsWhatTheTopicSays(t *testing.T) {
 	if err := platform.CopyTable(t.Context(), &fake{Replica: r}, "core.payments_history"); err != nil {
 		t.Fatal(err)
 	}
-	for want, spoil := range []string{"SELECT 1", "DELETE FROM " + platform.table("core.payments_history") + " WHERE _op = 'd'"} {
+	for want, spoil := range []string{
+		"SELECT 1", "DELETE FROM " + platform.table("core.payments_history") + " WHERE _op = 'd'",
+		"UPDATE " + platform.table("core.payments_history") + " SET _unset = ',amount,'",
+	} {
 		if err := platform.exec(t.Context(), spoil); err != nil {
 			t.Fatal(err)
 		}

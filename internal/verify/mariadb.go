@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -120,7 +119,7 @@ func (mariadb) describe(ctx context.Context, conn *sql.Conn, table Table) (layou
 		return layout{}, err
 	}
 	if len(l.columns) == 0 {
-		return layout{}, errors.New("it is not there")
+		return layout{}, errNotThere
 	}
 	for place := 1; len(table.Key) == 0 && len(l.key) < len(key); place++ {
 		l.key = append(l.key, key[place])

@@ -3,7 +3,6 @@ package verify
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,7 +86,7 @@ func (postgres) describe(ctx context.Context, conn *sql.Conn, table Table) (layo
 		return layout{}, err
 	}
 	if len(l.columns) == 0 {
-		return layout{}, errors.New("it is not there")
+		return layout{}, errNotThere
 	}
 	for place := 0; len(table.Key) == 0 && len(l.key) < len(key); place++ {
 		if name, ok := key[place]; ok {

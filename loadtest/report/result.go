@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"millrace/loadtest/measure"
@@ -78,6 +79,16 @@ func (t Target) Met() bool {
 	return t.Value >= t.Bound
 }
 
+// unit is that of the figure, as people read it.
+func (t Target) unit() string {
+	for _, f := range (Figures{}).list() {
+		if f.Name == t.Figure {
+			return unit(f.Unit)
+		}
+	}
+	return ""
+}
+
 // Value is the figure of that name, as in JSON.
 func (f Figures) Value(name string) (float64, bool) {
 	for _, v := range f.list() {
@@ -132,8 +143,12 @@ func (r *Result) JSON() ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// Read reads a file that holds a result, results.json or what --json printed.
+// Read reads a file that holds a result, results.json or what --json printed, or the
+// folder of --out.
 func Read(path string) (*Result, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		path = filepath.Join(path, "results.json") // what --out has written
+	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read a result: %w", err)

@@ -81,7 +81,7 @@ func (t Target) String() string {
 	if !t.Met() {
 		met = "missed"
 	}
-	return fmt.Sprintf("%s %s %s: %s, %s", words[t.Figure], sign, number(t.Bound), number(t.Value), met)
+	return fmt.Sprintf("%s %s %s: %s, %s", words[t.Figure], sign, number(t.Bound)+t.unit(), number(t.Value)+t.unit(), met)
 }
 
 // where is the machine and the versions, in a line.

@@ -97,6 +97,7 @@ func Text(name string) ([]byte, error) { return files.ReadFile("scenarios/" + na
 type reader struct {
 	file   string
 	faults invalid.Faults
+	lines  map[string]int // of the fields at the top; what stands there is not absent
 }
 
 // Parse reads a scenario.
@@ -116,6 +117,12 @@ func Parse(file string, text []byte) (*File, error) {
 		r.faults.Add(file, 0, "", "holds more than one document", "keep one")
 	}
 	top := doc.Content[0]
+	r.lines = map[string]int{}
+	if top.Kind == yaml.MappingNode {
+		for i := 0; i < len(top.Content); i += 2 {
+			r.lines[top.Content[i].Value] = top.Content[i].Line
+		}
+	}
 	r.fields(top, "", map[string]func(*yaml.Node, string){
 		"about":     r.text(&s.About),
 		"kind":      r.choice(&s.Kind, Capture, Snapshot, Load, EndToEnd, Fanout),
@@ -327,8 +334,15 @@ func (r *reader) targets(into *[]report.Target) func(*yaml.Node, string) {
 // check finds what does not fit together.
 func (r *reader) check(s *File, line int) {
 	need := func(ok bool, field, why string) {
-		if !ok {
+		if _, said := r.lines[field]; !ok && !said { // what is wrong with one that is said, its reader has said
 			r.fault(line, field, "is absent", why)
+		}
+	}
+	idle := func(fields ...string) {
+		for _, field := range fields {
+			if at, said := r.lines[field]; said {
+				r.fault(at, field, "says nothing to the kind "+s.Kind, "leave it out")
+			}
 		}
 	}
 	need(s.Kind != "", "kind", "write what is measured: capture, snapshot, load, end-to-end or fanout")
@@ -338,18 +352,31 @@ func (r *reader) check(s *File, line int) {
 	} else if s.Kind != "" {
 		need(s.Source != "", "source", "name the kind of database, such as postgres")
 	}
-	if s.Source != "" && !source.Known(s.Source) {
-		r.fault(line, "source", fmt.Sprintf("%q is no kind of database", s.Source), "write one that Millrace captures, such as postgres or mariadb")
+	if s.Source != "" && s.Kind != Load && !source.Known(s.Source) {
+		r.fault(r.lines["source"], "source", fmt.Sprintf("%q is no kind of database", s.Source), "write one that Millrace captures, such as postgres or mariadb")
 	}
 	switch s.Kind {
 	case EndToEnd, Fanout:
 		need(s.Rate > 0, "rate", "write changes a second, such as 2000/s")
 		need(s.Duration > 0, "duration", "write how long, such as 30s")
+		idle("rows")
 	case Capture, Snapshot, Load:
 		need(s.Rows > 0, "rows", "write how many")
+		idle("rate", "duration")
+	}
+	if s.Kind == Capture || s.Kind == Snapshot {
+		idle("warehouse")
+	}
+	if s.Kind == Load {
+		idle("source")
+	}
+	if s.Kind == Snapshot || s.Kind == Load {
+		idle("seeded")
 	}
 	if s.Kind == Fanout {
 		need(s.Derived > 0, "derived", "write how many derived tables")
+	} else if s.Kind != "" {
+		idle("derived")
 	}
 }
 

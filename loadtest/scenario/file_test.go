@@ -62,7 +62,7 @@ targets: {p99_ms: "2000", speed: ">= 1"}
 		t.Fatal("no fault")
 	}
 	for _, want := range []string{
-		"my.yaml:1: about: is no text", `my.yaml:2: kind: "race" is none`, `source: "oracle" is no kind of database`, "my.yaml:4: rows", "my.yaml:5: rate",
+		"my.yaml:1: about: is no text", `my.yaml:2: kind: "race" is none`, `my.yaml:3: source: "oracle" is no kind of database`, "my.yaml:4: rows", "my.yaml:5: rate",
 		"my.yaml:6: duration", "my.yaml:7: colour: is not known", "my.yaml:8: derived", "my.yaml:9: derived: stands twice",
 		"my.yaml:11: workload.seed", "my.yaml:12: workload.width", `my.yaml:13: workload.types: "blob"`, "my.yaml:14: workload.mix.upsert: is not known",
 		"my.yaml:14: workload.mix: has no part", "my.yaml:15: workload.zipf", "my.yaml:16: workload.burst: is not whole",
@@ -72,7 +72,14 @@ targets: {p99_ms: "2000", speed: ">= 1"}
 			t.Errorf("it does not say %q:\n%v", want, err)
 		}
 	}
+	if strings.Contains(err.Error(), "absent") {
+		t.Errorf("what stands there is no text, and not absent:\n%v", err)
+	}
 	for text, want := range map[string]string{
+		"about: a\nkind: end-to-end\nsource: postgres\nrate: 5/s\nduration: soon\nderived: 7\n": "my.yaml:6: derived: says nothing to the kind end-to-end",
+		"about: a\nkind: capture\nsource: postgres\nrows: 1\nwarehouse: duckdb\n":               "my.yaml:5: warehouse: says nothing to the kind capture",
+		"about: a\nkind: snapshot\nsource: postgres\nrows: 1\nseeded: 5\n":                      "my.yaml:5: seeded: says nothing to the kind snapshot",
+		"about: a\nkind: load\nwarehouse: duckdb\nrows: 1\nsource: postgres\nrate: 1/s\n":       "my.yaml:5: source: says nothing to the kind load",
 		"":                        "EOF",
 		"- a":                     "is no mapping",
 		"a: b: c":                 "mapping values",
@@ -84,6 +91,10 @@ targets: {p99_ms: "2000", speed: ">= 1"}
 		if _, err := Parse("my.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
+	}
+	_, err = Parse("my.yaml", []byte("about: a\nkind: end-to-end\nsource: postgres\nrate: 5/s\nduration: soon\n"))
+	if err == nil || !strings.Contains(err.Error(), "my.yaml:5: duration") || strings.Contains(err.Error(), "absent") {
+		t.Errorf("a duration that cannot be read: %v", err)
 	}
 	if _, err := Find("capture-everything"); err == nil || !strings.Contains(err.Error(), "capture-postgres") {
 		t.Errorf("a scenario that is not here: %v", err)

@@ -125,7 +125,7 @@ func (r *rig) openKafka(ctx context.Context) (err error) {
 func (r *rig) openSource(ctx context.Context) (err error) {
 	kind := r.file.Source
 	r.place = source.Place{Kind: kind, Spec: r.file.Workload, Prefix: r.prefix + "_t", Publication: r.prefix + "_src"}
-	if r.place.DSN = r.configured(kind); r.place.DSN == "" {
+	if r.place.DSN = Configured(r.Config, kind); r.place.DSN == "" {
 		r.own = true
 		if r.place.DSN, err = r.startServer(ctx, kind); err != nil {
 			return err
@@ -142,7 +142,7 @@ func (r *rig) openSource(ctx context.Context) (err error) {
 	if kind == config.KindMongoDB && r.own {
 		v = "a stand-in for " + v
 	}
-	r.result.Versions["source"] = v
+	r.result.Versions["source"] = v + r.whose()
 	if err := r.db.Create(ctx); err != nil {
 		return fmt.Errorf("make the tables: %w", err)
 	}
@@ -152,13 +152,28 @@ func (r *rig) openSource(ctx context.Context) (err error) {
 	return nil
 }
 
-// configured is the DSN of the first source of that kind in the configuration.
-func (r *rig) configured(kind string) string {
-	if r.Config == nil {
+// whose says where the source came from, of a run with a configuration, which may have
+// none of its kind.
+func (r *rig) whose() string {
+	switch {
+	case r.Config == nil:
+		return ""
+	case r.own:
+		return ", private"
+	case Configured(r.Config, r.place.Kind) == "":
+		return ", of MONGODB_URI"
+	}
+	return ", of the configuration"
+}
+
+// Configured is the DSN of the first source of that kind in the configuration; empty:
+// it has none.
+func Configured(c *config.Config, kind string) string {
+	if c == nil {
 		return ""
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Config.Sources)) {
-		if s := r.Config.Sources[name]; s.Kind == kind {
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		if s := c.Sources[name]; s.Kind == kind {
 			return s.DSN
 		}
 	}

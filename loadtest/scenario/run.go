@@ -21,6 +21,7 @@ type Options struct {
 	Config  *config.Config // brokers, DSNs and warehouse of one's own; nil: private ones
 	Out     string         // folder of profiles
 	Profile bool
+	Version string // of what is measured; empty: what the binary knows
 	// Patience is how long anything that is waited for may take.
 	Patience time.Duration
 	Tell     func(Progress)
@@ -69,7 +70,10 @@ func Run(ctx context.Context, f *File, o Options) (_ *report.Result, err error) 
 	default:
 		err = fmt.Errorf("kind %q is not known", f.Kind)
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, interrupted{ctx.Err()}
+	case err != nil:
 		return nil, fmt.Errorf("run %s: %w", f.Name, err)
 	}
 	for _, t := range f.Targets {
@@ -78,6 +82,14 @@ func Run(ctx context.Context, f *File, o Options) (_ *report.Result, err error) 
 	}
 	return r.result, nil
 }
+
+// interrupted is the error of a run that was told to end: at what it was just then,
+// and how that failed, says nothing.
+type interrupted struct{ reason error }
+
+func (interrupted) Error() string { return "interrupted" }
+
+func (e interrupted) Unwrap() error { return e.reason }
 
 func (r *rig) tell(phase string, done, total int64) { r.Tell(Progress{phase, done, total}) }
 
@@ -90,7 +102,9 @@ func versions(o Options) map[string]string {
 	case o.Kafka == RealKafka:
 		out["kafka"] = "Apache Kafka"
 	}
-	if info, ok := debug.ReadBuildInfo(); ok {
+	if o.Version != "" {
+		out["millrace"] = o.Version
+	} else if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
 				out["millrace"] = s.Value[:min(12, len(s.Value))]

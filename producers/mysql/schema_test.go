@@ -78,6 +78,14 @@ func TestDropRenameAndSwap(t *testing.T) {
 		if got := c.text("t"); got != "c:2:2 c:4:4" {
 			t.Fatalf("changes %s", got)
 		}
+		// People are to be told that it is gone after a restart too.
+		c.exec("DROP TABLE t")
+		c.sync()
+		c.reopen(c.checkpoint())
+		c.sync()
+		if vs := c.versionsOf("t"); len(vs) != 1 || !vs[0].Dropped {
+			t.Fatalf("after a restart: %+v", vs)
+		}
 	})
 }
 

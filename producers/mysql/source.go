@@ -158,6 +158,9 @@ func (s *source) takeTables(ctx context.Context, from producers.Start) error {
 		}
 		if known && from.Token != "" && t.state.Halted == "" {
 			s.tables[t.id()] = t
+			if t.state.Dropped { // people are told while it is
+				s.announce(t.version())
+			}
 			continue
 		}
 		fresh = true

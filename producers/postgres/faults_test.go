@@ -428,3 +428,12 @@ func TestTokenText(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of the cures, the one that harms nobody comes first.
+func TestTheCureOfASlotInUse(t *testing.T) {
+	text := slotInUse("millrace_orders", 4711).Error()
+	prefix, kill := strings.Index(text, "give this one another prefix"), strings.Index(text, "if none runs, its producer died unseen: SELECT pg_terminate_backend(4711)")
+	if prefix < 0 || kill < prefix {
+		t.Errorf("got %q", text)
+	}
+}

@@ -243,8 +243,7 @@ func idleSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotState, err
 			return slot, err
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("slot %s is in use by the server's process %d: another producer of this prefix and source runs, "+
-				"or it died unseen: SELECT pg_terminate_backend(%d)", name, slot.pid, slot.pid)
+			return nil, slotInUse(name, slot.pid)
 		}
 		select {
 		case <-ctx.Done():
@@ -252,6 +251,13 @@ func idleSlot(ctx context.Context, conn *pgx.Conn, name string) (*slotState, err
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// slotInUse names the harmless cure first: to end the process of a slot takes the
+// log away from whoever reads it rightly.
+func slotInUse(name string, pid int) error {
+	return fmt.Errorf("slot %s is in use by the server's process %d: if another Millrace of this prefix and source name reads this database, "+
+		"give this one another prefix: or source name; if none runs, its producer died unseen: SELECT pg_terminate_backend(%d)", name, pid, pid)
 }
 
 // checkSlot refuses a slot from which the log behind the token does not come

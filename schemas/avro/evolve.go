@@ -1,7 +1,6 @@
 package avro
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -96,17 +95,6 @@ func Compatible(level Level, old []string, schema string) error {
 		}
 	}
 	return nil
-}
-
-// Fingerprint is the CRC-64-AVRO fingerprint of the schema's parsing canonical
-// form. That form knows no logical types: it tells how bytes are laid out, not
-// what they mean.
-func Fingerprint(schema string) (uint64, error) {
-	s, err := twmb.Parse(schema)
-	if err != nil {
-		return 0, fmt.Errorf("parse schema: %w", err)
-	}
-	return binary.BigEndian.Uint64(s.Fingerprint(twmb.NewRabin())), nil
 }
 
 // parseForReading parses the schema with the same precision for every decimal.

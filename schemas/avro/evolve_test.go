@@ -68,26 +68,3 @@ func TestDecimalScaleIsIncompatible(t *testing.T) {
 		t.Error("a decimal of another scale is compatible")
 	}
 }
-
-// The fingerprints of the specification's examples, and that text beside the
-// canonical form does not count.
-func TestFingerprint(t *testing.T) {
-	for schema, want := range map[string]uint64{
-		`"null"`:           0x63dd24e7cc258f8a,
-		`{"type":"int"}`:   0x7275d51a3f395c8f,
-		`{"type":"bytes"}`: 0x4fc016dac3201965,
-	} {
-		if got, err := Fingerprint(schema); err != nil || got != want {
-			t.Errorf("%s: %x, want %x: %v", schema, got, want, err)
-		}
-	}
-	table := benchTable()
-	a, _ := Fingerprint(ValueSchema(table))
-	table.Description = "other words"
-	if b, err := Fingerprint(ValueSchema(table)); err != nil || a != b {
-		t.Errorf("%x and %x: %v", a, b, err)
-	}
-	if _, err := Fingerprint("{"); err == nil {
-		t.Error("nonsense has a fingerprint")
-	}
-}

@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -107,33 +106,6 @@ func settings() map[string]string {
 
 // Addr is the host:port at which clients reach the broker.
 func (b *Broker) Addr() string { return b.addr }
-
-// Size is the number of bytes that the broker's files take.
-func (b *Broker) Size() (int64, error) {
-	var sum int64
-	err := filepath.WalkDir(b.dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return ignoreGone(err)
-		}
-		info, err := d.Info()
-		if err == nil {
-			sum += info.Size()
-		}
-		return ignoreGone(err)
-	})
-	if err != nil {
-		return 0, fmt.Errorf("measure %s: %w", b.dir, err)
-	}
-	return sum, nil
-}
-
-// ignoreGone: compaction removes files while they are counted.
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
 
 // Close answers the requests that have arrived, writes everything to the
 // folder and unlocks it.

@@ -18,10 +18,12 @@ type RunningError struct {
 
 func (e *RunningError) Error() string {
 	if e.Addr == "" {
-		return fmt.Sprintf("data folder %s: already running, and still starting", e.Dir)
+		return fmt.Sprintf("data folder %s: already running, and still starting: %s", e.Dir, runningCure)
 	}
-	return fmt.Sprintf("data folder %s: already running, pid %s, address %s", e.Dir, e.PID, e.Addr)
+	return fmt.Sprintf("data folder %s: already running, pid %s, Kafka at %s: %s", e.Dir, e.PID, e.Addr, runningCure)
 }
+
+const runningCure = "stop that process, or give this one another data: folder, with a prefix: of its own"
 
 // lock is a lock on a data folder. The kernel drops it with the process, so
 // there is no such thing as a stale one.

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"regexp"
 
 	dk "github.com/duckdb/duckdb-go/v2"
 )
@@ -75,9 +76,9 @@ func (c *readConn) QueryContext(ctx context.Context, query string, args []driver
 }
 
 func (c *readConn) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	prepared, err := c.inner.Prepare(query) // refuses more than one statement
+	prepared, err := c.inner.Prepare(query)
 	if err != nil {
-		return nil, err
+		return nil, readsOnly(err)
 	}
 	stmt := prepared.(*dk.Stmt)
 	kind, err := stmt.StatementType()
@@ -93,6 +94,17 @@ func (c *readConn) query(ctx context.Context, query string, args []driver.NamedV
 	}
 	return &readRows{queryRows: rows.(queryRows), stmt: stmt}, nil
 }
+
+// readsOnly says of what is refused before its kind is known that it would not have
+// been run anyhow: several statements, and writes to the views that readers see.
+func readsOnly(err error) error {
+	if refused.MatchString(err.Error()) {
+		return errReadsOnly
+	}
+	return err
+}
+
+var refused = regexp.MustCompile(`(?m)^(missing context for multi-statement query|Binder Error: Can only (delete from|update|merge into) base table|Catalog Error: .* is not an table$)`)
 
 // queryRows is what the driver's rows can do.
 type queryRows interface {

@@ -104,6 +104,25 @@ func TestQueryOnlyReads(t *testing.T) {
 			t.Errorf("%s was run", q)
 		}
 	}
+	// Whatever else is asked, the answer says what can be run, in words that are not the driver's.
+	l, err := newLoader(t.Context(), w, "core.a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.load(t.Context(), 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		"SELECT 1; SELECT 2", "DELETE FROM core.a", "UPDATE core.a SET id = 1", "INSERT INTO core.a SELECT * FROM core.a",
+		"DELETE FROM core__base.a", "TRUNCATE core.a", "DROP VIEW core.a", "MERGE INTO core.a USING (SELECT 1 AS k) ON false WHEN MATCHED THEN DELETE",
+	} {
+		if err := runQuery(t.Context(), w, q); !errors.Is(err, errReadsOnly) {
+			t.Errorf("%s: %v", q, err)
+		}
+	}
+	if err := runQuery(t.Context(), w, "SELECT 'Binder Error: Can only delete from base table' + nothing"); err == nil || errors.Is(err, errReadsOnly) {
+		t.Errorf("a query with another fault: %v", err)
+	}
 	for _, q := range []string{"SELECT 1", "FROM range(1)", "EXPLAIN SELECT 1", "DESCRIBE SELECT 1", "SHOW TABLES", "SUMMARIZE SELECT 1 AS a", "WITH x AS (SELECT 1) SELECT * FROM x"} {
 		if err := runQuery(t.Context(), w, q); err != nil {
 			t.Errorf("%s: %v", q, err)

@@ -1,8 +1,7 @@
 // Command serve runs the MongoDB fake for people and for tests that kill it. It
-// serves the folder that is its first argument, and prints its connection string
-// first. What follows is a command, which it runs with the connection string as
-// MONGODB_URI, and whose exit status is its own; without one, it serves until it
-// is interrupted.
+// serves the folder that is its first argument. What follows is a command, which it
+// runs with the connection string as MONGODB_URI, and whose exit status is its own;
+// without one, it prints the connection string and serves until it is interrupted.
 package main
 
 import (
@@ -70,10 +69,10 @@ func run(ctx context.Context, args []string, told <-chan os.Signal, out, message
 			return fmt.Errorf("say where it is: %w", err)
 		}
 	}
-	fmt.Fprintln(out, fake.URI())
 	if command := flags.Args()[1:]; len(command) > 0 {
 		return accompany.Run(command, []string{"MONGODB_URI=" + fake.URI()}, told, out)
 	}
+	fmt.Fprintln(out, fake.URI())
 	<-told
 	return nil
 }

@@ -209,7 +209,7 @@ func TestRunAccompaniesACommand(t *testing.T) {
 	var out, messages bytes.Buffer
 	err := run(t.Context(), []string{t.TempDir(), "sh", "-c", `echo "it is $MONGODB_URI"; exit 3`}, nil, &out, &messages)
 	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !bytes.Contains(out.Bytes(), []byte("it is mongodb://127.0.0.1:")) {
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !bytes.HasPrefix(out.Bytes(), []byte("it is mongodb://127.0.0.1:")) {
 		t.Errorf("%v: %s", err, out.String())
 	}
 }
