@@ -85,6 +85,11 @@ func TestTooManyKeysBehindLetters(t *testing.T) {
 		c, stop = r.start()
 	}
 	stop()
+	r.keys = 1 // more wait than two owners can have put
+	c, stop = r.start()
+	r.await("it halts when it is taken over", func() bool { return strings.Contains(status(c, "core.odd").Halted, "another table with as:") })
+	stop()
+	r.keys = 3
 
 	// The cause is ended. Keys that wait go on waiting, and take no more room.
 	id := next.valueID
