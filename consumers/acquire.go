@@ -95,6 +95,11 @@ func (s *session) takeOver(ctx, life context.Context, first string) (*topic, err
 	case errors.Is(err, warehouse.ErrBusy):
 		s.leaveAside(life, s.tables[first], err)
 		return nil, nil
+	case isDenied(err):
+		s.mu.Lock()
+		s.deny(life, first, err, true)
+		s.mu.Unlock()
+		return nil, nil
 	case err != nil && ctx.Err() == nil: // else another table's error has ended this takeover, or the group
 		s.opts.Log.Warn("take over topic", "topic", first, "err", err)
 	}
@@ -154,17 +159,33 @@ func (s *session) acquire(ctx context.Context, conf Table) (*topic, error) {
 		if _, of := kafka.Generation(name); of > n || of < n && conf.History == "" {
 			continue
 		}
-		letters, err := deadletter.Open(ctx, s.opts.Cluster, s.opts.Names, s.client, name)
-		if err != nil {
+		if err := t.readLetters(ctx, name); err != nil {
 			return nil, fmt.Errorf("read dead letters of %s: %w", name, err)
-		}
-		if name == conf.Topic {
-			t.letters = letters
-		} else {
-			t.earlier += letters.Len()
 		}
 	}
 	return t, nil
+}
+
+// readLetters reads those of the topic, or counts those of a generation before.
+func (t *topic) readLetters(ctx context.Context, topic string) error {
+	name, err := t.opts.Names.DeadLetter(topic)
+	if err != nil {
+		return err
+	}
+	r := deadletter.Reader{Cluster: t.opts.Cluster, Client: t.client, Topic: topic, Name: name, Tables: []string{t.conf.Core}}
+	if t.conf.History != "" {
+		r.Tables = append(r.Tables, t.conf.History)
+	}
+	if topic != t.conf.Topic {
+		n, err := deadletter.Count(ctx, r)
+		t.earlier += n
+		return err
+	}
+	t.letters, err = deadletter.Open(ctx, r, t.offsets(), t.letterKeys)
+	if errors.Is(err, deadletter.ErrFull) {
+		return halt(err, "end what makes letters of its records ("+name+" tells the reasons), then load the topic into another table with as:")
+	}
+	return err
 }
 
 // lettersOf is how many dead letters the target lacks. A copy's next generation

@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"millrace/consumers/batch"
+	"millrace/consumers/deadletter"
 	"millrace/internal/kafka"
 	"millrace/internal/warehouse"
 	"millrace/schemas/registry"
@@ -60,13 +61,14 @@ type Consumer struct {
 	// setAside is for how long a table is set aside that could not be taken over.
 	setAside     time.Duration
 	measureEvery time.Duration
+	letterKeys   int                        // that dead letters of one topic may block
 	client       atomic.Pointer[kgo.Client] // of the session; nil: none runs
 }
 
 // New checks the options.
 func New(o Options) (*Consumer, error) {
 	b := newBoard(o.Tables)
-	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics, o.Group, b), status: b, setAside: time.Minute, measureEvery: measureEvery}
+	c := &Consumer{opts: o, tables: map[string]Table{}, metrics: newMetrics(o.Metrics, o.Group, b), status: b, setAside: time.Minute, measureEvery: measureEvery, letterKeys: deadletter.MaxKeys}
 	var errs []error
 	for _, t := range o.Tables {
 		if _, ok := c.tables[t.Topic]; ok {

@@ -79,6 +79,7 @@ func (t *topic) ready(ctx context.Context, f *flight) error {
 	if err := t.putLetters(ctx, t.put); err != nil {
 		return err
 	}
+	clear(t.put) // they refer to records
 	t.put = t.put[:0]
 	for _, g := range t.targets {
 		b, err := t.prepare(ctx, g)
@@ -136,11 +137,19 @@ func (t *topic) land(ctx context.Context) error {
 			return err
 		}
 	}
+	t.letters.Settle(t.offsets())
 	f.batch.Reset()
 	t.flight, t.spare = nil, f.batch
 	t.release(f.held, f.records)
 	t.settle()
-	if err := t.commitOffsets(ctx); err != nil {
+	err := t.commitOffsets(ctx)
+	if isDenied(err) { // they are for people (G4)
+		t.session.mu.Lock()
+		t.deny(ctx, t.conf.Topic, err, false)
+		t.session.mu.Unlock()
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	return t.step(ctx)

@@ -229,6 +229,9 @@ func (t *topic) quarantineDropped(ctx context.Context, dropped []batch.Dropped) 
 func (t *topic) putLetters(ctx context.Context, letters []deadletter.Letter) error {
 	return t.retry(ctx, "put dead letters", func() error {
 		err := t.letters.Put(ctx, letters)
+		if errors.Is(err, deadletter.ErrFull) {
+			return permanent(t.full(err))
+		}
 		if errors.Is(err, kerr.MessageTooLarge) {
 			return permanent(halt(err, fmt.Sprintf("set max.message.bytes of that topic to %d; a record that is longer must be removed from its own topic", kafka.MaxLetterBytes)))
 		}

@@ -92,6 +92,15 @@ func (t *topic) resume() {
 	}
 }
 
+// unpause has a topic fetched again, unless its memory is used up.
+func (t *topic) unpause() {
+	t.pausing.Lock()
+	defer t.pausing.Unlock()
+	if t.enough.Load() == 0 {
+		t.client.ResumeFetchTopics(t.conf.Topic)
+	}
+}
+
 // short reports whether the memory for records is used up by the topics that are
 // fetched (G13). Those that are paused hold little more than their part.
 func (s *session) short() bool {

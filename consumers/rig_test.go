@@ -50,6 +50,7 @@ type rig struct {
 	memory   int
 	loader   warehouse.Loader // of the members to be started
 	setAside time.Duration
+	keys     int // that letters may block
 	measure  time.Duration
 	group    string
 	log      *slog.Logger
@@ -224,6 +225,9 @@ func (r *rig) start() (c *Consumer, stop func()) {
 	}
 	if r.setAside > 0 {
 		c.setAside = r.setAside
+	}
+	if r.keys > 0 {
+		c.letterKeys = r.keys
 	}
 	if r.measure > 0 {
 		c.measureEvery = r.measure

@@ -38,9 +38,10 @@ type session struct {
 	freed    chan struct{}
 	known    generations
 
-	mu     sync.Mutex
-	topics map[string]*running
-	halted map[string]*running // owned, not read any more, and perhaps not at their end
+	mu      sync.Mutex
+	topics  map[string]*running
+	halted  map[string]*running // owned, not read any more, and perhaps not at their end
+	denials map[string]*denial  // by topic
 }
 
 // running is an owned topic and the goroutine that loads it.
@@ -51,7 +52,9 @@ type running struct {
 }
 
 func (c *Consumer) session(ctx context.Context) (err error) {
-	s := &session{Consumer: c, topics: map[string]*running{}, halted: map[string]*running{}, freed: make(chan struct{}, 1)}
+	s := &session{Consumer: c, topics: map[string]*running{}, halted: map[string]*running{}, denials: map[string]*denial{}, freed: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // also where the group does not begin
 	var inner context.Context
 	s.group, inner = errgroup.WithContext(ctx)
 	if err := s.prepare(inner); err != nil {
@@ -103,7 +106,7 @@ func (s *session) poll(ctx context.Context) error {
 			s.client.AllowRebalance()
 			return nil //nolint:nilerr // asked to end
 		}
-		err := s.handOver(fetches)
+		err := s.handOver(ctx, fetches)
 		s.client.AllowRebalance()
 		if err != nil {
 			return err
@@ -119,16 +122,12 @@ func (s *session) poll(ctx context.Context) error {
 	}
 }
 
-func (s *session) handOver(fetches kgo.Fetches) error {
+func (s *session) handOver(ctx context.Context, fetches kgo.Fetches) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range fetches.Errors() {
-		if errors.Is(e.Err, kerr.OffsetOutOfRange) {
-			s.haltTopic(e.Topic, halt(e.Err, "the topic no longer holds what is to be loaded next: snapshot the table again"))
-			continue
-		}
-		if e.Topic == "" || !kerr.IsRetriable(e.Err) {
-			return fmt.Errorf("poll topic %q partition %d: %w", e.Topic, e.Partition, e.Err)
+		if err := s.fetchFailed(ctx, e); err != nil {
+			return err
 		}
 	}
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
@@ -251,7 +250,11 @@ func (t *topic) commitOffsets(ctx context.Context) error {
 // confirm returns when the group counts us in: only then may a table be acquired
 // again (G5).
 func (t *topic) confirm(ctx context.Context) error {
-	if err := t.commitOffsets(ctx); err != nil {
+	err := t.commitOffsets(ctx)
+	if isDenied(err) {
+		return fmt.Errorf("confirm membership: %w", err) // the topic's alone
+	}
+	if err != nil {
 		return permanent(fmt.Errorf("confirm membership: %w", err))
 	}
 	return nil

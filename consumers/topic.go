@@ -283,7 +283,9 @@ func (t *topic) quarantine(ctx context.Context, c *batch.Change, reason error) e
 			return err
 		}
 	}
-	t.letters.Block(c.Canonical, c.Offset)
+	if err := t.letters.Block(c.Canonical, c.Offset); err != nil {
+		return t.full(err)
+	}
 	t.put = append(t.put, deadletter.Letter{
 		Partition: c.Partition, Offset: c.Offset, Key: c.Key, Value: c.Value,
 		Canonical: slices.Clone(c.Canonical), Reason: reason.Error(),
@@ -292,6 +294,12 @@ func (t *topic) quarantine(ctx context.Context, c *batch.Change, reason error) e
 	t.opts.Log.Warn("record quarantined", "table", t.conf.Core, "topic", t.conf.Topic, "partition", c.Partition, "offset", c.Offset, "err", reason)
 	t.metrics.letters.WithLabelValues(t.conf.Core).Inc()
 	return nil
+}
+
+// full halts a topic before a change that could be neither loaded nor remembered as
+// set aside. After a restart the keys that wait already take no more room.
+func (t *topic) full(err error) error {
+	return halt(err, fmt.Sprintf("end what makes letters of its records (%s tells the reasons), then restart millrace", t.letters.Name))
 }
 
 // offsets are the next ones to read: of the table that is the furthest behind.

@@ -262,9 +262,10 @@ func (b *Batch) Waited(now time.Time) bool {
 	return b.limits.Quiet > 0 && !b.began.IsZero() && now.Sub(b.began) >= b.limits.Quiet
 }
 
-// Full reports whether the batch has reached its rows or bytes.
+// Full reports whether the batch has reached its rows, with those that were
+// quarantined, or its bytes.
 func (b *Batch) Full() bool {
-	return b.entries.len() >= b.limits.Rows || b.Size() >= b.limits.Bytes
+	return b.entries.len()+len(b.lost) >= b.limits.Rows || b.Size() >= b.limits.Bytes
 }
 
 // Due is when the batch has reached its age; zero while it is empty.
