@@ -149,20 +149,21 @@ func (d *Deriver) first(ctx context.Context, last window.Window) (time.Time, err
 
 // look learns whether rows lie before a begin that was found and stays: they are
 // not computed, and what the loads touched is forgotten with the process, so the
-// rows themselves are asked, once. A begin that somebody wrote is meant.
-func (d *Deriver) look(ctx context.Context) error {
+// rows themselves are asked, once. A begin that somebody wrote is meant. It is for
+// people: a table is computed without it.
+func (d *Deriver) look(ctx context.Context) {
 	s := d.state
 	if d.looked || s.begin.IsZero() || !d.opts.Node.Spec.Window.Begin.IsZero() {
-		return nil
+		return
 	}
+	d.looked = true
 	first, err := d.first(ctx, s.grid().Civil(s.begin))
-	if err != nil {
-		return err
-	}
-	if d.looked = true; first.Before(s.begin) {
+	switch {
+	case err != nil:
+		d.log.Warn("rows before the begin were not looked for", "err", err)
+	case first.Before(s.begin):
 		d.earlier = first
 	}
-	return nil
 }
 
 // drain reads the logs of the inputs and notes what they dirty.
@@ -188,7 +189,7 @@ func (d *Deriver) drain(ctx context.Context, states map[string]warehouse.InputSt
 	}
 	if s.scope() == spec.ScopeWindow {
 		d.advance(now)
-		return d.look(ctx)
+		d.look(ctx)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package deriver
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +56,13 @@ func TestEmptyInputs(t *testing.T) {
 	p.want("FROM analytics.counts", "0")
 }
 
+// deaf is a warehouse that is asked for event times in vain.
+type deaf struct{ warehouse.Runner }
+
+func (deaf) Touched(context.Context, string) (schemas.Touched, error) {
+	return schemas.Touched{}, errors.New("no answer")
+}
+
 func TestBeginIsTheLeastEventTime(t *testing.T) {
 	t.Parallel()
 	p := shop(t)
@@ -79,6 +88,14 @@ func TestBeginIsTheLeastEventTime(t *testing.T) {
 			t.Errorf("%s: status %+v", name, s)
 		}
 	}
+	// Nor does a warehouse that does not answer that hold the table up.
+	answering := p.runner
+	p.runner = deaf{answering}
+	p.restart(unwritten)
+	p.core["core.payments"].loads("2024-03-05T10:00:02Z", put(16, 1, 30, "2024-02-12T10:00:00Z"))
+	p.quiet()
+	p.want("SELECT total FROM analytics.revenue WHERE day = '2024-02-12'", "30")
+	p.runner = answering
 	// A begin that is written later, and earlier, brings its windows in.
 	p.restart(strings.Replace(revenue, "2024-03-01", "2024-01-15", 1))
 	p.quiet()
