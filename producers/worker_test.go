@@ -288,6 +288,9 @@ func TestWideRowsAreLetGo(t *testing.T) {
 		if n := cap(p.arena.scratch); n > blockSize {
 			t.Errorf("a parcel that waits holds %d bytes beside its records", n)
 		}
+		<-w.parcels
+		<-w.parcels
+		synctest.Wait()                             // the worker has read all, and takes no free parcel
 		p.arena.scratch = make([]byte, 3*blockSize) // as the stream's has it
 		w.giveBack(p)
 		for i, r := range p.arena.records[0] {
@@ -298,8 +301,6 @@ func TestWideRowsAreLetGo(t *testing.T) {
 		if n := cap(p.arena.scratch); n > blockSize {
 			t.Errorf("a free parcel holds %d bytes", n)
 		}
-		<-w.parcels
-		<-w.parcels
 	})
 }
 
