@@ -21,7 +21,7 @@ func TestRegistry(t *testing.T) {
 		{"", "http://shop-millrace-registry:8081/registry", 8080, []string{"registry", "--config", "/etc/millrace/millrace.yaml", "--log", "info"}},
 		{"registry: {topic: _schemas}", "http://shop-millrace-registry:8081/registry", 8080, []string{"registry", "--config", "/etc/millrace/millrace.yaml", "--log", "info", "--topic", "_schemas"}},
 		{"registry: {image: \"a/b:1\", path: /api, port: 9000}", "http://shop-millrace-registry:9000/api", 9000, nil},
-		{"registry: {url: \"https://registry.example.com/x\"}", "https://registry.example.com/x", 0, nil},
+		{"registry: {url: \"https://schemas.example.com/x\"}", "https://schemas.example.com/x", 0, nil},
 	} {
 		r := mustRender(t, values(t, "minimal")+test.values, options{})
 		if conf := as[*corev1.ConfigMap](t, r, "ConfigMap", "shop-millrace").Data["millrace.yaml"]; !strings.Contains(conf, `url: "`+test.url+`"`) {
