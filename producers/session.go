@@ -224,7 +224,7 @@ func (s *session) close() {
 	if s.txn.open {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.work), s.p.drain/5)
 		defer cancel()
-		if err := errors.Join(s.cl.AbortBufferedRecords(ctx), s.cl.EndTransaction(ctx, kgo.TryAbort)); err != nil {
+		if err := kafka.EndTransaction(ctx, s.cl, kgo.TryAbort); err != nil {
 			s.o.Log.Debug("transaction was not aborted", "source", s.o.Source, "err", err)
 		}
 	}

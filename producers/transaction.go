@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"millrace/internal/kafka"
 	"millrace/schemas"
 )
 
@@ -145,7 +146,7 @@ func (s *session) commit() error {
 		err = s.txn.promises.kept()
 	}
 	if err == nil {
-		err = s.cl.EndTransaction(s.work, kgo.TryCommit)
+		err = kafka.EndTransaction(s.work, s.cl, kgo.TryCommit)
 	}
 	if err != nil {
 		s.txn.err = fmt.Errorf("commit transaction %d: %w", n, err)

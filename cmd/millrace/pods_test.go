@@ -145,7 +145,7 @@ func TestPods(t *testing.T) {
 	payments, _ := table(myDSN, "CREATE TABLE payments (id bigint PRIMARY KEY, amount decimal(12,2) NOT NULL, note text)", "payments", "")
 	shops := []*shop{orders, notes, payments, daily, noted}
 
-	const spec = "name: %s\nowner: t\nwindow: day\ninputs: {%s: day}\nquery: SELECT day, COUNT(*) AS n FROM %[2]s GROUP BY 1\npod: {cpu: 500m, memory: 1Gi}\n"
+	const spec = "name: %s\nowner: t\nwindow: {size: day, begin: 2026-02-01}\ninputs: {%s: day}\nquery: SELECT day, COUNT(*) AS n FROM %[2]s GROUP BY 1\npod: {cpu: 500m, memory: 1Gi}\n"
 	i, query := podsInstall(t, myDSN[strings.LastIndex(myDSN, "/")+1:], map[string]string{
 		"derived/daily.yaml":  fmt.Sprintf(spec, "analytics.daily", "core.orders"),
 		"derived/noted.yaml":  fmt.Sprintf(spec, "analytics.noted", "core.notes"),

@@ -48,7 +48,7 @@ func TestTLSAndLogin(t *testing.T) {
 			if err := out.ProduceSync(t.Context(), &kgo.Record{Topic: "a", Value: []byte("v")}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
-			if err := out.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+			if err := EndTransaction(t.Context(), out, kgo.TryCommit); err != nil {
 				t.Fatal(err)
 			}
 			in := client(t, c, append(append(c.ConsumerOpts(), c.GroupOpts("g")...), kgo.ConsumeTopics("a"), kgo.FetchMinBytes(1))...)

@@ -86,7 +86,7 @@ func TestReplayEndsAtTheStableEnd(t *testing.T) {
 			}
 		}
 		if values[len(values)-1] != "open" {
-			if err := cl.EndTransaction(ctx, end); err != nil {
+			if err := EndTransaction(ctx, cl, end); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -107,7 +107,7 @@ func TestReplayEndsAtTheStableEnd(t *testing.T) {
 	if err := c.AwaitStable(short, "p"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("AwaitStable beside an open transaction: %v", err)
 	}
-	if err := open.EndTransaction(ctx, kgo.TryAbort); err != nil {
+	if err := EndTransaction(ctx, open, kgo.TryAbort); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.AwaitStable(ctx, "p"); err != nil {
@@ -140,7 +140,7 @@ func TestReplayAfterCompaction(t *testing.T) {
 		if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
-		if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		if err := EndTransaction(ctx, cl, kgo.TryCommit); err != nil {
 			t.Fatal(err)
 		}
 	}

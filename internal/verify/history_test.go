@@ -105,7 +105,7 @@ func (w *topicsOf) send(end kgo.TransactionEndTry, id uint32, changes ...schemas
 			w.t.Fatal(err)
 		}
 	}
-	if err := w.cl.EndTransaction(w.t.Context(), end); err != nil {
+	if err := kafka.EndTransaction(w.t.Context(), w.cl, end); err != nil {
 		w.t.Fatal(err)
 	}
 }

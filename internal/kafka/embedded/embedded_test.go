@@ -135,7 +135,7 @@ func (c *child) write(t *testing.T, cl *kgo.Client, txn, n int, commit bool) {
 	if !commit {
 		return
 	}
-	if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+	if err := kafka.EndTransaction(t.Context(), cl, kgo.TryCommit); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -266,7 +266,7 @@ func TestResumeAfterManyCheckpoints(t *testing.T) {
 		if err := errors.Join(cl.Flush(t.Context()), first.Err()); err != nil {
 			t.Fatal(err)
 		}
-		if err := cl.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		if err := kafka.EndTransaction(t.Context(), cl, kgo.TryCommit); err != nil {
 			t.Fatal(err)
 		}
 	}
