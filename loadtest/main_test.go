@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 // broken without notice. (Up needs what `make build` makes, and a million rows.)
 func TestBenchmarks(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts processes")
+		t.Skip("-short: starts processes")
 	}
 	run := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$", "-test.bench=Pipeline", "-test.benchtime=1x")
 	run.Env = append(os.Environ(), eventsOfTest+"=2000")

@@ -29,7 +29,7 @@ func BenchmarkUp(b *testing.B) {
 	}
 	info, err := os.Stat(binary)
 	if err != nil {
-		b.Skipf("%s is missing: make build makes it", binary)
+		testkit.Unable(b, binary+", which make build makes")
 	}
 	const rows = 1_000_000
 	dsn := testkit.PostgresDatabase(b)

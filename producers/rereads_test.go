@@ -16,7 +16,7 @@ import (
 func TestManyRereads(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it moves more rows than a short run has time for")
+		t.Skip("-short: it moves more rows than a short run has time for")
 	}
 	w := newWorld(t, rand.Uint64(), false, "a")
 	var blocked atomic.Bool
@@ -114,7 +114,7 @@ func TestUpdateBehindAReadPoint(t *testing.T) {
 func TestSnapshotsBesideRereads(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it moves more rows than a short run has time for")
+		t.Skip("-short: it moves more rows than a short run has time for")
 	}
 	w := newWorld(t, rand.Uint64(), false, "a", "b")
 	const n = 300

@@ -16,7 +16,7 @@ import (
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
-		t.Skip("only root can make a small disk")
+		testkit.Unable(t, "the right of root to mount a small disk")
 	}
 	dsn := testkit.PostgresDatabase(t)
 	s := &shop{
@@ -31,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=12m"); err != nil {
-		t.Skipf("no leave to mount a small disk: %v", err)
+		testkit.Unable(t, fmt.Sprintf("leave to mount a small disk: %v", err))
 	}
 	t.Cleanup(func() {
 		i.kill()

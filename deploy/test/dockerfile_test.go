@@ -277,7 +277,7 @@ func (s *stage) copy(source, dest string, files []string) {
 // stage copies; the binary runs, and needs no library that the last stage lacks.
 func TestBuild(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds the binary")
+		t.Skip("-short: builds the binary")
 	}
 	i := readDockerfile(t)
 	build := &stage{t: t, root: t.TempDir(), dir: "/", vars: map[string]string{"VERSION": "v0.0.0-test"}}

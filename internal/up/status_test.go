@@ -68,7 +68,7 @@ func (silent) Count(ctx context.Context, _ string) (int64, error) {
 // Who asks for the status has it when the warehouse does not answer, and is told.
 func TestStatusWithoutTheWarehouse(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it waits for the warehouse for seconds")
+		t.Skip("-short: it waits for the warehouse for seconds")
 	}
 	p := &process{warehouse: silent{}}
 	p.Config = &config.Config{}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"millrace/internal/testkit"
 )
 
 // The accounting finds each of the three faults, and only that.
@@ -78,7 +80,7 @@ func TestHistogram(t *testing.T) {
 // This process uses CPU and memory, and the watch sees it.
 func TestWatch(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("only Linux tells of processes")
+		testkit.Unable(t, "a system that tells of its processes (Linux)")
 	}
 	w := Begin(map[string]int{"me": os.Getpid(), "nobody": 1 << 30})
 	block := strings.Repeat("x", 50_000_000)

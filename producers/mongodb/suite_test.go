@@ -26,7 +26,7 @@ const columnsOfDocuments = "a document has no columns of its own: what is declar
 // long is of a test that mostly waits.
 func long(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it takes longer than a short run has time for")
+		t.Skip("-short: it takes longer than a short run has time for")
 	}
 	t.Parallel()
 }

@@ -317,7 +317,7 @@ func TestReadPointDividesTheLog(t *testing.T) {
 // can be very many, and the table's DDL waits with it.
 func TestChunkThatIsNotWantedIsNotReadToItsEnd(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it writes some tens of megabytes")
+		t.Skip("-short: it writes some tens of megabytes")
 	}
 	onBoth(t, func(t *testing.T, f family) {
 		const rows, wide = 24, 1_000_000

@@ -44,7 +44,7 @@ func (c counted) Read(p []byte) (int, error) {
 // serve the next.
 func TestChunkThatHasEnoughIsNotReadToItsEnd(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it writes some tens of megabytes")
+		t.Skip("-short: it writes some tens of megabytes")
 	}
 	const rows, wide = 64, 1_000_000
 	c := newCapture(t, "t", "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, repeat('x', 1000000) FROM generate_series(1, 64) i").open()

@@ -13,7 +13,7 @@ import (
 // read by the key's index; sorted, every chunk would read the whole table.
 func TestLargeChunksAreReadByIndex(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it fills a table")
+		t.Skip("-short: it fills a table")
 	}
 	c := newCapture(t, "wide", `CREATE TABLE wide (a bigint, b text, filler text, PRIMARY KEY (a, b)) WITH (autovacuum_enabled = off)`,
 		`INSERT INTO wide SELECT i % 1000, md5(i::text), repeat('x', 200) FROM generate_series(1, 20000) i`).open()

@@ -27,7 +27,7 @@ var (
 // the analyzer that reads the same files and this fake know one language.
 func TestGoldensRun(t *testing.T) {
 	if testing.Short() {
-		t.Skip("every statement takes some seconds")
+		t.Skip("-short: every statement takes some seconds")
 	}
 	files, err := filepath.Glob(filepath.Join("..", "..", "warehouse", "sqlgen", "testdata", "bigquery", "*.sql"))
 	if err != nil || len(files) < 6 {

@@ -16,7 +16,7 @@ import (
 // A stream bears what the driver bears: each event comes once, in order.
 func TestStreamBearsFaults(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the driver waits before it tries a server again")
+		t.Skip("-short: the driver waits before it tries a server again")
 	}
 	t.Parallel()
 	for name, fault := range map[string]mongofake.Fault{

@@ -17,7 +17,7 @@ import (
 
 func TestResume(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the driver waits a second before it tries a server again")
+		t.Skip("-short: the driver waits a second before it tries a server again")
 	}
 	t.Parallel()
 	ctx := t.Context()

@@ -150,7 +150,7 @@ func TestAbort(t *testing.T) {
 // starts again in between.
 func TestRetryableWrites(t *testing.T) {
 	if testing.Short() {
-		t.Skip("the driver waits a second before it tries a server again")
+		t.Skip("-short: the driver waits a second before it tries a server again")
 	}
 	t.Parallel()
 	ctx := t.Context()

@@ -301,6 +301,6 @@ func cells(t *testing.T, columns []schemas.Column, values []any) schemas.Row {
 func slow(t *testing.T) {
 	t.Helper()
 	if testing.Short() && os.Getenv(testProject) == "" {
-		t.Skip("it takes seconds")
+		t.Skip("-short: it takes seconds")
 	}
 }

@@ -96,7 +96,7 @@ func TestClasses(t *testing.T) {
 		"no project":              {call(404, "notFound", "Not found: Project p"), fatal, hintProject},
 		"a page of a proxy":       {call(403, "", ""), fatal, hintEndpoint},
 		"a path that is not":      {call(404, "", ""), fatal, hintEndpoint},
-		"not implemented":         {call(501, "notImplemented", "no"), fatal, ""},
+		"a method that is not":    {call(501, "notImplemented", "no"), fatal, ""},
 		"a gateway":               {call(502, "", ""), unknown, hintOutage},
 		"a backend":               {call(503, "backendError", "no"), unknown, hintOutage},
 		"too many calls":          {call(429, "", ""), quota, hintQuota},

@@ -65,7 +65,7 @@ func connect(t *testing.T, uri string) *mongo.Client {
 // resumed has seen each of it once.
 func TestAcknowledgedWritesSurviveKills(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts processes and kills them")
+		t.Skip("-short: starts processes and kills them")
 	}
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 1))
